@@ -1,0 +1,1 @@
+"""The network and its file: nothing of images, tiles or training."""
