@@ -1,0 +1,84 @@
+"""Random changes of intensity: what another stain, camera or exposure would do.
+
+Geometry is in `patches`. Chance comes from a numpy Generator, so that a seed gives
+the same patches whatever else runs in the process.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torchvision.transforms.v2 import functional as transforms
+
+from napari_resunet.network.torch_import import torch
+from napari_resunet.types import Normalization
+
+IS_COLOUR = 3
+
+
+def vary_intensity(
+    pixels: torch.Tensor,
+    contract: Normalization,
+    rng: np.random.Generator,
+    invert: float = 0.0,
+) -> torch.Tensor:
+    """Vary colour, contrast, gamma, sharpness and noise of a patch.
+
+    Parameters
+    ----------
+    pixels : Tensor
+        Shape (C, S, S), C from 1 to 3, normalised by `contract`.
+    contract : Normalization
+        The model's.
+    rng : numpy Generator
+        Source of all chance.
+    invert : float
+        Share of the patches whose contrast is turned round.
+
+    Returns
+    -------
+    Tensor
+        Shape (3, S, S), float32, normalised by `contract`.
+    """
+    unit = pixels.float() * contract.std + contract.mean
+    if unit.shape[0] == IS_COLOUR:
+        unit = _vary_colour(unit, rng)
+    if rng.random() < invert:
+        unit = 1.0 - unit
+    unit = _vary_contrast(unit, rng)
+    if rng.random() < 0.3:
+        unit = transforms.gaussian_blur(unit, [7, 7], [float(rng.uniform(0.3, 1.6))])
+    if rng.random() < 0.4:
+        noise = rng.normal(0.0, rng.uniform(0.0, 0.12), size=tuple(unit.shape))
+        unit = unit + torch.from_numpy(noise.astype(np.float32))
+    unit = unit.clamp(contract.clip_low, contract.clip_high)
+    normalised = (unit - contract.mean) / contract.std
+    return complete_channels(normalised)
+
+
+def complete_channels(pixels: torch.Tensor) -> torch.Tensor:
+    """Bring (C, S, S) with one to three channels to the network's three."""
+    if pixels.shape[0] == 1:
+        return pixels.expand(3, -1, -1)
+    missing = 3 - pixels.shape[0]
+    return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, missing))
+
+
+def _vary_contrast(unit: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    gamma = float(2.0 ** rng.uniform(-0.8, 0.8))
+    inside = unit.clamp(0.0, 1.0)
+    # Only what lies in 0..1 bends: the clipped ends keep their distance.
+    unit = unit - inside + inside**gamma
+    gain = float(2.0 ** rng.uniform(-0.7, 0.4))
+    offset = float(rng.uniform(-0.15, 0.15))
+    return (unit - 0.5) * gain + 0.5 + offset
+
+
+def _vary_colour(unit: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    kind = rng.random()
+    if kind < 0.2:
+        return unit.mean(0, keepdim=True)
+    if kind < 0.3:
+        return unit[torch.from_numpy(rng.permutation(IS_COLOUR))]
+    gains = torch.from_numpy(rng.uniform(0.8, 1.2, (IS_COLOUR, 1, 1)).astype(np.float32))
+    offsets = torch.from_numpy(rng.uniform(-0.1, 0.1, (IS_COLOUR, 1, 1)).astype(np.float32))
+    return unit * gains + offsets

@@ -1,0 +1,107 @@
+"""Where to compute and in which precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from napari_resunet.errors import DeviceError, OutOfMemoryError
+from napari_resunet.network.torch_import import torch
+from napari_resunet.types import DeviceChoice
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the precision that it has natively.
+
+    Attributes
+    ----------
+    kind : {"cuda", "mps", "cpu"}
+        The device.
+    dtype : torch.dtype
+        Of activations: bfloat16, float16 or float32.
+    """
+
+    kind: str
+    dtype: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """As torch wants it."""
+        return torch.device(self.kind)
+
+    @property
+    def description(self) -> str:
+        """One line for the user: the device's name and the precision."""
+        name = torch.cuda.get_device_name() if self.kind == "cuda" else self.kind.upper()
+        return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+
+
+def choose(choice: DeviceChoice = "auto") -> Compute:
+    """Find the device.
+
+    Parameters
+    ----------
+    choice : {"auto", "cuda", "mps", "cpu"}
+        ``auto`` takes the first of CUDA, MPS and CPU that is there.
+
+    Returns
+    -------
+    Compute
+
+    Raises
+    ------
+    DeviceError
+        If the chosen device is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if choice == "auto":
+        kind = next(name for name, found in there.items() if found)
+    elif there.get(choice):
+        kind = choice
+    else:
+        raise DeviceError(
+            f"This computer has no usable device '{choice}': choose 'auto' or 'cpu'."
+        )
+    return Compute(kind, _native_dtype(kind))
+
+
+def _native_dtype(kind: str) -> torch.dtype:
+    if kind == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if kind == "mps":
+        return torch.float16
+    # AVX512-BF16 or AMX: elsewhere bfloat16 is emulated and slower than float32.
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+@contextmanager
+def autocast(compute: Compute) -> Iterator[None]:
+    """Run a block in the device's native precision, weights staying float32."""
+    enabled = compute.dtype is not torch.float32
+    with torch.autocast(compute.kind, dtype=compute.dtype, enabled=enabled):
+        yield
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell an out-of-memory error of any device from other errors."""
+    if isinstance(error, (torch.OutOfMemoryError, OutOfMemoryError, MemoryError)):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in words or "can't allocate memory" in words
+    )
+
+
+def free_cached_memory(compute: Compute) -> None:
+    """Give the device's cached blocks back."""
+    if compute.kind == "cuda":
+        torch.cuda.empty_cache()
+    elif compute.kind == "mps":
+        torch.mps.empty_cache()

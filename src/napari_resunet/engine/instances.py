@@ -1,0 +1,98 @@
+"""Maps to objects: a marker-controlled watershed on kept maps.
+
+The other direction, labels to maps, is `targets`. Markers by threshold on the
+smoothed inner distance, as in deep watershed (Bai & Urtasun 2017,
+https://arxiv.org/abs/1611.08303); flooding by Meyer's watershed in scikit-image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from napari_resunet.engine.targets import MIN_OBJECT_PIXELS
+from napari_resunet.types import LabelArray
+
+SMOOTHING = 1.0
+"""Sigma in working pixels of the Gaussian on the distance map."""
+
+BOUNDARY_SHARE = 0.5
+"""How much of the boundary map is taken off the distance map."""
+
+MIN_OBJECT_SHARE = 0.05
+"""Objects under this share of a disc of the working diameter are dust."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The two sliders.
+
+    Attributes
+    ----------
+    foreground : float
+        0 to 1: a pixel is foreground where its probability is at least this.
+    split : float
+        0 (merge) to 1 (split): low joins neighbours, high keeps them apart.
+    """
+
+    foreground: float = 0.5
+    split: float = 0.5
+
+    @property
+    def seed_level(self) -> float:
+        """The inner distance, less boundary, from which a pixel is a seed."""
+        return 0.05 + 0.8 * self.split
+
+
+def decode(maps: npt.NDArray[Any], decoding: Decoding, diameter: float) -> LabelArray:
+    """Turn maps into objects.
+
+    Parameters
+    ----------
+    maps : float array, shape (3, Y, X)
+        Foreground probability, normalised inner distance, boundary probability.
+    decoding : Decoding
+        Thresholds.
+    diameter : float
+        Working object diameter in pixels: sets what is too small to be one.
+
+    Returns
+    -------
+    int32 array, shape (Y, X)
+        Objects numbered from 1.
+    """
+    foreground = maps[0] >= decoding.foreground
+    ridge = maps[1].astype(np.float32) - BOUNDARY_SHARE * maps[2].astype(np.float32)
+    ridge = ndimage.gaussian_filter(ridge, SMOOTHING)
+    seeds = _seeds(ridge, foreground, decoding.seed_level)
+    labels = watershed(-ridge, seeds, mask=foreground)
+    smallest = max(MIN_OBJECT_PIXELS, MIN_OBJECT_SHARE * np.pi * diameter**2 / 4)
+    return _without_dust(labels, smallest)
+
+
+def _seeds(
+    ridge: npt.NDArray[np.float32], foreground: npt.NDArray[np.bool_], level: float
+) -> npt.NDArray[np.int32]:
+    """Label what lies over the level; foreground without a seed becomes one."""
+    seeds, n_seeds = ndimage.label((ridge > level) & foreground)
+    islands, n_islands = ndimage.label(foreground)
+    seeded = np.zeros(n_islands + 1, bool)
+    seeded[islands[seeds > 0]] = True
+    orphan = foreground & ~seeded[islands]
+    result: npt.NDArray[np.int32] = seeds.astype(np.int32, copy=False)
+    result[orphan] = n_seeds + islands[orphan]
+    return result
+
+
+def _without_dust(labels: npt.NDArray[Any], smallest: float) -> LabelArray:
+    areas = np.bincount(labels.ravel())
+    keep = areas >= smallest
+    keep[0] = False
+    renumbered = np.zeros(len(areas), np.int32)
+    renumbered[keep] = np.arange(1, int(keep.sum()) + 1)
+    return renumbered[labels]

@@ -1,0 +1,121 @@
+"""The intensity contract: robust percentiles of the whole image, once for all.
+
+The same numbers serve a tile, a crop and the full image, in training and in
+inference. The percentiles follow common practice in the field (CSBDeep, Weigert
+et al. 2018, https://doi.org/10.1038/s41592-018-0216-7).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.types import FloatArray, Normalization, Statistics
+
+SAMPLE_PIXELS = 2_000_000
+"""Statistics of larger images are taken from a regular sample of about this size."""
+
+N_INPUTS = 3
+
+
+def statistics(
+    pixels: npt.NDArray[Any], contract: Normalization, *, joint: bool
+) -> Statistics:
+    """Measure the percentiles of an image.
+
+    Parameters
+    ----------
+    pixels : array, shape (..., C)
+        A whole image or a regular sample of it, any real dtype, channels last.
+        Values that are not finite are left out.
+    contract : Normalization
+        Which percentiles.
+    joint : bool
+        One pair for all channels (RGB: the colour stays) or one for each.
+
+    Returns
+    -------
+    Statistics
+        One pair for each channel; (0, 0) where no value is finite.
+    """
+    n_channels = pixels.shape[-1]
+    flat = pixels.reshape(-1, n_channels)
+    step = max(1, flat.shape[0] // SAMPLE_PIXELS)
+    flat = flat[::step]
+    if joint:
+        pair = _percentiles(flat.reshape(-1), contract)
+        return Statistics(low=(pair[0],) * n_channels, high=(pair[1],) * n_channels)
+    pairs = [_percentiles(flat[:, c], contract) for c in range(n_channels)]
+    return Statistics(low=tuple(p[0] for p in pairs), high=tuple(p[1] for p in pairs))
+
+
+def _percentiles(values: npt.NDArray[Any], contract: Normalization) -> tuple[float, float]:
+    values = values.astype(np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 0.0
+    low, high = np.percentile(values, [contract.low_percentile, contract.high_percentile])
+    if low == high:
+        # Sparse bright objects on a flat background: fewer pixels than the percentile.
+        low, high = values.min(), values.max()
+    return float(low), float(high)
+
+
+def normalize(
+    pixels: npt.NDArray[Any], measured: Statistics, contract: Normalization
+) -> FloatArray:
+    """Bring intensities into the model's range.
+
+    Parameters
+    ----------
+    pixels : array, shape (..., C), C from 1 to 3
+        Any real dtype; NaN counts as the low percentile, infinities as its ends.
+    measured : Statistics
+        Of the whole image that the pixels come from.
+    contract : Normalization
+        The model's.
+
+    Returns
+    -------
+    float32 array, shape (..., C)
+        About -3 to 5 with the default contract; a constant channel gives its middle
+        of the background, ``(0 - mean) / std``, everywhere.
+    """
+    low = np.asarray(measured.low, dtype=np.float64)
+    spread = np.asarray(measured.high, dtype=np.float64) - low
+    # Wide types lose the difference of large numbers in float32.
+    wide = pixels.dtype.itemsize >= 8 or np.abs(low).max(initial=0.0) > 2**20
+    values = pixels.astype(np.float64 if wide else np.float32)
+    inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+    values -= low.astype(values.dtype)
+    with np.errstate(invalid="ignore"):  # inf * 0 of a constant channel: a NaN, handled
+        values *= inverse.astype(values.dtype)
+    np.nan_to_num(values, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    np.clip(values, contract.clip_low, contract.clip_high, out=values)
+    values -= contract.mean
+    values /= contract.std
+    return values.astype(np.float32, copy=False)
+
+
+def to_network_channels(pixels: FloatArray) -> FloatArray:
+    """Turn one to three channels into the network's three.
+
+    Parameters
+    ----------
+    pixels : float32 array, shape (Y, X, C), C from 1 to 3
+        Normalised.
+
+    Returns
+    -------
+    float32 array, shape (3, Y, X)
+        One channel is repeated; after two comes a channel of zeros.
+    """
+    planes = np.moveaxis(pixels, -1, 0)
+    if planes.shape[0] == 1:
+        return np.ascontiguousarray(np.repeat(planes, N_INPUTS, axis=0))
+    if planes.shape[0] < N_INPUTS:
+        empty = np.zeros((N_INPUTS - planes.shape[0], *planes.shape[1:]), np.float32)
+        planes = np.concatenate([planes, empty])
+    return np.ascontiguousarray(planes)

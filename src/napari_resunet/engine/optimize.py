@@ -1,0 +1,94 @@
+"""One training step and the optimiser around it, for `train` and `finetune` alike.
+
+AdamW: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from napari_resunet.engine import device
+from napari_resunet.engine.losses import loss_of
+from napari_resunet.engine.patches import Patch
+from napari_resunet.network.resnet_unet import ResNetUNet
+from napari_resunet.network.torch_import import nn, torch
+from napari_resunet.types import Task
+
+WEIGHT_DECAY = 1e-4
+LARGEST_GRADIENT = 5.0
+ENCODER = ("base_model.",)
+
+
+def make_optimizer(
+    network: ResNetUNet, rate: float, encoder_share: float = 1.0
+) -> torch.optim.AdamW:
+    """Build AdamW with a rate of its own for the encoder.
+
+    Parameters
+    ----------
+    network : ResNetUNet
+        Whose parameters are learned.
+    rate : float
+        Learning rate of the decoder.
+    encoder_share : float
+        The encoder's rate is this times `rate`.
+
+    Returns
+    -------
+    torch.optim.AdamW
+    """
+    encoder, decoder = [], []
+    for name, parameter in network.named_parameters():
+        (encoder if name.startswith(ENCODER) else decoder).append(parameter)
+    groups = [
+        {"params": decoder, "lr": rate, "share": 1.0},
+        {"params": encoder, "lr": rate * encoder_share, "share": encoder_share},
+    ]
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=WEIGHT_DECAY, fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the decoder's learning rate; the encoder keeps its share of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
+
+
+def train_step(
+    network: ResNetUNet,
+    optimizer: torch.optim.Optimizer,
+    batch: Sequence[tuple[torch.Tensor, Patch]],
+    task: Task,
+    compute: device.Compute,
+) -> float:
+    """Learn from one batch.
+
+    Parameters
+    ----------
+    network : ResNetUNet
+        On `compute`'s device, channels_last; changed in place.
+    optimizer : torch.optim.Optimizer
+        Of the network's parameters.
+    batch : sequence of (pixels, Patch)
+        Augmented pixels of shape (3, S, S), and the patch with their truth.
+    task : {"instances", "classes"}
+        What the maps mean.
+    compute : Compute
+        Device and precision.
+
+    Returns
+    -------
+    float
+        The loss before the step.
+    """
+    pixels = torch.stack([pixels for pixels, _ in batch]).to(compute.device)
+    labels = torch.stack([patch.labels for _, patch in batch]).to(compute.device)
+    distance = torch.stack([patch.distance for _, patch in batch]).to(compute.device)
+    weight = torch.stack([patch.weight for _, patch in batch]).to(compute.device)
+    optimizer.zero_grad(set_to_none=True)
+    with device.autocast(compute):
+        logits = network(pixels.contiguous(memory_format=torch.channels_last))
+    loss = loss_of(task, logits, labels, distance, weight)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+    optimizer.step()
+    return float(loss.detach())
