@@ -40,3 +40,7 @@ class CorrectionError(ResunetError):
 
 class FileError(ResunetError):
     """An image, a labels file or a folder cannot be read or written."""
+
+
+class Cancelled(ResunetError):
+    """The user took the work back: nothing to report."""

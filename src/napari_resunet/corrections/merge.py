@@ -1,0 +1,127 @@
+"""A new proposal meets the user's work: checked and touched pixels stay as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.types import LabelArray, MaskArray
+
+Window = tuple[slice, slice]
+
+
+def touched_pixels(current: npt.NDArray[Any], applied: npt.NDArray[Any]) -> MaskArray:
+    """Find what the user changed since a proposal was applied.
+
+    Parameters
+    ----------
+    current, applied : integer arrays of equal shape
+        The labels now, and as the last proposal left them.
+
+    Returns
+    -------
+    bool array
+        True where they differ, and all over each object of `current` that has such a
+        pixel: a corrected object is the user's as a whole.
+    """
+    changed = current != applied
+    objects = np.unique(current[changed])
+    objects = objects[objects > 0]
+    if not objects.size:
+        return changed
+    return changed | _members(current, objects)
+
+
+def renew(
+    current: npt.NDArray[Any],
+    proposal: npt.NDArray[Any],
+    protected: MaskArray,
+    core: Window,
+    next_label: int,
+) -> LabelArray:
+    """Put newly proposed objects into a window, but not on protected pixels.
+
+    Parameters
+    ----------
+    current : integer array, shape (Y, X)
+        The window's labels now.
+    proposal : integer array, shape (Y, X)
+        New objects, numbered from 1.
+    protected : bool array, shape (Y, X)
+        Where `current` stays exactly as it is.
+    core : tuple of slice
+        The part that was asked for. Objects that do not reach into it stay as they
+        were, for the rest of the window is only context.
+    next_label : int
+        The first free label.
+
+    Returns
+    -------
+    int32 array, shape (Y, X)
+        A new object of which at least half lies on protected pixels is the user's
+        matter: its rest continues the protected object that it covers most, or goes
+        where that is background.
+    """
+    result: LabelArray = current.astype(np.int32)
+    result[_members(result, np.unique(result[core])) & ~protected] = 0
+    names = _names(current, proposal, protected, next_label)
+    names[np.setdiff1d(np.arange(len(names)), proposal[core])] = 0
+    write = (result == 0) & ~protected
+    result[write] = names[proposal[write]]
+    return result
+
+
+def renew_classes(
+    current: npt.NDArray[Any],
+    proposal: npt.NDArray[Any],
+    protected: MaskArray,
+    core: Window,
+) -> LabelArray:
+    """Put newly proposed classes into the core of a window, but not on protected pixels.
+
+    Parameters
+    ----------
+    current, proposal : integer arrays, shape (Y, X)
+        Class values.
+    protected : bool array, shape (Y, X)
+        Where `current` stays.
+    core : tuple of slice
+        The part that was asked for.
+
+    Returns
+    -------
+    int32 array, shape (Y, X)
+    """
+    result: LabelArray = current.astype(np.int32)
+    result[core] = np.where(protected[core], current[core], proposal[core])
+    return result
+
+
+def _members(labels: npt.NDArray[Any], objects: npt.NDArray[Any]) -> MaskArray:
+    """Mark the pixels of some objects, background never."""
+    table = np.zeros(int(labels.max(initial=0)) + 1, bool)
+    table[objects] = True
+    table[0] = False
+    marked: MaskArray = table[labels]
+    return marked
+
+
+def _names(
+    current: npt.NDArray[Any],
+    proposal: npt.NDArray[Any],
+    protected: MaskArray,
+    next_label: int,
+) -> npt.NDArray[np.int32]:
+    """Name each label of the proposal: a new one, a protected object's, or 0."""
+    n = int(proposal.max(initial=0)) + 1
+    names = np.arange(n, dtype=np.int32) + (next_label - 1)
+    names[0] = 0
+    areas = np.bincount(proposal.ravel(), minlength=n)
+    covered = np.bincount(proposal[protected], minlength=n)
+    for label in np.flatnonzero((2 * covered >= areas) & (areas > 0)):
+        if label:
+            under = current[protected & (proposal == label)]
+            names[label] = np.bincount(under).argmax()
+    return names

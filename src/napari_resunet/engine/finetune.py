@@ -1,0 +1,414 @@
+"""Learning from a few corrections: a copy of the weights, a held-out part, a gate.
+
+BatchNorm keeps its statistics, the encoder learns more slowly than the decoder, the
+best weights on the held-out part are the result. Training from folders is `train`.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_resunet.engine.augment import vary_intensity
+from napari_resunet.engine.device import Compute, free_cached_memory, is_out_of_memory
+from napari_resunet.engine.held_out import (
+    FEWEST_OBJECTS,
+    HeldOut,
+    HeldOutScore,
+    evaluate,
+    split,
+)
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.optimize import make_optimizer, set_rate, train_step
+from napari_resunet.engine.patches import (
+    Geometry,
+    Patch,
+    TrainingImage,
+    cut_patch,
+    training_image,
+)
+from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOfMemoryError
+from napari_resunet.network.model_file import Model, library_versions
+from napari_resunet.network.resnet_unet import ResNetUNet
+from napari_resunet.network.torch_import import torch
+from napari_resunet.types import CancelToken, Example, Lineage, ModelInfo, Notice
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a model learns from corrections.
+
+    Attributes
+    ----------
+    steps : int or None
+        Number of batches; None goes by `seconds`.
+    seconds : float
+        Time to spend where `steps` is None.
+    batch : int
+        Patches in a batch.
+    patch : int
+        Side of a patch in working pixels, a multiple of 32.
+    rate : float
+        Largest learning rate of the decoder.
+    encoder_share : float
+        The encoder's rate is this times the decoder's.
+    touched_weight : float
+        How much a touched object's pixel counts against another.
+    touched_share : float
+        Share of the patches that are centred on something touched.
+    zoom : float
+        Patches are zoomed by up to 2 to this power, either way.
+    looks : int
+        How often the held-out part is scored on the way.
+    patience : int
+        Looks without a better score after which it stops.
+    seed : int
+        Source of all chance.
+    """
+
+    steps: int | None = None
+    seconds: float = 60.0
+    batch: int = 4
+    patch: int = 128
+    rate: float = 5e-4
+    encoder_share: float = 0.3
+    touched_weight: float = 3.0
+    touched_share: float = 0.5
+    zoom: float = 0.3
+    looks: int = 12
+    patience: int = 6
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FineTuneStep:
+    """One step is done.
+
+    Attributes
+    ----------
+    step : int
+        Counted from 1.
+    loss : float
+        Of this batch.
+    held_out : float or None
+        Score on the held-out part, where it was looked at.
+    share : float
+        How much of the work is done, 0 to 1.
+    seconds_left : float
+        Estimate.
+    """
+
+    step: int
+    loss: float
+    held_out: float | None
+    share: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What came of it.
+
+    Attributes
+    ----------
+    model : Model
+        The new model, or the old one where the new was not better.
+    improved : bool
+        Whether `model` is new.
+    before, after : float or None
+        Score on the held-out part; None where there was none.
+    steps : int
+        Steps done.
+    message : str
+        One sentence for the user.
+    """
+
+    model: Model
+    improved: bool
+    before: float | None
+    after: float | None
+    steps: int
+    message: str
+
+
+FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuned]
+
+
+def fine_tune_steps(
+    model: Model,
+    examples: Sequence[Example],
+    recipe: FineTuning,
+    compute: Compute,
+    token: CancelToken | None = None,
+    decoding: Decoding | None = None,
+) -> FineTuneEvents:
+    """Learn from corrected regions on a copy of the model.
+
+    Parameters
+    ----------
+    model : Model
+        The start; not changed.
+    examples : sequence of Example
+        All corrections so far, the latest last.
+    recipe : FineTuning
+        How.
+    compute : Compute
+        Where.
+    token : CancelToken or None
+        ``stop`` keeps the best so far, ``cancel`` throws it away.
+    decoding : Decoding or None
+        The sliders, for the score.
+
+    Yields
+    ------
+    FineTuneStep or Notice
+
+    Returns
+    -------
+    FineTuned
+
+    Raises
+    ------
+    CorrectionError
+        If nothing is checked.
+    Cancelled
+        If the token says so.
+    OutOfMemoryError, DeviceError
+        If the device cannot do it.
+    """
+    images, parts = _prepare(model.info, examples, recipe)
+    run = _Run(model, images, parts, recipe, compute, token or CancelToken(), decoding)
+    try:
+        best = yield from run.events()
+    except (RuntimeError, MemoryError) as error:
+        raise _plain(error, compute) from error
+    return _verdict(model, examples, run, best)
+
+
+def _prepare(
+    info: ModelInfo, examples: Sequence[Example], recipe: FineTuning
+) -> tuple[list[TrainingImage], list[HeldOut]]:
+    images, parts = [], []
+    for number, example in enumerate(examples):
+        _check_classes(info, example)
+        image = training_image(example, info, recipe.touched_weight)
+        image, part = split(image, recipe.seed + number)
+        if (image.weight > 0).any():
+            images.append(image)
+        if part is not None:
+            parts.append(part)
+    if not images:
+        raise CorrectionError(
+            "There is nothing to learn from: correct some labels and mark the area as "
+            "checked first."
+        )
+    return images, parts
+
+
+def _check_classes(info: ModelInfo, example: Example) -> None:
+    highest = int(example.labels.max(initial=0))
+    if info.task == "classes" and highest >= info.n_maps:
+        raise CorrectionError(
+            f"Label {highest} is not one of this model's {info.n_maps - 1} classes "
+            f"({', '.join(info.class_names[1:])}): paint with the labels 1 to "
+            f"{info.n_maps - 1}."
+        )
+
+
+@dataclass
+class _Best:
+    score: HeldOutScore | None
+    state: dict[str, torch.Tensor] | None
+    """None: the start is the best so far."""
+
+
+class _Run:
+    """One fine-tuning in progress."""
+
+    def __init__(
+        self,
+        model: Model,
+        images: list[TrainingImage],
+        parts: list[HeldOut],
+        recipe: FineTuning,
+        compute: Compute,
+        token: CancelToken,
+        decoding: Decoding | None,
+    ) -> None:
+        self.info = model.info
+        self.images = images
+        self.parts = parts
+        self.recipe = recipe
+        self.compute = compute
+        self.token = token
+        self.decoding = decoding or Decoding()
+        self.network = copy.deepcopy(model.network)
+        self.steps = 0
+        self.before: HeldOutScore | None = None
+        self.last_look: float | None = None
+
+    def events(self) -> Generator[FineTuneStep | Notice, None, _Best]:
+        """Train; return the best weights on the held-out part, or the last without one."""
+        # Evaluation mode freezes BatchNorm's statistics; its weights still learn.
+        self.network.eval().requires_grad_(True)
+        self.network.to(self.compute.device, memory_format=torch.channels_last)
+        optimizer = make_optimizer(
+            self.network, self.recipe.rate, self.recipe.encoder_share
+        )
+        rng = np.random.default_rng(self.recipe.seed)
+        self.before = self._look()
+        best = _Best(self.before, None)
+        begin, looks, without_gain = time.monotonic(), 0, 0
+        while (share := self._share(begin)) < 1 and not self.token.stopped:
+            set_rate(optimizer, self.recipe.rate * _schedule(share))
+            batch = [self._patch(rng) for _ in range(self.recipe.batch)]
+            loss = train_step(self.network, optimizer, batch, self.info.task, self.compute)
+            self.steps += 1
+            share = self._share(begin)
+            held_out = None
+            if self.parts and (share >= 1 or share * self.recipe.looks >= looks + 1):
+                looks = int(share * self.recipe.looks)
+                gained = self._keep_best(best)
+                held_out = self.last_look
+                without_gain = 0 if gained else without_gain + 1
+            yield FineTuneStep(self.steps, loss, held_out, share, _left(begin, share))
+            if self.token.cancelled:
+                raise Cancelled
+            if without_gain >= self.recipe.patience:
+                break
+        if self.parts and self.token.stopped:
+            self._keep_best(best)
+        if not self.parts and self.steps:
+            best.state = self._weights()
+        return best
+
+    def _look(self) -> HeldOutScore | None:
+        if not self.parts:
+            return None
+        return evaluate(self.network, self.info, self.parts, self.compute, self.decoding)
+
+    def _keep_best(self, best: _Best) -> bool:
+        score = self._look()
+        if score is None or best.score is None:
+            return False
+        self.last_look = score.value
+        if not score.better_than(best.score):
+            return False
+        best.score, best.state = score, self._weights()
+        return True
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+
+    def _share(self, begin: float) -> float:
+        if self.recipe.steps is not None:
+            return self.steps / max(1, self.recipe.steps)
+        return min(1.0, (time.monotonic() - begin) / self.recipe.seconds)
+
+    def _patch(self, rng: np.random.Generator) -> tuple[torch.Tensor, Patch]:
+        areas = np.array([np.sqrt((image.weight > 0).sum()) for image in self.images])
+        image = self.images[int(rng.choice(len(self.images), p=areas / areas.sum()))]
+        centre = _centre(image, self.recipe, rng)
+        geometry = Geometry(zoom=self.recipe.zoom)
+        patch = cut_patch(image, centre, self.recipe.patch, geometry, rng)
+        return vary_intensity(patch.pixels, self.info.normalization, rng), patch
+
+
+def _centre(
+    image: TrainingImage, recipe: FineTuning, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Draw where to cut: around corrections, and across the whole checked region."""
+    where = np.flatnonzero(image.weight > 1) if rng.random() < recipe.touched_share else ()
+    if not len(where):
+        where = np.flatnonzero(image.weight > 0)
+    row, column = divmod(int(rng.choice(where)), image.weight.shape[1])
+    return float(row), float(column)
+
+
+def _schedule(share: float) -> float:
+    """Warm up over the first twentieth, fall to a tenth over the last half."""
+    return min(1.0, 0.1 + 18 * share, 0.1 + 1.8 * (1 - share))
+
+
+def _left(begin: float, share: float) -> float:
+    return (time.monotonic() - begin) * (1 - share) / share if share else 0.0
+
+
+def _plain(error: BaseException, compute: Compute) -> OutOfMemoryError | DeviceError:
+    free_cached_memory(compute)
+    if is_out_of_memory(error):
+        return OutOfMemoryError(
+            "There is not enough memory to fine-tune: close other programs, or choose "
+            "the device 'cpu', and try again. The model is as it was."
+        )
+    return DeviceError(
+        f"Fine-tuning failed on {compute.kind.upper()} ({error}): choose the device "
+        "'cpu' and try again. The model is as it was."
+    )
+
+
+def _verdict(
+    model: Model, examples: Sequence[Example], run: _Run, best: _Best
+) -> FineTuned:
+    before = run.before.value if run.before else None
+    after = best.score.value if best.score else None
+    if best.state is None:
+        return FineTuned(
+            model,
+            improved=False,
+            before=before,
+            after=after,
+            steps=run.steps,
+            message="The model did not get better on the held-out part, so the old one "
+            "stays. Correct a few more objects and fine-tune again.",
+        )
+    network = ResNetUNet(model.info.n_maps)
+    network.load_state_dict(best.state)
+    info = replace(model.info, lineage=_lineage(model, examples, run))
+    n_objects = sum(part.n_objects for part in run.parts)
+    return FineTuned(
+        Model(network.eval(), info),
+        improved=True,
+        before=before,
+        after=after,
+        steps=run.steps,
+        message=_sentence(before, after, n_objects, model.info),
+    )
+
+
+def _sentence(
+    before: float | None, after: float | None, n_objects: int, info: ModelInfo
+) -> str:
+    if before is None or after is None:
+        return (
+            "The model has learned, but the checked area is too small to hold a part "
+            "out: look at the new proposal to judge it."
+        )
+    text = f"Score on the held-out part: {before:.2f} before, {after:.2f} after."
+    if info.task == "instances" and n_objects < FEWEST_OBJECTS:
+        text += f" It has only {n_objects} object(s): too few to be sure."
+    return text
+
+
+def _lineage(model: Model, examples: Sequence[Example], run: _Run) -> Lineage:
+    return Lineage(
+        parent_id=model.info.lineage.model_id,
+        corrected_objects=sum(_count_objects(e) for e in examples),
+        corrected_pixels=sum(
+            int(e.labels.size if e.checked is None else e.checked.sum()) for e in examples
+        ),
+        steps=run.steps,
+        seed=run.recipe.seed,
+        versions=library_versions(),
+    )
+
+
+
+
+def _count_objects(example: Example) -> int:
+    known = example.labels if example.checked is None else example.labels[example.checked]
+    return len(np.unique(known[known > 0]))

@@ -1,0 +1,252 @@
+"""Image to maps: tiles through the network, blended, in constant memory.
+
+Decoding maps to labels is `decode`. Out of memory first halves the batch, then the
+tile, then goes to the CPU; the result still arrives.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from itertools import product
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.engine.device import Compute, free_cached_memory, is_out_of_memory
+from napari_resunet.engine.fast_network import fast_copy
+from napari_resunet.engine.normalize import normalize, to_network_channels
+from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.resample import Axis, read_working
+from napari_resunet.engine.tiling import Strip, strip
+from napari_resunet.errors import Cancelled, DeviceError, OutOfMemoryError
+from napari_resunet.network.model_file import Model
+from napari_resunet.network.resnet_unet import ResNetUNet
+from napari_resunet.network.torch_import import torch
+from napari_resunet.types import (
+    CancelToken,
+    FloatArray,
+    Notice,
+    Progress,
+    Statistics,
+    Task,
+)
+
+BATCH_ON_GPU = 4
+SMALLEST_TILE = 128
+LARGEST_MAPS_IN_MEMORY = 2**29
+"""Maps of more bytes lie in a temporary file that the system pages in and out."""
+
+Maps = npt.NDArray[np.float16]
+Event = Progress | Notice
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane of an image, with all that makes it the network's input.
+
+    Attributes
+    ----------
+    planes : Planes
+        The image.
+    index : tuple of int
+        Which plane.
+    window : tuple of slice
+        Rows and columns in image pixels.
+    scale : float
+        Factor from image to working pixels.
+    statistics : Statistics
+        Of the whole image.
+    """
+
+    planes: Planes
+    index: tuple[int, ...]
+    window: tuple[slice, slice]
+    scale: float
+    statistics: Statistics
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """Rows and columns of the window, image and working."""
+        rows, columns = self.window
+        return (
+            Axis.scaled(rows.stop - rows.start, self.scale),
+            Axis.scaled(columns.stop - columns.start, self.scale),
+        )
+
+
+@dataclass
+class Plan:
+    """What out-of-memory errors may change: the network's place, batch and tile."""
+
+    network: ResNetUNet
+    compute: Compute
+    batch: int
+    tile: int
+
+
+class Predictor:
+    """A model made ready on a device; keeps what it learned about memory.
+
+    Parameters
+    ----------
+    model : Model
+        Which model.
+    compute : Compute
+        Where.
+    """
+
+    def __init__(self, model: Model, compute: Compute) -> None:
+        self.model = model
+        batch = 1 if compute.kind == "cpu" else BATCH_ON_GPU
+        network = fast_copy(model.network, compute)
+        self.plan = Plan(network, compute, batch, model.info.tile)
+
+    def maps(
+        self, plane: Plane, token: CancelToken | None = None
+    ) -> Generator[Event, None, Maps]:
+        """Predict the maps of a plane.
+
+        Parameters
+        ----------
+        plane : Plane
+            What.
+        token : CancelToken or None
+            Looked at between tiles.
+
+        Yields
+        ------
+        Progress or Notice
+            After each batch of tiles; when memory was short.
+
+        Returns
+        -------
+        float16 array, shape (n_maps, Y, X) in working pixels
+            Probabilities, 0 to 1.
+
+        Raises
+        ------
+        Cancelled
+            If the token says so.
+        OutOfMemoryError, DeviceError
+            If not even the smallest tile can be computed on the CPU.
+        """
+        while True:
+            try:
+                return (yield from self._attempt(plane, token or CancelToken()))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise DeviceError(
+                        f"The computation failed on {self.plan.compute.kind.upper()} "
+                        f"({error}): choose the device 'cpu' and try again."
+                    ) from error
+                message = self._retreat(error)
+            yield Notice(message)
+
+    def _retreat(self, error: BaseException) -> str:
+        """Make the next attempt smaller; return what to tell the user."""
+        plan = self.plan
+        free_cached_memory(plan.compute)
+        if plan.batch > 1:
+            plan.batch //= 2
+            return f"Memory was short: going on with {plan.batch} tile(s) at a time."
+        if plan.tile >= 2 * SMALLEST_TILE:
+            plan.tile = plan.tile // 2 // 32 * 32
+            return f"Memory was short: going on with tiles of {plan.tile} pixels."
+        if plan.compute.kind != "cpu":
+            cpu = Compute("cpu", torch.float32)
+            self.plan = Plan(
+                fast_copy(self.model.network, cpu), cpu, 1, self.model.info.tile
+            )
+            return "Memory was short on the graphics card: going on with the CPU, slower."
+        raise OutOfMemoryError(
+            "There is not enough memory: close other programs or choose a smaller area."
+        ) from error
+
+    def _attempt(self, plane: Plane, token: CancelToken) -> Generator[Event, None, Maps]:
+        rows, columns = (strip(axis.n_working, self.plan.tile) for axis in plane.axes)
+        maps = _empty_maps((self.model.info.n_maps, rows.n, columns.n))
+        places = list(product(range(len(rows.starts)), range(len(columns.starts))))
+        for first in range(0, len(places), self.plan.batch):
+            batch = places[first : first + self.plan.batch]
+            tiles = [self._tile(plane, rows, columns, place) for place in batch]
+            for place, output in zip(batch, self._run(tiles), strict=True):
+                _blend(maps, output, rows, columns, place)
+            yield Progress(min(first + len(batch), len(places)), len(places), "tiles")
+            if token.cancelled:
+                raise Cancelled
+        return maps
+
+    def _tile(
+        self, plane: Plane, rows: Strip, columns: Strip, place: tuple[int, int]
+    ) -> FloatArray:
+        """Read one tile, (3, S, S'); beyond the image it is mirrored."""
+        top, left = rows.starts[place[0]], columns.starts[place[1]]
+        bottom, right = min(rows.n, top + rows.size), min(columns.n, left + columns.size)
+        pixels = read_working(_Reader(self.model, plane), plane.axes, (top, bottom), (left, right))
+        missing = ((0, top + rows.size - bottom), (0, left + columns.size - right), (0, 0))
+        if any(after for _, after in missing):
+            pixels = np.pad(pixels, missing, mode="symmetric")
+        return to_network_channels(pixels)
+
+    def _run(self, tiles: list[FloatArray]) -> FloatArray:
+        compute = self.plan.compute
+        images = torch.from_numpy(np.stack(tiles)).to(compute.device, compute.dtype)
+        with torch.inference_mode():
+            logits = self.plan.network(images.contiguous(memory_format=torch.channels_last))
+            probabilities = to_probabilities(logits.float(), self.model.info.task)
+        result: FloatArray = probabilities.cpu().numpy()
+        return result
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a window of the plane, normalised."""
+
+    model: Model
+    plane: Plane
+
+    def __call__(self, rows: slice, columns: slice) -> FloatArray:
+        offset = self.plane.window
+        pixels = self.plane.planes.read(
+            self.plane.index, _moved(rows, offset[0]), _moved(columns, offset[1])
+        )
+        return normalize(pixels, self.plane.statistics, self.model.info.normalization)
+
+
+def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
+    """Turn logits (N, n_maps, H, W) into probabilities: sigmoid, or softmax for classes."""
+    return logits.softmax(1) if task == "classes" else logits.sigmoid()
+
+
+def whole_plane(planes: Planes, index: tuple[int, ...], scale: float, of: Statistics) -> Plane:
+    """Take a plane in full."""
+    window = (slice(0, planes.height), slice(0, planes.width))
+    return Plane(planes, index, window, scale, of)
+
+
+def at_scale(plane: Plane, scale: float) -> Plane:
+    """Take the same window at another scale."""
+    return replace(plane, scale=scale)
+
+
+def _moved(window: slice, by: slice) -> slice:
+    return slice(window.start + by.start, window.stop + by.start)
+
+
+def _empty_maps(shape: tuple[int, ...]) -> Maps:
+    if 2 * int(np.prod(shape, dtype=np.int64)) <= LARGEST_MAPS_IN_MEMORY:
+        return np.zeros(shape, np.float16)
+    # Unlinked by the system when the array goes.
+    with tempfile.TemporaryFile() as stream:
+        return np.memmap(stream, np.float16, "w+", shape=shape)
+
+
+def _blend(
+    maps: Maps, output: FloatArray, rows: Strip, columns: Strip, place: tuple[int, int]
+) -> None:
+    top, left = rows.starts[place[0]], columns.starts[place[1]]
+    weights = rows.weights(place[0])[:, None] * columns.weights(place[1])[None]
+    target = maps[:, top : top + rows.size, left : left + columns.size]
+    height, width = target.shape[1:]
+    target += (output[:, :height, :width] * weights[:height, :width]).astype(np.float16)

@@ -1,0 +1,1 @@
+"""One facade over the engine for all faces: API, command line and plugin. No GUI."""

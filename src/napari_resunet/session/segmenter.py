@@ -1,0 +1,170 @@
+"""Image in, proposals out: the pipeline that API, command line and plugin share."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from napari_resunet.engine.decode import KeptMaps, decode_labels
+from napari_resunet.engine.device import Compute
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.object_size import estimate_scale
+from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.predict import Plane, Predictor
+from napari_resunet.network.model_file import Model
+from napari_resunet.types import CancelToken, LabelArray, Notice, Progress, Statistics
+
+Window = tuple[slice, slice]
+CONTEXT_DIAMETERS = 2
+"""A window is proposed with so much of its surroundings, so that no object is cut."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One window of one plane."""
+
+    index: tuple[int, ...]
+    window: Window
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the network says about a window of a plane.
+
+    Attributes
+    ----------
+    target : Target
+        Which window, context included.
+    core : tuple of slice
+        The window that was asked for.
+    labels : int32 array, shape of the window, read-only
+        Objects from 1, or classes.
+    kept : KeptMaps
+        For the sliders.
+    scale : float
+        Factor from image to working pixels.
+    """
+
+    target: Target
+    core: Window
+    labels: LabelArray
+    kept: KeptMaps
+    scale: float
+
+
+@dataclass(frozen=True)
+class SizeFound:
+    """The object size was estimated: factor from image to working pixels."""
+
+    scale: float
+
+
+ProposeEvents = Generator[Progress | Notice | SizeFound | Proposal, None, None]
+
+
+class Segmenter:
+    """A model on a device; remembers each image's statistics.
+
+    Parameters
+    ----------
+    model : Model
+        Which model.
+    compute : Compute
+        Where.
+    """
+
+    def __init__(self, model: Model, compute: Compute) -> None:
+        self.model = model
+        self.predictor = Predictor(model, compute)
+
+    @property
+    def compute(self) -> Compute:
+        """Where it computes now (the CPU, once the graphics card's memory was short)."""
+        return self.predictor.plan.compute
+
+    def propose(
+        self,
+        planes: Planes,
+        targets: Sequence[Target],
+        *,
+        scale: float | None,
+        decoding: Decoding,
+        statistics: Statistics | None = None,
+        token: CancelToken | None = None,
+    ) -> ProposeEvents:
+        """Propose labels for windows of an image.
+
+        Parameters
+        ----------
+        planes : Planes
+            The image.
+        targets : sequence of Target
+            What of it.
+        scale : float or None
+            Factor from image to working pixels; None estimates it on the first target.
+        decoding : Decoding
+            The sliders.
+        statistics : Statistics or None
+            Of the whole image; None measures them.
+        token : CancelToken or None
+            Looked at between tiles.
+
+        Yields
+        ------
+        Progress, Notice, SizeFound or Proposal
+            One Proposal for each target, as soon as it is done.
+
+        Raises
+        ------
+        Cancelled, OutOfMemoryError, DeviceError
+        """
+        if 0 in planes.shape or not targets:
+            return
+        measured = statistics or planes.measure(self.model.info.normalization)
+        if scale is None:
+            events = estimate_scale(self.predictor, planes, targets[0].index, measured, token)
+            scale = yield from _as_notes(events, "estimating the object size")
+            yield SizeFound(scale)
+        for number, target in enumerate(targets):
+            wide = self._with_context(planes, target, scale)
+            plane = Plane(planes, wide.index, wide.window, scale, measured)
+            events = self.predictor.maps(plane, token)
+            maps = yield from _counted(events, number, len(targets))
+            kept = KeptMaps(maps, plane.axes, self.model.info)
+            labels = decode_labels(kept, decoding)
+            labels.setflags(write=False)
+            yield Proposal(wide, target.window, labels, kept, scale)
+
+    def _with_context(self, planes: Planes, target: Target, scale: float) -> Target:
+        margin = round(CONTEXT_DIAMETERS * self.model.info.diameter / scale)
+        rows, columns = (
+            slice(max(0, w.start - margin), min(n, w.stop + margin))
+            for w, n in zip(target.window, (planes.height, planes.width), strict=True)
+        )
+        return Target(target.index, (rows, columns))
+
+
+PlaneEvents = Generator[Progress | Notice, None, object]
+
+
+def _as_notes(events: Generator, text: str) -> Generator:  # type: ignore[type-arg]
+    """Pass events on without their count: how many rounds there will be is not known."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as stop:
+            return stop.value
+        yield Progress(0, 0, text) if isinstance(event, Progress) else event
+
+
+def _counted(events: Generator, number: int, n_targets: int) -> Generator:  # type: ignore[type-arg]
+    """Count the tiles of one target among those of all."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as stop:
+            return stop.value
+        if isinstance(event, Progress) and n_targets > 1:
+            done, total = number * event.total + event.done, n_targets * event.total
+            event = Progress(done, total, f"plane {number + 1} of {n_targets}")
+        yield event

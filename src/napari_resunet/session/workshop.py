@@ -1,0 +1,278 @@
+"""The work that runs in background threads, as generators of events.
+
+Importing this module imports no torch: each generator does so when it first runs, in
+its own thread. Nothing here touches layers or widgets.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_resunet.corrections.log import Correction, CorrectionLog, as_example
+from napari_resunet.errors import ResunetError
+from napari_resunet.types import CancelToken, DeviceChoice, Notice, Progress, Statistics
+
+if TYPE_CHECKING:
+    from napari_resunet.engine.finetune import FineTuneStep
+    from napari_resunet.network.model_file import Model
+    from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound, Target
+
+log = logging.getLogger(__name__)
+FEWEST_FOR_SIZE = 5
+"""With fewer corrected objects the object size is left as it was."""
+
+
+@dataclass(frozen=True)
+class ImageSnapshot:
+    """What a job knows of an image layer.
+
+    Attributes
+    ----------
+    image_id : str
+        Survives renames.
+    levels : tuple of arrays
+        The layer's data, finest level first; read only.
+    axes : str
+        One letter of "TZCYXS" for each dimension.
+    channels : tuple of int or None
+        Which feed the network.
+    """
+
+    image_id: str
+    levels: tuple[Any, ...]
+    axes: str
+    channels: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Sliders:
+    """Foreground threshold and split level, 0 to 1."""
+
+    foreground: float
+    split: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is there: what it is, and where it will compute."""
+
+    model: Model
+    device_text: str
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The outcome of fine-tuning.
+
+    Attributes
+    ----------
+    model : Model
+        New, or the old one.
+    improved : bool
+        Whether it is new.
+    before, after : float or None
+        Score on the held-out part.
+    message : str
+        For the user.
+    scale : float
+        Factor from image to working pixels that the corrections ask for.
+    n_objects : int
+        Corrected objects learned from.
+    """
+
+    model: Model
+    improved: bool
+    before: float | None
+    after: float | None
+    message: str
+    scale: float
+    n_objects: int
+
+
+class Workshop:
+    """Engines kept warm between jobs, and the corrections of this run of the program."""
+
+    def __init__(self) -> None:
+        self.corrections = CorrectionLog()
+        self._segmenter: Segmenter | None = None
+        self._device: DeviceChoice | None = None
+        self._statistics: dict[tuple[str, tuple[int, ...] | None], Statistics] = {}
+
+    def load(
+        self, name: str, device: DeviceChoice
+    ) -> Generator[Progress, None, Ready]:
+        """Load a model by path or as "starter"."""
+        yield Progress(0, 0, "loading the model")
+        with plain_errors():
+            from napari_resunet.session.api import load_model
+
+            model = load_model(name)
+            return Ready(model, self._segmenter_for(model, device).compute.description)
+
+    def propose(
+        self,
+        model: Model | None,
+        device: DeviceChoice,
+        image: ImageSnapshot,
+        targets: Sequence[Target],
+        scale: float | None,
+        sliders: Sliders,
+        token: CancelToken,
+    ) -> Generator[Progress | Notice | Ready | SizeFound | Proposal, None, None]:
+        """Propose labels; loads the starter first where there is no model yet."""
+        if model is None:
+            ready = yield from self.load("starter", device)
+            yield ready
+            model = ready.model
+        with plain_errors():
+            segmenter = self._segmenter_for(model, device)
+            from napari_resunet.engine.instances import Decoding
+            from napari_resunet.engine.planes import Planes
+
+            planes = Planes(image.levels, image.axes, image.channels)
+            yield from segmenter.propose(
+                planes,
+                targets,
+                scale=scale,
+                decoding=Decoding(sliders.foreground, sliders.split),
+                statistics=self._measure(model, image, planes),
+                token=token,
+            )
+
+    def decode(
+        self, proposals: Sequence[Proposal], sliders: Sliders, token: CancelToken
+    ) -> Generator[Proposal, None, None]:
+        """Turn kept maps into labels again, the first of the proposals first."""
+        from napari_resunet.engine.decode import decode_labels
+        from napari_resunet.engine.instances import Decoding
+
+        for proposal in proposals:
+            with plain_errors():
+                decoding = Decoding(sliders.foreground, sliders.split)
+                labels = decode_labels(proposal.kept, decoding)
+            if token.cancelled:
+                return
+            yield replace(proposal, labels=labels)
+
+    def learn(
+        self,
+        model: Model | None,
+        device: DeviceChoice,
+        image: ImageSnapshot,
+        corrections: Sequence[Correction],
+        scale: float | None,
+        sliders: Sliders,
+        seconds: float,
+        token: CancelToken,
+    ) -> Generator[Progress | Notice | Ready | FineTuneStep, None, Learned]:
+        """Fine-tune on all corrections so far; `scale` None takes it from their labels."""
+        if model is None:
+            ready = yield from self.load("starter", device)
+            yield ready
+            model = ready.model
+        with plain_errors():
+            from napari_resunet.engine.device import choose
+            from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+            from napari_resunet.engine.instances import Decoding
+
+            scale = scale or scale_from(corrections, model)
+            self._record(model, image, corrections, scale)
+            recipe = FineTuning(seconds=seconds)
+            result = yield from fine_tune_steps(
+                model,
+                self.corrections.examples(),
+                recipe,
+                choose(device),
+                token,
+                Decoding(sliders.foreground, sliders.split),
+            )
+        return Learned(
+            model=result.model,
+            improved=result.improved,
+            before=result.before,
+            after=result.after,
+            message=result.message,
+            scale=scale,
+            n_objects=result.model.info.lineage.corrected_objects,
+        )
+
+    def _segmenter_for(self, model: Model, device: DeviceChoice) -> Segmenter:
+        from napari_resunet.engine.device import choose
+        from napari_resunet.session.segmenter import Segmenter
+
+        kept = self._segmenter
+        if kept is None or kept.model is not model or self._device != device:
+            kept = self._segmenter = Segmenter(model, choose(device))
+            self._device = device
+        return kept
+
+    def _measure(self, model: Model, image: ImageSnapshot, planes: Any) -> Statistics:
+        """Measure an image once; a changed layer has another id or is forgotten."""
+        key = (image.image_id, image.channels)
+        if key not in self._statistics:
+            self._statistics[key] = planes.measure(model.info.normalization)
+        return self._statistics[key]
+
+    def forget(self, image_id: str) -> None:
+        """Drop what was measured of an image: its data changed."""
+        self._statistics = {k: v for k, v in self._statistics.items() if k[0] != image_id}
+
+    def _record(
+        self,
+        model: Model,
+        image: ImageSnapshot,
+        corrections: Sequence[Correction],
+        scale: float,
+    ) -> None:
+        from napari_resunet.engine.planes import Planes
+
+        planes = Planes(image.levels, image.axes, image.channels)
+        measured = self._measure(model, image, planes)
+        for correction in corrections:
+            crop = planes.read(correction.index, *correction.window)
+            example = as_example(correction, crop, scale=scale, statistics=measured)
+            self.corrections.record(correction, example)
+
+
+def scale_from(corrections: Sequence[Correction], model: Model) -> float:
+    """Compute the scale that the checked objects ask for; 1 where they are too few."""
+    import numpy as np
+
+    from napari_resunet.engine.targets import median_diameter
+
+    if model.info.task == "classes":
+        return 1.0
+    diameters = [
+        median_diameter(np.where(c.checked, c.labels, 0))
+        for c in corrections
+        if c.n_objects >= FEWEST_FOR_SIZE
+    ]
+    known = [d for d in diameters if d]
+    return model.info.diameter / float(np.median(known)) if known else 1.0
+
+
+class plain_errors:  # noqa: N801 (reads as a statement)
+    """Turn whatever goes wrong inside into one sentence, the trace into the log."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Wrap unexpected errors; generator exits and our own pass."""
+        if error is None or isinstance(error, ResunetError) or not isinstance(error, Exception):
+            return
+        log.error("Unexpected error", exc_info=error)
+        raise ResunetError(
+            f"Something went wrong that we did not foresee ({type(error).__name__}: "
+            f"{error}). Your labels are as they were; the log has the details."
+        ) from error
+
+
+def suggested_name(image_name: str, folder: Path) -> Path:
+    """Suggest where to save a model fine-tuned on an image."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in image_name)
+    return folder / f"{safe or 'model'}.safetensors"
