@@ -9,9 +9,7 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 
-def drain(
-    events: Generator[E, None, R], on_event: Callable[[E], None] | None = None
-) -> R:
+def drain(events: Generator[E, None, R], on_event: Callable[[E], None] | None = None) -> R:
     """Run a generator of events for its return value.
 
     Parameters

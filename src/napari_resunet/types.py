@@ -6,7 +6,7 @@ What belongs to one room only (a tile, a loss, a widget) stays in that room.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -19,6 +19,8 @@ DeviceChoice = Literal["auto", "cuda", "mps", "cpu"]
 LabelArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
 MaskArray = npt.NDArray[np.bool_]
+Window = tuple[slice, slice]
+"""Rows and columns."""
 
 INSTANCE_MAPS = ("foreground", "distance", "boundary")
 """The output maps of a model of task ``instances``, in this order."""
@@ -139,6 +141,14 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Target:
+    """A window, in image pixels, of one plane of a stack."""
+
+    index: tuple[int, ...]
+    window: Window
+
+
+@dataclass(frozen=True)
 class Progress:
     """So much of the work is done."""
 
@@ -168,6 +178,3 @@ class CancelToken:
     def stop(self) -> None:
         """Ask for the end of the work; the best so far is kept."""
         self.stopped = True
-
-
-Clock = Callable[[], float]

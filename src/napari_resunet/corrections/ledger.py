@@ -152,6 +152,7 @@ def bounding_window(mask: MaskArray, margin: int) -> Window:
 
 def _relative(core: Window, window: Window) -> Window:
     rows, columns = (
-        slice(c.start - w.start, c.stop - w.start) for c, w in zip(core, window, strict=True)
+        slice(c.start - w.start, c.stop - w.start)
+        for c, w in zip(core, window, strict=True)
     )
     return rows, columns

@@ -91,4 +91,6 @@ def as_example(correction: Correction, image: npt.NDArray[Any], **known: Any) ->
     -------
     Example
     """
-    return Example(image, correction.labels, correction.checked, correction.touched, **known)
+    return Example(
+        image, correction.labels, correction.checked, correction.touched, **known
+    )

@@ -91,7 +91,9 @@ def decode_into(
     """
     rows, columns = kept.axes
     n_objects = 0
-    for top, left in product(range(0, rows.n_working, BLOCK), range(0, columns.n_working, BLOCK)):
+    for top, left in product(
+        range(0, rows.n_working, BLOCK), range(0, columns.n_working, BLOCK)
+    ):
         core = (
             (top, min(top + BLOCK, rows.n_working)),
             (left, min(left + BLOCK, columns.n_working)),

@@ -407,8 +407,6 @@ def _lineage(model: Model, examples: Sequence[Example], run: _Run) -> Lineage:
     )
 
 
-
-
 def _count_objects(example: Example) -> int:
     known = example.labels if example.checked is None else example.labels[example.checked]
     return len(np.unique(known[known > 0]))

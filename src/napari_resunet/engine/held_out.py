@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from napari_resunet.engine.augment import complete_channels
 from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import Compute, autocast
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.metrics import dice, mean_ap
 from napari_resunet.engine.patches import Geometry, Patch, TrainingImage, cut_patch
-from napari_resunet.engine.augment import complete_channels
 from napari_resunet.engine.predict import to_probabilities
 from napari_resunet.engine.resample import Axis
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
@@ -27,7 +27,7 @@ SHARE = 0.25
 FEWEST_OBJECTS = 5
 """With fewer held-out objects the score says too little to judge by."""
 
-SMALLEST_SIDE = 48
+SMALLEST_SIDE = 24
 """A checked region is split only where the strip keeps so many working pixels."""
 
 LARGEST_SIDE = 320
@@ -76,9 +76,7 @@ class HeldOutScore:
         return (self.value, -self.loss) > (other.value, -other.loss)
 
 
-def split(
-    image: TrainingImage, seed: int
-) -> tuple[TrainingImage, HeldOut | None]:
+def split(image: TrainingImage, seed: int) -> tuple[TrainingImage, HeldOut | None]:
     """Hold a strip of the checked region out.
 
     Parameters
@@ -126,7 +124,8 @@ def _held_out(image: TrainingImage, inside: tuple[slice, slice]) -> HeldOut:
         for s, n in zip(inside, image.labels.shape, strict=True)
     )
     local = tuple(
-        slice(s.start - v.start, s.stop - v.start) for s, v in zip(inside, view, strict=True)
+        slice(s.start - v.start, s.stop - v.start)
+        for s, v in zip(inside, view, strict=True)
     )
     weight = np.zeros_like(image.weight[view])
     weight[local] = image.weight[inside] > 0
@@ -176,7 +175,11 @@ def evaluate(
 
 
 def _evaluate_one(
-    network: ResNetUNet, info: ModelInfo, part: HeldOut, compute: Compute, decoding: Decoding
+    network: ResNetUNet,
+    info: ModelInfo,
+    part: HeldOut,
+    compute: Compute,
+    decoding: Decoding,
 ) -> tuple[float, float]:
     image = part.image
     axes = tuple(Axis.scaled(n, image.scale) for n in image.labels.shape)

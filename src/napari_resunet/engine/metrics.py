@@ -168,7 +168,9 @@ def _match(
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Match one to one: most pairs over the threshold first, then greatest total IoU."""
     valid = iou >= threshold
-    rows, columns = linear_sum_assignment(-(valid * (1.0 + iou / (2 * max(iou.shape, default=1) + 1))))
+    rows, columns = linear_sum_assignment(
+        -(valid * (1.0 + iou / (2 * max(iou.shape, default=1) + 1)))
+    )
     hit = valid[rows, columns]
     return rows[hit], columns[hit]
 

@@ -75,7 +75,11 @@ def estimate_scale(
 
 
 def _probe(
-    predictor: Predictor, planes: Planes, index: tuple[int, ...], of: Statistics, scale: float
+    predictor: Predictor,
+    planes: Planes,
+    index: tuple[int, ...],
+    of: Statistics,
+    scale: float,
 ) -> Plane:
     side = round(PROBE / scale)
     rows = _candidates(planes.height, side)
@@ -86,7 +90,8 @@ def _probe(
         return plane
     contract = predictor.model.info.normalization
     busy = [
-        float(normalize(planes.read(index, *_thinned(w)), of, contract).std()) for w in windows
+        float(normalize(planes.read(index, *_thinned(w)), of, contract).std())
+        for w in windows
     ]
     return replace(plane, window=windows[int(np.argmax(busy))])
 

@@ -203,7 +203,10 @@ def _resized(
     image: TrainingImage, rows: tuple[int, int], columns: tuple[int, int], side: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     window = (_inside(rows, image.labels.shape[0]), _inside(columns, image.labels.shape[1]))
-    padding = (_beyond(rows, image.labels.shape[0]), _beyond(columns, image.labels.shape[1]))
+    padding = (
+        _beyond(rows, image.labels.shape[0]),
+        _beyond(columns, image.labels.shape[1]),
+    )
     smooth = np.concatenate([image.pixels[:, *window], image.distance[None, *window]])
     sharp = np.stack([image.labels[window], image.weight[window]]).astype(np.float32)
     smooth = np.pad(smooth, ((0, 0), *padding), mode="symmetric")
@@ -217,7 +220,9 @@ def _resized(
     return (
         transforms.resize(smooth_tensor, [side, side], antialias=True),
         transforms.resize(
-            torch.from_numpy(sharp), [side, side], interpolation=InterpolationMode.NEAREST_EXACT
+            torch.from_numpy(sharp),
+            [side, side],
+            interpolation=InterpolationMode.NEAREST_EXACT,
         ),
     )
 

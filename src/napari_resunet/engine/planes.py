@@ -17,7 +17,7 @@ from napari_resunet.engine.normalize import N_INPUTS, SAMPLE_PIXELS, statistics
 from napari_resunet.errors import ImageError
 from napari_resunet.types import Normalization, Statistics
 
-KNOWN_AXES = "TZCYXS"
+KNOWN_AXES = "PTZCYXS"
 SAMPLE_BLOCK = 256
 SAMPLE_BLOCKS = 24
 PIXEL_AXES = "YX"
@@ -32,7 +32,7 @@ class Planes:
     levels : sequence of arrays
         The image, finest level first (one level for an ordinary image).
     axes : str or None
-        One letter of "TZCYXS" for each dimension; C and S hold channels (S are the
+        One letter of "PTZCYXS" for each dimension; C and S hold channels (S are the
         samples of RGB or RGBA, the alpha of which is left out). None guesses.
     channels : sequence of int or None
         Which one to three channels feed the network; None takes the colours of RGB
@@ -157,7 +157,9 @@ class Planes:
         enough = [i for i, size in enumerate(sizes) if size >= SAMPLE_PIXELS // 4]
         return enough[-1] if enough else 0
 
-    def _chosen(self, shape: tuple[int, ...], channels: Sequence[int] | None) -> tuple[int, ...]:
+    def _chosen(
+        self, shape: tuple[int, ...], channels: Sequence[int] | None
+    ) -> tuple[int, ...]:
         axis = next((a for a in self.axes if a in CHANNEL_AXES), None)
         if axis is None:
             if channels not in (None, (0,), [0]):

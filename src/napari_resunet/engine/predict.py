@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from itertools import product
+
 import numpy as np
 import numpy.typing as npt
 
@@ -183,7 +184,9 @@ class Predictor:
         """Read one tile, (3, S, S'); beyond the image it is mirrored."""
         top, left = rows.starts[place[0]], columns.starts[place[1]]
         bottom, right = min(rows.n, top + rows.size), min(columns.n, left + columns.size)
-        pixels = read_working(_Reader(self.model, plane), plane.axes, (top, bottom), (left, right))
+        pixels = read_working(
+            _Reader(self.model, plane), plane.axes, (top, bottom), (left, right)
+        )
         missing = ((0, top + rows.size - bottom), (0, left + columns.size - right), (0, 0))
         if any(after for _, after in missing):
             pixels = np.pad(pixels, missing, mode="symmetric")
@@ -219,7 +222,9 @@ def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
     return logits.softmax(1) if task == "classes" else logits.sigmoid()
 
 
-def whole_plane(planes: Planes, index: tuple[int, ...], scale: float, of: Statistics) -> Plane:
+def whole_plane(
+    planes: Planes, index: tuple[int, ...], scale: float, of: Statistics
+) -> Plane:
     """Take a plane in full."""
     window = (slice(0, planes.height), slice(0, planes.width))
     return Plane(planes, index, window, scale, of)

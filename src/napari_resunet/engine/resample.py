@@ -107,7 +107,8 @@ def read_working(
     column_window, column_weights = axes[1].matrix(*columns)
     pixels = read(row_window, column_window)
     channels = [
-        (column_weights @ (row_weights @ pixels[..., c]).T).T for c in range(pixels.shape[-1])
+        (column_weights @ (row_weights @ pixels[..., c]).T).T
+        for c in range(pixels.shape[-1])
     ]
     return np.ascontiguousarray(np.stack(channels, axis=-1), dtype=np.float32)
 

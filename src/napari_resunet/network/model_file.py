@@ -193,7 +193,7 @@ def _read_safetensors(path: Path) -> tuple[Weights, str]:
             header = (stream.metadata() or {}).get(HEADER_KEY)
             if header is None:
                 raise _foreign(path)
-            return {name: stream.get_tensor(name) for name in stream.keys()}, header
+            return {name: stream.get_tensor(name) for name in list(stream.keys())}, header
     except (SafetensorError, OSError, ValueError, MemoryError) as error:
         raise ModelFileError(
             f"'{path.name}' is damaged or not a model file: download or save it again."

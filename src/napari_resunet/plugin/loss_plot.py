@@ -20,6 +20,7 @@ REDRAW_MS = 150
 
 TRAINING_COLOR = "#56B4E9"
 HELD_OUT_COLOR = "#E69F00"
+AXES = (("left", "loss"), ("bottom", "step"))
 
 
 def import_pyqtgraph() -> Any:
@@ -92,21 +93,14 @@ class LossPlot(QWidget):
 
     def _build(self) -> tuple[Any, Any]:
         pg = import_pyqtgraph()
-        self._plot = pg.PlotWidget(parent=self, background=None)
+        self._plot = pg.PlotWidget(parent=self)
         # The wheel must scroll the dock, and there is nothing to drag in here.
         self._plot.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._plot.hideButtons()
-        self._plot.setLabel("bottom", "step")
-        self._plot.setLabel("left", "loss")
-        self._plot.getAxis("left").enableAutoSIPrefix(False)
-        self._plot.getAxis("bottom").enableAutoSIPrefix(False)
-        # Room below the axis: pyqtgraph cuts off the descenders of its label.
-        self._plot.getPlotItem().layout.setContentsMargins(0, 0, 4, 6)
-        self._plot.addLegend(offset=(-4, 4), labelTextSize="8pt")
         layout = self.layout()
         if layout is not None:
             layout.addWidget(self._plot)
+        self._add_axes()
         training = self._plot.plot(pen=TRAINING_COLOR, name="training")
         held_out = self._plot.plot(
             pen=pg.mkPen(HELD_OUT_COLOR, width=2),
@@ -119,11 +113,24 @@ class LossPlot(QWidget):
         self._apply_theme()
         return training, held_out
 
+    def _add_axes(self) -> None:
+        self._plot.hideButtons()
+        for side, text in AXES:
+            self._plot.setLabel(side, text)
+            self._plot.getAxis(side).enableAutoSIPrefix(False)
+        # Room below the axis: pyqtgraph cuts off the descenders of its label.
+        self._plot.getPlotItem().layout.setContentsMargins(0, 0, 4, 6)
+        self._plot.addLegend(offset=(-4, 4), labelTextSize="8pt")
+
     def _apply_theme(self) -> None:
         self.ensurePolished()
-        color = self.palette().color(self.foregroundRole())
-        for side in ("left", "bottom"):
+        palette = self.palette()
+        # A transparent plot would keep the background of the theme before.
+        self._plot.setBackground(palette.color(self.backgroundRole()))
+        color = palette.color(self.foregroundRole())
+        for side, _ in AXES:
             axis = self._plot.getAxis(side)
             axis.setPen(color)
             axis.setTextPen(color)
-        self._plot.getPlotItem().legend.setLabelTextColor(color)
+        for _, label in self._plot.getPlotItem().legend.items:
+            label.setText(label.text, color=color)

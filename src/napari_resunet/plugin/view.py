@@ -6,9 +6,8 @@ Only Qt belongs here: no napari, no torch, no engine. Setters never emit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
@@ -21,6 +20,9 @@ from napari_resunet.plugin.view_sections import (
     ModelSection,
     SegmentSection,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ControlName = Literal[
     "segment",
@@ -110,9 +112,7 @@ class SegmentView(QWidget):
         """Show the chosen scope: visible, slice or stack."""
         self._segment.set_scope(key)
 
-    def set_segment_progress(
-        self, done: int | None, total: int | None, text: str
-    ) -> None:
+    def set_segment_progress(self, done: int | None, total: int | None, text: str) -> None:
         """Show how far the segmentation is; no `done` hides the bar."""
         self._segment.progress.show_progress(done, total, text)
 
@@ -220,9 +220,7 @@ class SegmentView(QWidget):
 
     def _sections(
         self,
-    ) -> tuple[
-        ImageSection, ModelSection, SegmentSection, CorrectSection, FineTuneSection
-    ]:
+    ) -> tuple[ImageSection, ModelSection, SegmentSection, CorrectSection, FineTuneSection]:
         return (
             self._image,
             self._model,

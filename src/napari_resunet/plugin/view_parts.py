@@ -6,8 +6,7 @@ workflow belongs here (`view_sections`), and no napari.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import QEvent, QObject, QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtWidgets import (
@@ -27,11 +26,33 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QLabeledDoubleSlider
+from superqt import QDoubleSlider, QLabeledDoubleSlider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qtpy.QtGui import QKeyEvent
 
 MessageKind = Literal["info", "warning", "error"]
 LONGEST_LABEL = "Checked area"
 """The widest row label: all sections align their fields to it."""
+
+ICONS: Mapping[MessageKind, QStyle.StandardPixmap] = {
+    "info": QStyle.StandardPixmap.SP_MessageBoxInformation,
+    "warning": QStyle.StandardPixmap.SP_MessageBoxWarning,
+    "error": QStyle.StandardPixmap.SP_MessageBoxCritical,
+}
+
+KEY_STEPS: Mapping[int, float] = {
+    Qt.Key.Key_Left: -0.01,
+    Qt.Key.Key_Down: -0.01,
+    Qt.Key.Key_Right: 0.01,
+    Qt.Key.Key_Up: 0.01,
+    Qt.Key.Key_PageDown: -0.1,
+    Qt.Key.Key_PageUp: 0.1,
+    Qt.Key.Key_Home: -1.0,
+    Qt.Key.Key_End: 1.0,
+}
 
 
 class KeyedCombo(QComboBox):
@@ -53,9 +74,7 @@ class KeyedCombo(QComboBox):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.currentIndexChanged.connect(self._on_index_changed)
 
-    def set_items(
-        self, items: Sequence[tuple[str, str, str]], current: str | None
-    ) -> None:
+    def set_items(self, items: Sequence[tuple[str, str, str]], current: str | None) -> None:
         """Replace the items, each (key, title, tooltip), and choose one silently."""
         blocker = QSignalBlocker(self)
         self.clear()
@@ -124,7 +143,7 @@ class ProgressLine(QWidget):
         self.hide()
 
     def show_progress(self, done: int | None, total: int | None, text: str) -> None:
-        """Show so much of the work; no `done` hides the bar, no `total` keeps it busy."""
+        """Show so much done; no `done` hides the bar, no `total` makes it busy."""
         self.bar.setVisible(done is not None)
         if done is not None:
             self.bar.setRange(0, total or 0)
@@ -135,12 +154,6 @@ class ProgressLine(QWidget):
 
 class MessageLine(QWidget):
     """What the user should know now, with the icon of its kind."""
-
-    _ICONS = {
-        "info": QStyle.StandardPixmap.SP_MessageBoxInformation,
-        "warning": QStyle.StandardPixmap.SP_MessageBoxWarning,
-        "error": QStyle.StandardPixmap.SP_MessageBoxCritical,
-    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +175,7 @@ class MessageLine(QWidget):
         style = self.style()
         if style is not None:
             size = self.fontMetrics().height()
-            icon = style.standardIcon(self._ICONS[kind])
+            icon = style.standardIcon(ICONS[kind])
             self._icon.setPixmap(icon.pixmap(size, size))
         self.text.setAccessibleName(f"{kind}: {text}")
         self.text.set_text(text)
@@ -199,9 +212,7 @@ class Section(QGroupBox):
         self._form.setHorizontalSpacing(8)
         self._form.setVerticalSpacing(6)
         self._form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
-        self._form.setFieldGrowthPolicy(
-            QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow
-        )
+        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 
     def add_row(self, label: str, field: QWidget) -> Caption:
         """Add a labelled field."""
@@ -219,6 +230,30 @@ class Section(QGroupBox):
     def add_wide(self, item: QWidget | QLayout) -> None:
         """Add something as wide as the section."""
         self._form.addRow(item)
+
+
+class UnitSlider(QLabeledDoubleSlider):
+    """A slider from 0 to 1 that emits while it is dragged and follows the keys."""
+
+    def __init__(self, name: str, accessible: str, tooltip: str) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setObjectName(name)
+        self.setAccessibleName(accessible)
+        self.setToolTip(tooltip)
+        self.setRange(0, 1)
+        inner = self.findChild(QDoubleSlider)
+        if inner is not None:
+            # superqt's slider swallows the keys without moving: they come to us.
+            inner.setFocusProxy(self)
+            inner.setSingleStep(0.01)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Move with the arrow, page, Home and End keys."""
+        step = None if event is None else KEY_STEPS.get(event.key())
+        if step is None:
+            super().keyPressEvent(event)
+        else:
+            self.setValue(min(max(self.value() + step, 0.0), 1.0))
 
 
 class WheelGuard(QObject):
@@ -247,7 +282,7 @@ def make_button(text: str, name: str, tooltip: str) -> QPushButton:
     button = QPushButton(text)
     button.setObjectName(name)
     button.setToolTip(tooltip)
-    button.setMinimumWidth(72)
+    button.setMinimumWidth(80)
     button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     return button
 
@@ -260,20 +295,3 @@ def make_row(*widgets: QWidget) -> QHBoxLayout:
     for widget in widgets:
         row.addWidget(widget, 1)
     return row
-
-
-def make_slider(name: str, accessible: str, tooltip: str) -> QLabeledDoubleSlider:
-    """Make a slider from 0 to 1 that emits while it is dragged."""
-    slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-    slider.setObjectName(name)
-    slider.setToolTip(tooltip)
-    slider.setRange(0.0, 1.0)
-    slider.setSingleStep(0.01)
-    slider.setPageStep(0.1)
-    slider.setAccessibleName(accessible)
-    inner = slider.findChild(QAbstractSlider)
-    if inner is not None:
-        # superqt's outer widget takes the focus but does not answer the arrow keys.
-        slider.setFocusProxy(inner)
-        inner.setAccessibleName(accessible)
-    return slider

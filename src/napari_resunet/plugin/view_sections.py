@@ -6,7 +6,7 @@ controller; how the sections form one dock stands in `view`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
@@ -24,10 +24,13 @@ from napari_resunet.plugin.view_parts import (
     ProgressLine,
     Section,
     TextLine,
+    UnitSlider,
     make_button,
     make_row,
-    make_slider,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DEVICES = (
     ("auto", "Auto", "The fastest device of this computer"),
@@ -123,7 +126,9 @@ class ImageSection(Section):
         for blocker in blockers:
             blocker.unblock()
         size = "" if pixels is None else f"{pixels:.4g} px"
-        scaled = "" if factor is None else f"image scaled ×{factor:.2f}"
+        scaled = (
+            "" if factor is None else f"image scaled \N{MULTIPLICATION SIGN}{factor:.2f}"
+        )
         self._size_text.set_text(" · ".join(filter(None, (size, scaled))))
 
     def _on_channel_chosen(self) -> None:
@@ -204,13 +209,13 @@ class SegmentSection(Section):
         self._add_sliders()
 
     def _add_sliders(self) -> None:
-        self._foreground = make_slider(
+        self._foreground = UnitSlider(
             "foreground",
             "Foreground threshold",
             "Lower finds more and larger objects; higher fewer and smaller ones",
         )
         self._foreground.valueChanged.connect(self.foreground_changed)
-        self._split = make_slider(
+        self._split = UnitSlider(
             "split",
             "Merge ↔ split",
             "Left joins touching objects; right cuts them apart",
@@ -303,9 +308,7 @@ class FineTuneSection(Section):
         self.minutes.setSingleStep(0.5)
         self.minutes.setValue(1.0)
         self.minutes.setSuffix(" min")
-        self.minutes.setSizePolicy(
-            QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed
-        )
+        self.minutes.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout()
         row.setSpacing(6)
         row.addWidget(start, 1)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.finetune import FineTuning, FineTuneStep, fine_tune_steps
+from napari_resunet.engine.finetune import FineTuneStep, FineTuning, fine_tune_steps
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.metrics import Score, score
 from napari_resunet.engine.planes import Planes
@@ -19,8 +19,8 @@ from napari_resunet.errors import CorrectionError
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, read_model
 from napari_resunet.resources import starter_path
-from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound, Target
-from napari_resunet.types import DeviceChoice, Example, LabelArray, Notice, Progress
+from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
+from napari_resunet.types import DeviceChoice, Example, LabelArray, Notice, Progress, Target
 
 STARTER = "starter"
 OnEvent = Callable[[Progress | Notice], None]
@@ -90,7 +90,9 @@ def segment(
     ------
     ImageError, DeviceError, OutOfMemoryError
     """
-    planes = Planes([image if hasattr(image, "dtype") else np.asarray(image)], axes, channels)
+    planes = Planes(
+        [image if hasattr(image, "dtype") else np.asarray(image)], axes, channels
+    )
     window = (slice(0, planes.height), slice(0, planes.width))
     targets = [Target(index, window) for index in planes.indices()]
     labels = np.zeros(planes.shape, np.int32)
@@ -174,7 +176,7 @@ def _check(examples: Sequence[Example]) -> None:
         if example.image.shape[:2] != example.labels.shape:
             raise CorrectionError(
                 f"An image of {example.image.shape[:2]} pixels and labels of "
-                f"{example.labels.shape} do not fit together: give one plane and its labels."
+                f"{example.labels.shape} do not fit together: give a plane and its labels."
             )
         _check_kind(example.labels)
 

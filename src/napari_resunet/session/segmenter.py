@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import Compute
@@ -11,20 +11,23 @@ from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.object_size import estimate_scale
 from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.predict import Plane, Predictor
+from napari_resunet.engine.resample import Axis
 from napari_resunet.network.model_file import Model
-from napari_resunet.types import CancelToken, LabelArray, Notice, Progress, Statistics
+from napari_resunet.types import (
+    CancelToken,
+    LabelArray,
+    Notice,
+    Progress,
+    Statistics,
+    Target,
+    Window,
+)
 
-Window = tuple[slice, slice]
 CONTEXT_DIAMETERS = 2
 """A window is proposed with so much of its surroundings, so that no object is cut."""
 
-
-@dataclass(frozen=True)
-class Target:
-    """One window of one plane."""
-
-    index: tuple[int, ...]
-    window: Window
+LARGE = 1200 * 1200
+"""Working pixels from which the sliders show the visible part first."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ class Segmenter:
             return
         measured = statistics or planes.measure(self.model.info.normalization)
         if scale is None:
-            events = estimate_scale(self.predictor, planes, targets[0].index, measured, token)
+            events = estimate_scale(
+                self.predictor, planes, targets[0].index, measured, token
+            )
             scale = yield from _as_notes(events, "estimating the object size")
             yield SizeFound(scale)
         for number, target in enumerate(targets):
@@ -144,7 +149,48 @@ class Segmenter:
         return Target(target.index, (rows, columns))
 
 
-PlaneEvents = Generator[Progress | Notice, None, object]
+def decode_again(proposal: Proposal, decoding: Decoding) -> Proposal:
+    """Decode the kept maps with other thresholds."""
+    labels = decode_labels(proposal.kept, decoding)
+    labels.setflags(write=False)
+    return replace(proposal, labels=labels)
+
+
+def is_large(proposal: Proposal) -> bool:
+    """Tell whether decoding it takes longer than a slider should."""
+    return int(proposal.kept.maps[0].size) > LARGE
+
+
+def part_of(proposal: Proposal, visible: Target) -> Proposal | None:
+    """Cut a proposal to what is visible, with a margin; None where nothing is."""
+    if proposal.target.index != visible.index:
+        return None
+    margin = round(CONTEXT_DIAMETERS * proposal.kept.info.diameter)
+    working, windows, cores = [], [], []
+    for axis, whole, core, seen in zip(
+        proposal.kept.axes,
+        proposal.target.window,
+        proposal.core,
+        visible.window,
+        strict=True,
+    ):
+        inner = slice(max(core.start, seen.start), min(core.stop, seen.stop))
+        if inner.start >= inner.stop:
+            return None
+        begin = max(0, int((inner.start - whole.start) * axis.scale) - margin)
+        end = min(axis.n_working, int((inner.stop - whole.start) * axis.scale) + margin)
+        window = axis.image_window(begin, end)
+        working.append((slice(begin, end), Axis(window.stop - window.start, end - begin)))
+        windows.append(slice(window.start + whole.start, window.stop + whole.start))
+        cores.append(inner)
+    rows, columns = working
+    kept = replace(
+        proposal.kept,
+        maps=proposal.kept.maps[:, rows[0], columns[0]],
+        axes=(rows[1], columns[1]),
+    )
+    target = Target(visible.index, (windows[0], windows[1]))
+    return replace(proposal, target=target, core=(cores[0], cores[1]), kept=kept)
 
 
 def _as_notes(events: Generator, text: str) -> Generator:  # type: ignore[type-arg]

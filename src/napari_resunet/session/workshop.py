@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_resunet.corrections.log import Correction, CorrectionLog, as_example
 from napari_resunet.errors import ResunetError
-from napari_resunet.types import CancelToken, DeviceChoice, Notice, Progress, Statistics
+from napari_resunet.types import (
+    CancelToken,
+    DeviceChoice,
+    Notice,
+    Progress,
+    Statistics,
+    Target,
+)
 
 if TYPE_CHECKING:
     from napari_resunet.engine.finetune import FineTuneStep
     from napari_resunet.network.model_file import Model
-    from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound, Target
+    from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 
 log = logging.getLogger(__name__)
 FEWEST_FOR_SIZE = 5
@@ -102,9 +109,7 @@ class Workshop:
         self._device: DeviceChoice | None = None
         self._statistics: dict[tuple[str, tuple[int, ...] | None], Statistics] = {}
 
-    def load(
-        self, name: str, device: DeviceChoice
-    ) -> Generator[Progress, None, Ready]:
+    def load(self, name: str, device: DeviceChoice) -> Generator[Progress, None, Ready]:
         """Load a model by path or as "starter"."""
         yield Progress(0, 0, "loading the model")
         with plain_errors():
@@ -144,19 +149,24 @@ class Workshop:
             )
 
     def decode(
-        self, proposals: Sequence[Proposal], sliders: Sliders, token: CancelToken
+        self,
+        proposals: Sequence[Proposal],
+        sliders: Sliders,
+        visible: Target,
+        token: CancelToken,
     ) -> Generator[Proposal, None, None]:
-        """Turn kept maps into labels again, the first of the proposals first."""
-        from napari_resunet.engine.decode import decode_labels
+        """Turn kept maps into labels again; of a large plane, what is visible first."""
         from napari_resunet.engine.instances import Decoding
+        from napari_resunet.session.segmenter import decode_again, is_large, part_of
 
-        for proposal in proposals:
+        decoding = Decoding(sliders.foreground, sliders.split)
+        parts = [part_of(p, visible) for p in proposals if is_large(p)]
+        for proposal in [*(part for part in parts if part), *proposals]:
             with plain_errors():
-                decoding = Decoding(sliders.foreground, sliders.split)
-                labels = decode_labels(proposal.kept, decoding)
+                decoded = decode_again(proposal, decoding)
             if token.cancelled:
                 return
-            yield replace(proposal, labels=labels)
+            yield decoded
 
     def learn(
         self,
@@ -255,7 +265,7 @@ def scale_from(corrections: Sequence[Correction], model: Model) -> float:
     return model.info.diameter / float(np.median(known)) if known else 1.0
 
 
-class plain_errors:  # noqa: N801 (reads as a statement)
+class plain_errors:
     """Turn whatever goes wrong inside into one sentence, the trace into the log."""
 
     def __enter__(self) -> None:
@@ -263,7 +273,11 @@ class plain_errors:  # noqa: N801 (reads as a statement)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Wrap unexpected errors; generator exits and our own pass."""
-        if error is None or isinstance(error, ResunetError) or not isinstance(error, Exception):
+        if (
+            error is None
+            or isinstance(error, ResunetError)
+            or not isinstance(error, Exception)
+        ):
             return
         log.error("Unexpected error", exc_info=error)
         raise ResunetError(

@@ -1,0 +1,295 @@
+"""What each click means: the sentence "image, model, Segment, correct, Fine-tune".
+
+No Qt here. What runs in the background, and what comes of it, is `work`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_resunet.errors import ResunetError
+from napari_resunet.plugin import image_layers
+from napari_resunet.plugin.layers import Layers
+from napari_resunet.plugin.presenter import Presenter, Situation
+from napari_resunet.plugin.scopes import targets_of
+from napari_resunet.plugin.state import ImageState
+from napari_resunet.plugin.work import Work
+from napari_resunet.session.settings import Settings
+from napari_resunet.session.workshop import Sliders, suggested_name
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_resunet.plugin.view import SegmentView
+
+DIAMETER = 24.0
+"""Shown before a model is loaded."""
+
+NOTHING_CHECKED = (
+    "There is nothing checked to learn from: click Segment first, or paint some labels."
+)
+
+
+class Controller:
+    """Ties the view, the layers and the background work together.
+
+    Parameters
+    ----------
+    view : SegmentView
+        Signals out, setters in.
+    viewer : ViewerModel
+        Whose layers are worked on.
+    settings : Settings
+        What the widget starts with.
+    """
+
+    def __init__(self, view: SegmentView, viewer: ViewerModel, settings: Settings) -> None:
+        self.view = view
+        self.show = Presenter(view)
+        self.layers = Layers(viewer, self.refresh, self._enable, self._image_changed)
+        self.work = Work(self.show, self.layers, self.refresh)
+        self.work.device = settings.device
+        self.work.sliders = Sliders(settings.foreground, settings.split)
+        self.scope: str = settings.scope
+        self.region = "visible"
+        self._image_key: str | None = None
+        self._connect()
+        self._show_settings(settings)
+        self.refresh()
+
+    def shut_down(self) -> None:
+        """Abandon what runs and stop listening."""
+        self.work.abandon_all()
+        self.layers.unbind()
+
+    # What the user asks for ---------------------------------------------------------
+
+    def choose_image(self, key: str) -> None:
+        """Work on another image."""
+        self._image_key = key
+        self.refresh()
+
+    def choose_channels(self, channels: tuple[int, ...]) -> None:
+        """Feed the network other channels."""
+        self.state.channels = channels
+        self._made_stale("The channels were changed: click Segment again.")
+
+    def set_object_size(self, pixels: float) -> None:
+        """Take the user's object size."""
+        self.state.scale = self._diameter / max(pixels, 0.5)
+        self.state.auto = False
+        self._made_stale("The object size was changed: click Segment again.")
+        self._show_size()
+
+    def set_object_size_auto(self, auto: bool) -> None:
+        """Estimate the object size with the next Segment, or leave it as it is."""
+        self.state.auto = auto
+        if auto:
+            self.state.scale = None
+        self._show_size()
+
+    def choose_version(self, key: str) -> None:
+        """Use another version of the model."""
+        self.work.versions.choose(key)
+        title = self.work.versions.current.title
+        self._made_stale(f"'{title}' is in use now: click Segment.")
+        self.refresh()
+
+    def go_back(self) -> None:
+        """Use the version before, and renew the proposals with it."""
+        previous = self.work.versions.previous()
+        if previous is None:
+            return
+        self.work.versions.choose(previous.key)
+        self.refresh()
+        self.view.set_message(f"Gone back to '{previous.title}'.")
+        self.work.renew(self._image())
+
+    def choose_device(self, device: str) -> None:
+        """Compute elsewhere from the next job on."""
+        self.work.device = Settings.model_validate({"device": device}).device
+
+    def choose_scope(self, scope: str) -> None:
+        """Segment another part from the next time on."""
+        self.scope = scope
+
+    def choose_region(self, key: str) -> None:
+        """Check another area from the next time on."""
+        self.region = key
+
+    def move_foreground(self, value: float) -> None:
+        """Follow the slider."""
+        self.work.sliders = Sliders(value, self.work.sliders.split)
+        self.work.redraw(self._image())
+
+    def move_split(self, value: float) -> None:
+        """Follow the slider."""
+        self.work.sliders = Sliders(self.work.sliders.foreground, value)
+        self.work.redraw(self._image())
+
+    def segment(self) -> None:
+        """Propose labels for the chosen scope."""
+        image = self._image()
+        if image is not None and self.work.job is None:
+            self.work.propose(image, targets_of(image, self.layers.viewer, self.scope))
+
+    def load(self) -> None:
+        """Load a model from a file that the user picks."""
+        path = self.view.ask_open_path()
+        if path is not None and self.work.job is None:
+            self.work.load(str(path))
+
+    def save(self) -> None:
+        """Save the model in use to a file that the user names."""
+        image, model = self._image(), self.work.versions.current.model
+        if model is None:
+            return
+        name = image.name if image is not None else "model"
+        path = self.view.ask_save_path(suggested_name(name, Path.home()))
+        if path is None:
+            return
+        try:
+            model.save(path)
+        except ResunetError as error:
+            self.view.set_message(str(error), "error")
+        else:
+            self.view.set_message(f"Saved as {path}.")
+
+    def mark_checked(self) -> None:
+        """Mark the chosen area as checked."""
+        image = self._image()
+        if image is None:
+            return
+        binding = self.layers.make_binding(image)
+        index = image_layers.shown_index(image, self.layers.viewer)
+        binding.check(index, self.layers.region(self.region, image))
+        self.refresh()
+
+    def fine_tune(self) -> None:
+        """Check the chosen area and learn from all checked areas so far."""
+        image = self._image()
+        if image is None or self.work.job is not None:
+            return
+        self.mark_checked()
+        if not self.layers.make_binding(image).counts()[1]:
+            self.view.set_message(NOTHING_CHECKED, "warning")
+            return
+        self.work.learn(image, 60.0 * self.view.minutes)
+
+    def cancel(self) -> None:
+        """Throw the running job away."""
+        if self.work.job is not None:
+            self.work.job.token.cancel()
+            self.view.set_message("Cancelling …")
+
+    def stop(self) -> None:
+        """End fine-tuning early and keep the best so far."""
+        if self.work.job is not None:
+            self.work.job.token.stop()
+            self.view.set_message("Stopping; the best so far is kept.")
+
+    # What the user sees -------------------------------------------------------------
+
+    @property
+    def state(self) -> ImageState:
+        """Settings of the chosen image."""
+        return self.work.state(self._image_key)
+
+    def refresh(self) -> None:
+        """Bring lists and buttons up to date; drop a job whose layers are gone."""
+        images = self.layers.images()
+        keys = [key for key, _ in images]
+        if self._image_key not in keys:
+            self._image_key = self.layers.chosen_by_user() or (keys[-1] if keys else None)
+        self.work.abandon_homeless()
+        versions = self.work.versions
+        self.view.set_images(images, self._image_key)
+        self.view.set_versions(versions.listed(), versions.current.key)
+        self._show_channels()
+        self._show_size()
+        self._show_regions()
+        self._enable()
+
+    @property
+    def _diameter(self) -> float:
+        model = self.work.versions.current.model
+        return model.info.diameter if model is not None else DIAMETER
+
+    def _image(self) -> Image | None:
+        return self.layers.image(self._image_key)
+
+    def _made_stale(self, sentence: str) -> None:
+        """Drop what an older choice proposed or is just proposing."""
+        self.state.forget_maps()
+        self.work.abandon_stale(sentence)
+        self.view.set_message(sentence)
+        self._enable()
+
+    def _image_changed(self, key: str) -> None:
+        self.work.image_changed(key)
+        self.refresh()
+
+    def _show_channels(self) -> None:
+        image = self._image()
+        axis = None if image is None else image_layers.channel_axis(image)
+        n = 0 if image is None or axis is None else image_layers.full_shape(image)[axis]
+        self.show.channels(n, self.state.channels)
+
+    def _show_size(self) -> None:
+        self.show.size(self._diameter, self.state.scale, self.state.auto)
+
+    def _show_regions(self) -> None:
+        regions = self.layers.regions()
+        if self.region not in [key for key, _ in regions]:
+            self.region = regions[0][0]
+        self.view.set_checked_choices(regions, self.region)
+        binding = self.layers.binding(self._image_key)
+        self.show.counts(*(binding.counts() if binding else (0, 0)))
+
+    def _enable(self) -> None:
+        image, model = self._image(), self.work.versions.current.model
+        why_not = "Open an image first." if image is None else ""
+        if image is not None:
+            why_not = image_layers.why_not(image, self.layers.viewer)
+        self.show.enable(
+            Situation(
+                no_image=why_not,
+                job=self.work.job.kind if self.work.job else None,
+                has_maps=self.state.has_maps,
+                has_labels=self.layers.binding(self._image_key) is not None,
+                classes=model is not None and model.info.task == "classes",
+                can_go_back=self.work.versions.previous() is not None,
+                can_save=model is not None,
+            )
+        )
+
+    def _connect(self) -> None:
+        view = self.view
+        view.image_chosen.connect(self.choose_image)
+        view.channels_chosen.connect(self.choose_channels)
+        view.object_size_changed.connect(self.set_object_size)
+        view.object_size_auto_changed.connect(self.set_object_size_auto)
+        view.version_chosen.connect(self.choose_version)
+        view.device_chosen.connect(self.choose_device)
+        view.load_clicked.connect(self.load)
+        view.save_clicked.connect(self.save)
+        view.go_back_clicked.connect(self.go_back)
+        view.scope_changed.connect(self.choose_scope)
+        view.segment_clicked.connect(self.segment)
+        view.segment_cancelled.connect(self.cancel)
+        view.foreground_changed.connect(self.move_foreground)
+        view.split_changed.connect(self.move_split)
+        view.checked_area_changed.connect(self.choose_region)
+        view.mark_checked_clicked.connect(self.mark_checked)
+        view.fine_tune_clicked.connect(self.fine_tune)
+        view.fine_tune_stopped.connect(self.stop)
+        view.fine_tune_cancelled.connect(self.cancel)
+
+    def _show_settings(self, settings: Settings) -> None:
+        self.view.set_device(settings.device)
+        self.view.set_scope(settings.scope)
+        self.view.set_foreground(settings.foreground)
+        self.view.set_split(settings.split)
+        self.view.minutes = settings.minutes

@@ -1,0 +1,159 @@
+"""One image's Labels layer: what was proposed, what the user did, how we write to it.
+
+The only place that writes into a Labels layer, always on the main thread, never into
+pixels that the user checked or touched, never in the middle of a stroke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+
+from napari_resunet.corrections.ledger import Ledger, bounding_window
+from napari_resunet.corrections.log import Correction
+from napari_resunet.plugin.image_layers import (
+    channel_axis,
+    full_shape,
+    key_of,
+    labels_place,
+    labels_shape,
+)
+from napari_resunet.types import LabelArray, MaskArray, Task
+
+CONTEXT = 64
+"""Image pixels around a checked region that are learned with, as surroundings only."""
+
+Index = tuple[int, ...]
+Window = tuple[slice, slice]
+
+
+class LabelsBinding:
+    """A Labels layer tied to an image.
+
+    Parameters
+    ----------
+    image : Image
+        Gives the labels their shape, scale, translate, units and axis labels.
+    on_stroke : callable
+        Called after the user changed labels.
+    """
+
+    def __init__(self, image: Image, on_stroke: Callable[[], None]) -> None:
+        self.image_id = key_of(image)
+        self._channel = channel_axis(image)
+        self._on_stroke = on_stroke
+        self._in_stroke = False
+        self._writing = False
+        self._waiting: list[tuple[Index, Window, Window, LabelArray, Task]] = []
+        self.ledger = Ledger(full_shape(image)[-2:])
+        self.layer = Labels(
+            np.zeros(labels_shape(image), np.int32),
+            name=f"{image.name} labels",
+            **labels_place(image),
+        )
+        self.bind()
+
+    def bind(self) -> None:
+        """Listen to the layer; `unbind` undoes exactly this."""
+        self.layer.events.paint.connect(self._changed)
+        self.layer.events.set_data.connect(self._changed)
+        self.layer.mouse_drag_callbacks.append(self._drag)
+
+    def unbind(self) -> None:
+        """Stop listening to the layer."""
+        self.layer.events.paint.disconnect(self._changed)
+        self.layer.events.set_data.disconnect(self._changed)
+        self.layer.mouse_drag_callbacks.remove(self._drag)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the labels."""
+        return tuple(np.asarray(self.layer.data).shape)
+
+    def plane(self, index: Index) -> LabelArray:
+        """View one plane of the labels, shape (Y, X)."""
+        plane: LabelArray = np.asarray(self.layer.data)[self._where(index)]
+        return plane
+
+    def apply(
+        self, index: Index, window: Window, core: Window, labels: LabelArray, task: Task
+    ) -> None:
+        """Write a proposal where the user has not been; during a stroke, after it."""
+        self._waiting.append((index, window, core, labels, task))
+        if not self._in_stroke:
+            self._write_waiting()
+
+    def check(self, index: Index, region: MaskArray) -> None:
+        """Mark a region of a plane as checked."""
+        ledger = self.ledger.plane(index)
+        ledger.observe(self.plane(index))
+        ledger.check(region)
+
+    def corrections(self) -> list[Correction]:
+        """Copy all checked regions with their labels, to learn from."""
+        return [self._correction(index) for index in self.ledger.checked_planes()]
+
+    def counts(self) -> tuple[int, int]:
+        """Count checked objects and checked pixels over all planes."""
+        objects = pixels = 0
+        for index in self.ledger.checked_planes():
+            checked = self.ledger.plane(index).checked
+            objects += int(np.count_nonzero(np.unique(self.plane(index)[checked])))
+            pixels += int(checked.sum())
+        return objects, pixels
+
+    def _where(self, index: Index) -> Index:
+        where = list(index)
+        if self._channel is not None:
+            where.insert(self._channel, 0)
+        return tuple(where)
+
+    def _correction(self, index: Index) -> Correction:
+        ledger, plane = self.ledger.plane(index), self.plane(index)
+        ledger.observe(plane)
+        window = bounding_window(ledger.checked, CONTEXT)
+        return Correction(
+            image_id=self.image_id,
+            index=index,
+            window=window,
+            labels=plane[window].astype(np.int32),
+            checked=ledger.checked[window].copy(),
+            touched=ledger.touched[window].copy(),
+        )
+
+    def _write_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        for index, window, core, labels, task in waiting:
+            plane = self.plane(index)
+            merged = self.ledger.plane(index).renewed(plane, labels, window, core, task)
+            plane[window] = merged
+        self._show()
+
+    def _show(self) -> None:
+        """Redraw, and drop the undo history, whose steps would write stale pixels."""
+        mode = self.layer.mode
+        self._writing = True
+        try:
+            self.layer.editable = False
+            self.layer.data = self.layer.data
+            self.layer.editable = True
+            self.layer.mode = mode
+        finally:
+            self._writing = False
+
+    def _changed(self, event: Any) -> None:
+        if not self._writing:
+            self._on_stroke()
+
+    def _drag(self, layer: Labels, event: Any) -> Iterator[None]:
+        self._in_stroke = True
+        yield
+        while event.type == "mouse_move":
+            yield
+        self._in_stroke = False
+        self._write_waiting()

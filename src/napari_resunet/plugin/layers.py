@@ -1,0 +1,161 @@
+"""The viewer's layers as the controller sees them: chosen image, its labels, regions.
+
+Main thread only. Names and shapes of single layers are `image_layers`; writing labels
+is `labels_binding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+
+from napari_resunet.plugin import image_layers
+from napari_resunet.plugin.labels_binding import LabelsBinding
+from napari_resunet.types import MaskArray
+
+SHAPES = "shapes:"
+Choice = tuple[str, str]
+
+
+class Layers:
+    """All layers of a viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Whose layers.
+    on_change : callable
+        Called after layers came, went, were renamed, or the view turned.
+    on_stroke : callable
+        Called after the user changed labels that we proposed.
+    on_data : callable
+        Called with the key of an image that got other pixels.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        on_change: Callable[[], None],
+        on_stroke: Callable[[], None],
+        on_data: Callable[[str], None],
+    ) -> None:
+        self.viewer = viewer
+        self._on_change = on_change
+        self._on_stroke = on_stroke
+        self._on_data = on_data
+        self._bindings: dict[str, LabelsBinding] = {}
+        self.bind()
+
+    def bind(self) -> None:
+        """Listen to the viewer; `unbind` undoes exactly this."""
+        for emitter in self._emitters():
+            emitter.connect(self._changed)
+        for layer in self.viewer.layers:
+            self._follow(layer)
+        self.viewer.layers.events.inserted.connect(self._inserted)
+        self.viewer.layers.events.removed.connect(self._removed)
+
+    def unbind(self) -> None:
+        """Stop listening to the viewer and to our Labels layers."""
+        for emitter in self._emitters():
+            emitter.disconnect(self._changed)
+        for layer in self.viewer.layers:
+            self._unfollow(layer)
+        self.viewer.layers.events.inserted.disconnect(self._inserted)
+        self.viewer.layers.events.removed.disconnect(self._removed)
+        for binding in self._bindings.values():
+            binding.unbind()
+        self._bindings.clear()
+
+    def images(self) -> list[Choice]:
+        """List the images, each (key, name)."""
+        return [(image_layers.key_of(x), x.name) for x in self._of_type(Image)]
+
+    def chosen_by_user(self) -> str | None:
+        """Find the key of the image that the user selected in the layer list."""
+        active = self.viewer.layers.selection.active
+        return image_layers.key_of(active) if isinstance(active, Image) else None
+
+    def image(self, key: str | None) -> Image | None:
+        """Find an image by its key."""
+        return next(
+            (x for x in self._of_type(Image) if image_layers.key_of(x) == key), None
+        )
+
+    def binding(self, key: str | None) -> LabelsBinding | None:
+        """Find the labels of an image."""
+        return self._bindings.get(key or "")
+
+    def make_binding(self, image: Image) -> LabelsBinding:
+        """Find the labels of an image, or add an empty Labels layer for it."""
+        key = image_layers.key_of(image)
+        if key not in self._bindings:
+            binding = LabelsBinding(image, self._on_stroke)
+            self._bindings[key] = binding
+            self.viewer.add_layer(binding.layer)
+        return self._bindings[key]
+
+    def regions(self) -> list[Choice]:
+        """List what can be checked, each (key, title)."""
+        shapes = [
+            (SHAPES + image_layers.key_of(x), f"Shapes layer: {x.name}")
+            for x in self._of_type(Shapes)
+        ]
+        return [("visible", "Visible area"), ("slice", "Whole slice"), *shapes]
+
+    def region(self, key: str, image: Image) -> MaskArray:
+        """Draw a region as a mask over the rows and columns of an image."""
+        if key.startswith(SHAPES):
+            found = [
+                x for x in self._of_type(Shapes) if SHAPES + image_layers.key_of(x) == key
+            ]
+            return image_layers.shapes_region(found[0], image)
+        mask = np.zeros(image_layers.full_shape(image)[-2:], bool)
+        whole = image_layers.whole_window(image)
+        mask[image_layers.visible_window(image) if key == "visible" else whole] = True
+        return mask
+
+    def _of_type(self, kind: type) -> list[Any]:
+        return [layer for layer in self.viewer.layers if isinstance(layer, kind)]
+
+    def _emitters(self) -> tuple[Any, ...]:
+        dims = self.viewer.dims.events
+        return dims.ndisplay, dims.order, self.viewer.layers.selection.events.active
+
+    def _changed(self, event: Any = None) -> None:
+        self._on_change()
+
+    def _inserted(self, event: Any) -> None:
+        self._follow(event.value)
+        self._on_change()
+
+    def _follow(self, layer: Any) -> None:
+        layer.events.name.connect(self._changed)
+        if isinstance(layer, Image):
+            layer.events.data.connect(self._data_changed)
+
+    def _unfollow(self, layer: Any) -> None:
+        layer.events.name.disconnect(self._changed)
+        if isinstance(layer, Image):
+            layer.events.data.disconnect(self._data_changed)
+
+    def _data_changed(self, event: Any) -> None:
+        key = image_layers.key_of(event.source)
+        binding = self._bindings.get(key)
+        if binding and binding.shape != image_layers.labels_shape(event.source):
+            # The labels stay in the viewer; they just no longer belong to this image.
+            binding.unbind()
+            del self._bindings[key]
+        self._on_data(key)
+
+    def _removed(self, event: Any) -> None:
+        self._unfollow(event.value)
+        for key, binding in list(self._bindings.items()):
+            if binding.layer is event.value:
+                binding.unbind()
+                del self._bindings[key]
+        self._on_change()

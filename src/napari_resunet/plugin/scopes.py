@@ -1,0 +1,34 @@
+"""What Segment works on: visible area, slice or whole stack, as targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_resunet.plugin import image_layers
+from napari_resunet.types import Target
+
+if TYPE_CHECKING:
+    from napari_resunet.session.segmenter import Proposal
+
+
+def targets_of(image: Image, viewer: ViewerModel, scope: str) -> list[Target]:
+    """List the windows of a scope; of a stack, the shown plane first."""
+    index = image_layers.shown_index(image, viewer)
+    if scope == "visible":
+        return [Target(index, image_layers.visible_window(image))]
+    window = image_layers.whole_window(image)
+    if scope == "slice":
+        return [Target(index, window)]
+    shape, channel = image_layers.full_shape(image)[:-2], image_layers.channel_axis(image)
+    planes = product(*(range(n) for axis, n in enumerate(shape) if axis != channel))
+    return [Target(i, window) for i in sorted(planes, key=lambda i: (i != index, i))]
+
+
+def again(proposals: Sequence[Proposal]) -> list[Target]:
+    """List the windows that were proposed before."""
+    return [Target(p.target.index, p.core) for p in proposals]

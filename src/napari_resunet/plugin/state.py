@@ -1,0 +1,120 @@
+"""What the controller remembers: model versions, and settings of each image."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_resunet.network.model_file import Model
+    from napari_resunet.session.segmenter import Proposal
+
+LARGEST_KEPT = 2**30
+"""Bytes of maps kept for the sliders; beyond, the oldest planes lose theirs."""
+
+STARTER = "starter"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One model that can be gone back to.
+
+    Attributes
+    ----------
+    key : str
+        The model's id; "starter" until the starter is loaded.
+    title, tooltip : str
+        For the list.
+    model : Model or None
+        None: the starter, not loaded yet.
+    """
+
+    key: str
+    title: str
+    tooltip: str
+    model: Model | None
+
+
+class Versions:
+    """All models of this run of the program, oldest first, and which one is used."""
+
+    def __init__(self) -> None:
+        self._all = [Version(STARTER, "Starter", "The model that comes with us", None)]
+        self.current = self._all[0]
+
+    def add(self, version: Version) -> None:
+        """Add a version and use it."""
+        self._all.append(version)
+        self.current = version
+
+    def starter_loaded(self, model: Model) -> None:
+        """Fill in the starter's weights, now that they are there."""
+        filled = Version(STARTER, "Starter", self._all[0].tooltip, model)
+        if self.current is self._all[0]:
+            self.current = filled
+        self._all[0] = filled
+
+    def choose(self, key: str) -> None:
+        """Use another version."""
+        self.current = next(v for v in self._all if v.key == key)
+
+    def previous(self) -> Version | None:
+        """Find the version before the current one."""
+        position = self._all.index(self.current)
+        return self._all[position - 1] if position else None
+
+    def listed(self) -> list[tuple[str, str, str]]:
+        """List (key, title, tooltip)."""
+        return [(v.key, v.title, v.tooltip) for v in self._all]
+
+    def next_number(self) -> int:
+        """Give the next version its number."""
+        return len(self._all)
+
+
+@dataclass
+class ImageState:
+    """Settings and kept maps of one image.
+
+    Attributes
+    ----------
+    channels : tuple of int or None
+        Which feed the network.
+    scale : float or None
+        Factor from image to working pixels, as estimated or set.
+    auto : bool
+        Whether the scale is estimated.
+    """
+
+    channels: tuple[int, ...] | None = None
+    scale: float | None = None
+    auto: bool = True
+    _kept: OrderedDict[tuple[tuple[int, ...], str], Proposal] = field(
+        default_factory=OrderedDict
+    )
+
+    def keep(self, proposal: Proposal) -> None:
+        """Keep the maps of a proposal; the oldest go when there are too many."""
+        key = (proposal.target.index, str(proposal.core))
+        self._kept.pop(key, None)
+        self._kept[key] = proposal
+        while len(self._kept) > 1 and self._bytes() > LARGEST_KEPT:
+            self._kept.popitem(last=False)
+
+    def kept(self, first: tuple[int, ...]) -> list[Proposal]:
+        """List what is kept, the plane `first` in front, then the latest first."""
+        latest_first = list(self._kept.values())[::-1]
+        return sorted(latest_first, key=lambda p: p.target.index != first)
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the sliders have something to act on."""
+        return bool(self._kept)
+
+    def forget_maps(self) -> None:
+        """Drop the kept maps: another model or another size made them stale."""
+        self._kept.clear()
+
+    def _bytes(self) -> int:
+        return sum(p.kept.maps.nbytes for p in self._kept.values())

@@ -1,0 +1,266 @@
+"""What runs in the background and what comes of it: jobs, proposals, new versions.
+
+One long job at a time; redrawing for the sliders runs beside it. A job whose image or
+labels are gone is abandoned, and nothing of it is applied. Which click starts what is
+`controller`; threads are `jobs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from napari_resunet.plugin import image_layers
+from napari_resunet.plugin.jobs import Job
+from napari_resunet.plugin.layers import Layers
+from napari_resunet.plugin.outcomes import as_version, result_text
+from napari_resunet.plugin.presenter import Presenter
+from napari_resunet.plugin.scopes import again
+from napari_resunet.plugin.state import ImageState, Versions
+from napari_resunet.session.workshop import Learned, Ready, Sliders, Workshop
+from napari_resunet.types import CancelToken, DeviceChoice, Notice, Progress, Target
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+SEGMENT, FINE_TUNE, LOAD, REDRAW = "segment", "fine-tune", "load", "redraw"
+
+
+class Work:
+    """The jobs of one widget.
+
+    Parameters
+    ----------
+    show : Presenter
+        Where progress and outcomes are shown.
+    layers : Layers
+        Where proposals go.
+    on_change : callable
+        Called after a job began or ended.
+    """
+
+    def __init__(
+        self, show: Presenter, layers: Layers, on_change: Callable[[], None]
+    ) -> None:
+        self.show = show
+        self.layers = layers
+        self.versions = Versions()
+        self.workshop = Workshop()
+        self.sliders = Sliders(0.5, 0.5)
+        self.device: DeviceChoice = "auto"
+        self.job: Job | None = None
+        self.redraw_job: Job | None = None
+        self._on_change = on_change
+        self._states: dict[str, ImageState] = {}
+        self._job_image: str | None = None
+        self._redraw_image: str | None = None
+        self._redraw_again = False
+        self._renew_next = False
+        self._verdict = ""
+
+    def state(self, key: str | None) -> ImageState:
+        """Find or make the settings of an image."""
+        return self._states.setdefault(key or "", ImageState())
+
+    def abandon_all(self) -> None:
+        """Let go of all that runs."""
+        for job in (self.job, self.redraw_job):
+            if job is not None:
+                job.abandon()
+        self.job = self.redraw_job = None
+
+    def abandon_stale(self, sentence: str) -> None:
+        """Let go of a running segmentation, whose result would be wrong by now."""
+        if self.job is None or self.job.kind != SEGMENT:
+            return
+        self.job.abandon()
+        self.job = None
+        self.show.no_progress()
+        self.show.view.set_message(sentence, "warning")
+
+    def abandon_homeless(self) -> None:
+        """Let go of a segmentation whose image or labels were removed."""
+        if self._job_image is None:
+            return
+        if self.layers.image(self._job_image) is None:
+            self.abandon_stale("The image was removed, so its segmentation was cancelled.")
+        elif self.layers.binding(self._job_image) is None:
+            self.abandon_stale("The labels were removed, so their job was cancelled.")
+
+    def image_changed(self, key: str) -> None:
+        """Forget what was measured and proposed of an image: it has other pixels now."""
+        self.workshop.forget(key)
+        self.state(key).forget_maps()
+        if self._job_image == key:
+            self.abandon_stale("The image was changed, so its segmentation was cancelled.")
+
+    def propose(self, image: Image, targets: list[Target]) -> None:
+        """Propose labels for windows of an image."""
+        key, token = image_layers.key_of(image), CancelToken()
+        state = self.state(key)
+        arguments = (
+            self.versions.current.model, self.device,
+            image_layers.snapshot(image, state.channels), targets,
+            state.scale, self.sliders, token,
+        )  # fmt: skip
+        self.layers.make_binding(image)
+        self._verdict = ""
+        self.start(SEGMENT, self.workshop.propose, arguments, token, key)
+
+    def learn(self, image: Image, seconds: float) -> None:
+        """Fine-tune on all that is checked."""
+        key, token = image_layers.key_of(image), CancelToken()
+        state = self.state(key)
+        arguments = (
+            self.versions.current.model, self.device,
+            image_layers.snapshot(image, state.channels),
+            self.layers.make_binding(image).corrections(),
+            None if state.auto else state.scale, self.sliders, seconds, token,
+        )  # fmt: skip
+        self.show.view.start_plot()
+        self.show.view.set_result_text("")
+        self.start(FINE_TUNE, self.workshop.learn, arguments, token, key)
+
+    def load(self, path: str) -> None:
+        """Load a model from a file."""
+        self.start(LOAD, self.workshop.load, (path, self.device), CancelToken(), None)
+
+    def start(
+        self,
+        kind: str,
+        work: Callable[..., Generator[Any, None, Any]],
+        arguments: tuple[Any, ...],
+        token: CancelToken,
+        image_key: str | None,
+    ) -> None:
+        """Begin a long job."""
+        self.job = Job(kind, work, arguments, token, self)
+        self._job_image = image_key
+        self.show.begin()
+        self.show.progress(kind, 0, 0, "starting")
+        self._on_change()
+        self.job.start()
+
+    def renew(self, image: Image | None) -> None:
+        """Propose again wherever there was a proposal, the shown plane first."""
+        self._renew_next = False
+        if image is None or self.job is not None:
+            return
+        state = self.state(image_layers.key_of(image))
+        old = state.kept(image_layers.shown_index(image, self.layers.viewer))
+        state.forget_maps()
+        if old:
+            verdict = self._verdict
+            self.propose(image, again(old))
+            self._verdict = verdict
+
+    def redraw(self, image: Image | None) -> None:
+        """Decode the kept maps again; a slider still moving makes one more round."""
+        if self.redraw_job is not None:
+            self._redraw_again = True
+            self.redraw_job.token.cancel()
+            return
+        self._redraw_again = False
+        key = None if image is None else image_layers.key_of(image)
+        if image is None or self.layers.binding(key) is None:
+            return
+        index = image_layers.shown_index(image, self.layers.viewer)
+        kept = self.state(key).kept(index)
+        if not kept:
+            return
+        token = CancelToken()
+        visible = Target(index, image_layers.visible_window(image))
+        arguments = (kept, self.sliders, visible, token)
+        self.redraw_job = Job(REDRAW, self.workshop.decode, arguments, token, self)
+        self._redraw_image = key
+        self.redraw_job.start()
+
+    # What the jobs say --------------------------------------------------------------
+
+    def on_event(self, job: Job, event: Any) -> None:
+        """Show progress, apply proposals."""
+        if isinstance(event, Progress):
+            self.show.progress(job.kind, event.done, event.total, event.message)
+        elif isinstance(event, Notice):
+            self.show.view.set_message(event.message, "warning")
+        elif isinstance(event, Ready):
+            self.versions.starter_loaded(event.model)
+            self.show.view.set_device_text(event.device_text)
+        else:
+            self._on_engine_event(job, event)
+
+    def _on_engine_event(self, job: Job, event: Any) -> None:
+        # Once such an event arrives, torch is imported: this costs nothing any more.
+        from napari_resunet.engine.finetune import FineTuneStep
+        from napari_resunet.session.segmenter import Proposal
+
+        if isinstance(event, Proposal):
+            self._apply(job, event)
+        elif isinstance(event, FineTuneStep):
+            self.show.step(
+                event.step, event.loss, event.held_out, event.share, event.seconds_left
+            )
+        else:
+            self._size_found(event.scale)
+
+    def on_result(self, job: Job, result: Any) -> None:
+        """Take the new model into use."""
+        if isinstance(result, Learned):
+            self._learned(result)
+        elif isinstance(result, Ready):
+            self.versions.add(as_version(result.model, self.versions.next_number()))
+            self.show.view.set_device_text(result.device_text)
+            self.show.view.set_message("The model is loaded: click Segment.")
+        elif job.kind == SEGMENT:
+            done = "Correct what is wrong, then click Fine-tune."
+            self.show.view.set_message(f"{self._verdict} {done}".strip())
+
+    def on_error(self, job: Job, sentence: str) -> None:
+        """Say what went wrong."""
+        if sentence:
+            self.show.view.set_message(sentence, "error")
+        else:
+            self.show.view.set_message("Cancelled; your labels are as they were.")
+
+    def on_end(self, job: Job) -> None:
+        """Make room for the next job."""
+        if job is self.redraw_job:
+            self.redraw_job = None
+            if self._redraw_again:
+                self.redraw(self.layers.image(self._redraw_image))
+            return
+        if job is not self.job:
+            return
+        self.job = None
+        self.show.no_progress()
+        self._on_change()
+        if self._renew_next:
+            self.renew(self.layers.image(self._job_image))
+
+    def _apply(self, job: Job, proposal: Any) -> None:
+        key = self._redraw_image if job.kind == REDRAW else self._job_image
+        binding = self.layers.binding(key)
+        if binding is None:
+            return
+        binding.apply(
+            proposal.target.index, proposal.target.window, proposal.core,
+            proposal.labels, proposal.kept.info.task,
+        )  # fmt: skip
+        if job.kind == SEGMENT:
+            self.state(key).keep(proposal)
+
+    def _learned(self, learned: Learned) -> None:
+        if learned.improved:
+            number = self.versions.next_number()
+            self.versions.add(as_version(learned.model, number, learned))
+            self.state(self._job_image).scale = learned.scale
+            self._renew_next = True
+        self._verdict = learned.message
+        self.show.view.set_result_text(result_text(learned))
+        self.show.view.set_message(
+            learned.message, "info" if learned.improved else "warning"
+        )
+
+    def _size_found(self, scale: float) -> None:
+        self.state(self._job_image).scale = scale
+        self._on_change()
