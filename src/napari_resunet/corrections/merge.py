@@ -26,12 +26,13 @@ def touched_pixels(current: npt.NDArray[Any], applied: npt.NDArray[Any]) -> Mask
         True where they differ, and all over each object of `current` that has such a
         pixel: a corrected object is the user's as a whole.
     """
-    changed = current != applied
+    changed: MaskArray = current != applied
     objects = np.unique(current[changed])
     objects = objects[objects > 0]
     if not objects.size:
         return changed
-    return changed | _members(current, objects)
+    touched: MaskArray = changed | _members(current, objects)
+    return touched
 
 
 def renew(

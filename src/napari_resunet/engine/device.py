@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from napari_resunet.errors import DeviceError, OutOfMemoryError
-from napari_resunet.network.torch_import import torch
+from napari_resunet.network.torch_import import nn, torch
 from napari_resunet.types import DeviceChoice
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ def _native_dtype(kind: str) -> torch.dtype:
     # AVX512-BF16 or AMX: elsewhere bfloat16 is emulated and slower than float32.
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
+
+
+def place(network: N, compute: Compute) -> N:
+    """Move a network to its device, channels last, which convolutions like best."""
+    return network.to(compute.device).to(memory_format=torch.channels_last)
 
 
 @contextmanager

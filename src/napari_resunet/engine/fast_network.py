@@ -6,7 +6,7 @@ import copy
 
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from napari_resunet.engine.device import Compute
+from napari_resunet.engine.device import Compute, place
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import nn, torch
 
@@ -28,21 +28,25 @@ def fast_copy(network: ResNetUNet, compute: Compute) -> ResNetUNet:
     """
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     with torch.no_grad():
-        fast.layer0[0] = fuse_conv_bn_eval(fast.layer0[0], fast.layer0[1])
+        fast.layer0[0] = _folded(fast.layer0[0], fast.layer0[1])
         fast.layer0[1] = nn.Identity()
         for module in fast.base_model.modules():
             if module.__class__.__name__ == "BasicBlock":
                 _fold_block(module)
     # The aliases in base_model are not called, and one of them still has its BatchNorm.
     del fast.base_model
-    return fast.to(compute.device, compute.dtype, memory_format=torch.channels_last)
+    return place(fast.to(compute.dtype), compute)
 
 
 def _fold_block(block: nn.Module) -> None:
-    block.conv1 = fuse_conv_bn_eval(block.conv1, block.bn1)
-    block.conv2 = fuse_conv_bn_eval(block.conv2, block.bn2)
+    block.conv1 = _folded(block.conv1, block.bn1)
+    block.conv2 = _folded(block.conv2, block.bn2)
     block.bn1 = block.bn2 = nn.Identity()
     if isinstance(block.downsample, nn.Sequential):
-        block.downsample = nn.Sequential(
-            fuse_conv_bn_eval(block.downsample[0], block.downsample[1])
-        )
+        block.downsample = nn.Sequential(_folded(block.downsample[0], block.downsample[1]))
+
+
+def _folded(convolution: object, norm: object) -> nn.Conv2d:
+    assert isinstance(convolution, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(convolution, norm)

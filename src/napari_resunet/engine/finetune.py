@@ -14,7 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_resunet.engine.augment import vary_intensity
-from napari_resunet.engine.device import Compute, free_cached_memory, is_out_of_memory
+from napari_resunet.engine.device import (
+    Compute,
+    free_cached_memory,
+    is_out_of_memory,
+    place,
+)
 from napari_resunet.engine.held_out import (
     FEWEST_OBJECTS,
     HeldOut,
@@ -255,7 +260,7 @@ class _Run:
         """Train; return the best weights on the held-out part, or the last without one."""
         # Evaluation mode freezes BatchNorm's statistics; its weights still learn.
         self.network.eval().requires_grad_(True)
-        self.network.to(self.compute.device, memory_format=torch.channels_last)
+        place(self.network, self.compute)
         optimizer = make_optimizer(
             self.network, self.recipe.rate, self.recipe.encoder_share
         )

@@ -21,7 +21,7 @@ from napari_resunet.engine.predict import to_probabilities
 from napari_resunet.engine.resample import Axis
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import ModelInfo
+from napari_resunet.types import LabelArray, ModelInfo
 
 SHARE = 0.25
 FEWEST_OBJECTS = 5
@@ -205,7 +205,7 @@ def _as_patch(image: TrainingImage, side: int) -> Patch:
     return cut_patch(image, (height / 2, width / 2), side, straight, rng)
 
 
-def _compare(patch: Patch, found: np.ndarray, info: ModelInfo) -> float:  # type: ignore[type-arg]
+def _compare(patch: Patch, found: LabelArray, info: ModelInfo) -> float:
     known = patch.weight.numpy() > 0
     truth = np.where(known, patch.labels.numpy(), 0)
     found = np.where(known, found, 0)

@@ -87,6 +87,7 @@ def normalize(
     spread = np.asarray(measured.high, dtype=np.float64) - low
     # Wide types lose the difference of large numbers in float32.
     wide = pixels.dtype.itemsize >= 8 or np.abs(low).max(initial=0.0) > 2**20
+    values: npt.NDArray[np.floating[Any]]
     values = pixels.astype(np.float64 if wide else np.float32)
     inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
     values -= low.astype(values.dtype)

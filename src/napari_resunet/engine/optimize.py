@@ -37,7 +37,8 @@ def make_optimizer(
     -------
     torch.optim.AdamW
     """
-    encoder, decoder = [], []
+    encoder: list[nn.Parameter] = []
+    decoder: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         (encoder if name.startswith(ENCODER) else decoder).append(parameter)
     groups = [
@@ -88,7 +89,7 @@ def train_step(
     with device.autocast(compute):
         logits = network(pixels.contiguous(memory_format=torch.channels_last))
     loss = loss_of(task, logits, labels, distance, weight)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
     optimizer.step()
     return float(loss.detach())

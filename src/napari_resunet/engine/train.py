@@ -103,7 +103,7 @@ def train_steps(
         After each step, with the smoothed loss.
     """
     images = [(group, training_image(example, info)) for group, example in examples]
-    network.to(compute.device, memory_format=torch.channels_last).train()
+    device.place(network, compute).train()
     optimizer = make_optimizer(network, recipe.rate)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     first = 0

@@ -68,6 +68,12 @@ def full_shape(layer: Image) -> tuple[int, ...]:
     return tuple(data.shape[: layer.ndim])
 
 
+def plane_shape(layer: Image) -> tuple[int, int]:
+    """Height and width."""
+    height, width = full_shape(layer)[-2:]
+    return height, width
+
+
 def labels_shape(layer: Image) -> tuple[int, ...]:
     """Shape of the labels: one entry along the channels."""
     shape, channel = list(full_shape(layer)), channel_axis(layer)

@@ -16,10 +16,10 @@ from napari_resunet.corrections.ledger import Ledger, bounding_window
 from napari_resunet.corrections.log import Correction
 from napari_resunet.plugin.image_layers import (
     channel_axis,
-    full_shape,
     key_of,
     labels_place,
     labels_shape,
+    plane_shape,
 )
 from napari_resunet.types import LabelArray, MaskArray, Task
 
@@ -48,7 +48,7 @@ class LabelsBinding:
         self._in_stroke = False
         self._writing = False
         self._waiting: list[tuple[Index, Window, Window, LabelArray, Task]] = []
-        self.ledger = Ledger(full_shape(image)[-2:])
+        self.ledger = Ledger(plane_shape(image))
         self.layer = Labels(
             np.zeros(labels_shape(image), np.int32),
             name=f"{image.name} labels",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import Compute
@@ -62,6 +63,8 @@ class SizeFound:
     scale: float
 
 
+R = TypeVar("R")
+Events = Generator[Progress | Notice, None, R]
 ProposeEvents = Generator[Progress | Notice | SizeFound | Proposal, None, None]
 
 
@@ -125,10 +128,10 @@ class Segmenter:
             return
         measured = statistics or planes.measure(self.model.info.normalization)
         if scale is None:
-            events = estimate_scale(
+            estimate = estimate_scale(
                 self.predictor, planes, targets[0].index, measured, token
             )
-            scale = yield from _as_notes(events, "estimating the object size")
+            scale = yield from _as_notes(estimate, "estimating the object size")
             yield SizeFound(scale)
         for number, target in enumerate(targets):
             wide = self._with_context(planes, target, scale)
@@ -193,23 +196,23 @@ def part_of(proposal: Proposal, visible: Target) -> Proposal | None:
     return replace(proposal, target=target, core=(cores[0], cores[1]), kept=kept)
 
 
-def _as_notes(events: Generator, text: str) -> Generator:  # type: ignore[type-arg]
+def _as_notes(events: Events[R], text: str) -> Events[R]:
     """Pass events on without their count: how many rounds there will be is not known."""
     while True:
         try:
             event = next(events)
         except StopIteration as stop:
-            return stop.value
+            return cast("R", stop.value)
         yield Progress(0, 0, text) if isinstance(event, Progress) else event
 
 
-def _counted(events: Generator, number: int, n_targets: int) -> Generator:  # type: ignore[type-arg]
+def _counted(events: Events[R], number: int, n_targets: int) -> Events[R]:
     """Count the tiles of one target among those of all."""
     while True:
         try:
             event = next(events)
         except StopIteration as stop:
-            return stop.value
+            return cast("R", stop.value)
         if isinstance(event, Progress) and n_targets > 1:
             done, total = number * event.total + event.done, n_targets * event.total
             event = Progress(done, total, f"plane {number + 1} of {n_targets}")

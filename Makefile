@@ -1,0 +1,38 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+X_PACKAGES := xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libxkbcommon-x11-0 libegl1 libgl1
+
+.PHONY: demo test lint setup libraries bench
+
+demo: setup
+	$(BIN)/napari-resunet demo
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: libraries $(STAMP)
+
+$(STAMP): pyproject.toml hatch_build.py napari.yaml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -e ".[all,test]"
+	touch $(STAMP)
+
+# Qt's X libraries, where this is Debian or Ubuntu, they are missing, and we may.
+libraries:
+	@if [ "$$(uname)" = Linux ] && command -v dpkg >/dev/null && ! dpkg -s $(X_PACKAGES) >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ]; then SUDO=; elif command -v sudo >/dev/null; then SUDO=sudo; \
+	  else echo "Ask an administrator for: apt-get install $(X_PACKAGES)"; exit 0; fi; \
+	  $$SUDO apt-get update && $$SUDO apt-get install -y --no-install-recommends $(X_PACKAGES); \
+	fi
+
+bench: setup
+	$(BIN)/python benchmarks/speed.py
