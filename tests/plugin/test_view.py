@@ -48,6 +48,7 @@ TEXTS = {
     "go_back": "Go back",
     "save": "Save…",
     "load": "Load…",
+    "new_classes": "New classes…",
     "mark_checked": "Mark as checked",
 }
 CLICKS = {
@@ -59,6 +60,7 @@ CLICKS = {
     "go_back": "go_back_clicked",
     "save": "save_clicked",
     "load": "load_clicked",
+    "new_classes": "new_classes_clicked",
     "mark_checked": "mark_checked_clicked",
 }
 VALUE_SIGNALS = (
@@ -316,7 +318,7 @@ def test_tab_goes_top_to_bottom(view: SegmentView) -> None:
     while widget is not None and widget is not view:
         names.append(widget.objectName())
         widget = widget.nextInFocusChain()
-    order = ["image", "object_size", "version", "load", "save", "go_back", "device"]
+    order = ["image", "object_size", "version", "load", "save", "go_back", "new_classes", "device"]
     order += ["scope", "segment", "cancel_segment", "foreground", "split"]
     order += ["checked_area", "mark_checked", "fine_tune", "minutes", "stop"]
     order += ["cancel_fine_tune"]

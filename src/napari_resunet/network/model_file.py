@@ -10,7 +10,7 @@ import copy
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from napari_resunet.errors import ModelFileError
 from napari_resunet.files import atomic_path
 from napari_resunet.network.resnet_unet import STRIDE, EncoderWeights, ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import INSTANCE_MAPS, ModelInfo
+from napari_resunet.types import INSTANCE_MAPS, Lineage, ModelInfo
 
 FORMAT_VERSION = 1
 HEADER_KEY = "napari_resunet"
@@ -123,7 +123,8 @@ def with_new_maps(model: Model, info: ModelInfo, seed: int = 0) -> Model:
     -------
     Model
     """
-    start = new_model(info, seed=seed)
+    lineage = Lineage(parent_id=model.info.lineage.model_id, versions=library_versions())
+    start = new_model(replace(info, lineage=lineage), seed=seed)
     kept = {
         name: tensor
         for name, tensor in copy.deepcopy(model.network.state_dict()).items()

@@ -141,6 +141,14 @@ class Controller:
         if path is not None and self.work.job is None:
             self.work.load(str(path))
 
+    def new_classes(self) -> None:
+        """Start a model of named classes, with an empty layer to paint them into."""
+        image, names = self._image(), self.view.ask_class_names()
+        if image is None or not names or self.work.job is not None:
+            return
+        self.layers.make_binding(image)
+        self.work.new_classes(names)
+
     def save(self) -> None:
         """Save the model in use to a file that the user names."""
         image, model = self._image(), self.work.versions.current.model
@@ -276,6 +284,7 @@ class Controller:
         view.load_clicked.connect(self.load)
         view.save_clicked.connect(self.save)
         view.go_back_clicked.connect(self.go_back)
+        view.new_classes_clicked.connect(self.new_classes)
         view.scope_changed.connect(self.choose_scope)
         view.segment_clicked.connect(self.segment)
         view.segment_cancelled.connect(self.cancel)

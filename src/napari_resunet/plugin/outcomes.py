@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 def as_version(model: Model, number: int, learned: Learned | None = None) -> Version:
     """Name a model for the list of versions."""
     if learned is None:
+        new = model.info.lineage.steps == 0
         return Version(
             model.info.lineage.model_id,
-            f"{number}: loaded from a file",
+            f"{number}: new classes" if new else f"{number}: loaded from a file",
             f"Task {model.info.task}, made {model.info.lineage.created}",
             model,
         )
@@ -27,6 +28,14 @@ def as_version(model: Model, number: int, learned: Learned | None = None) -> Ver
         f"Made {model.info.lineage.created} in {model.info.lineage.steps} steps",
         model,
     )
+
+
+def first_words(model: Model) -> str:
+    """Say what to do with a model that was just loaded or begun."""
+    if model.info.lineage.steps or model.info.task == "instances":
+        return "The model is loaded: click Segment."
+    named = ", ".join(f"{i} {name}" for i, name in enumerate(model.info.class_names) if i)
+    return f"Paint a small area in full with the labels {named}; then click Fine-tune."
 
 
 def result_text(learned: Learned) -> str:

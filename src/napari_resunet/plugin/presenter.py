@@ -60,6 +60,7 @@ def reasons(now: Situation) -> dict[ControlName, str]:
         "go_back": busy or ("" if now.can_go_back else "There is no earlier version yet."),
         "save": busy or ("" if now.can_save else "Click Segment or load a model first."),
         "load": busy,
+        "new_classes": now.no_image or busy,
         "mark_checked": now.no_image or labels,
         "foreground": no_maps,
         "split": merges or no_maps,

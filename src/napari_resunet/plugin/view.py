@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFrame,
+    QInputDialog,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_resunet.plugin.view_parts import MessageKind, MessageLine, WheelGuard
 from napari_resunet.plugin.view_sections import (
@@ -33,6 +40,7 @@ ControlName = Literal[
     "go_back",
     "save",
     "load",
+    "new_classes",
     "mark_checked",
     "foreground",
     "split",
@@ -55,6 +63,7 @@ class SegmentView(QWidget):
     load_clicked = Signal()
     save_clicked = Signal()
     go_back_clicked = Signal()
+    new_classes_clicked = Signal()
     scope_changed = Signal(str)
     segment_clicked = Signal()
     segment_cancelled = Signal()
@@ -187,6 +196,14 @@ class SegmentView(QWidget):
         dialog.selectFile(suggested.name)
         return self._run_dialog(dialog)
 
+    def ask_class_names(self) -> tuple[str, ...]:
+        """Ask for the names of classes; none if the user thinks better of it."""
+        text, accepted = QInputDialog.getText(
+            self, "New classes", "Names of the classes, with commas (label 1, label 2, …):"
+        )
+        names = [name.strip() for name in text.split(",")]
+        return tuple(name for name in names if name) if accepted else ()
+
     def _run_dialog(self, dialog: QFileDialog) -> Path | None:
         accepted = dialog.exec()
         paths = dialog.selectedFiles()
@@ -239,6 +256,7 @@ class SegmentView(QWidget):
         self._model.load_clicked.connect(self.load_clicked)
         self._model.save_clicked.connect(self.save_clicked)
         self._model.go_back_clicked.connect(self.go_back_clicked)
+        self._model.new_classes_clicked.connect(self.new_classes_clicked)
 
     def _forward_lower(self) -> None:
         self._segment.scope_changed.connect(self.scope_changed)

@@ -149,6 +149,7 @@ class ModelSection(Section):
     load_clicked = Signal()
     save_clicked = Signal()
     go_back_clicked = Signal()
+    new_classes_clicked = Signal()
 
     def __init__(self) -> None:
         super().__init__("Model")
@@ -161,7 +162,12 @@ class ModelSection(Section):
         save.clicked.connect(self.save_clicked)
         back = make_button("Go back", "go_back", "Use the version before this one")
         back.clicked.connect(self.go_back_clicked)
-        self.add_wide(make_row(load, save, back))
+        classes = make_button(
+            "New classes…", "new_classes", "Start a model that paints classes, not objects"
+        )
+        classes.clicked.connect(self.new_classes_clicked)
+        self.add_wide(make_row(load, save))
+        self.add_wide(make_row(back, classes))
         self._devices = KeyedCombo("device", "Device")
         self._devices.set_items(DEVICES, "auto")
         self._devices.chosen.connect(self.device_chosen)

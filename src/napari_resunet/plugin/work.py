@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.layers import Layers
-from napari_resunet.plugin.outcomes import as_version, result_text
+from napari_resunet.plugin.outcomes import as_version, first_words, result_text
 from napari_resunet.plugin.presenter import Presenter
 from napari_resunet.plugin.scopes import again
 from napari_resunet.plugin.state import ImageState, Versions
@@ -121,6 +121,11 @@ class Work:
         self.show.view.set_result_text("")
         self.start(FINE_TUNE, self.workshop.learn, arguments, token, key)
 
+    def new_classes(self, names: tuple[str, ...]) -> None:
+        """Start a model of named classes from the features of the one in use."""
+        arguments = (self.versions.current.model, names, self.device)
+        self.start(LOAD, self.workshop.new_classes, arguments, CancelToken(), None)
+
     def load(self, path: str) -> None:
         """Load a model from a file."""
         self.start(LOAD, self.workshop.load, (path, self.device), CancelToken(), None)
@@ -210,7 +215,7 @@ class Work:
         elif isinstance(result, Ready):
             self.versions.add(as_version(result.model, self.versions.next_number()))
             self.show.view.set_device_text(result.device_text)
-            self.show.view.set_message("The model is loaded: click Segment.")
+            self.show.view.set_message(first_words(result.model))
         elif job.kind == SEGMENT:
             done = "Correct what is wrong, then click Fine-tune."
             self.show.view.set_message(f"{self._verdict} {done}".strip())

@@ -118,6 +118,19 @@ class Workshop:
             model = load_model(name)
             return Ready(model, self._segmenter_for(model, device).compute.description)
 
+    def new_classes(
+        self, model: Model | None, names: Sequence[str], device: DeviceChoice
+    ) -> Generator[Progress, None, Ready]:
+        """Start a model of named classes from the features of `model` or the starter."""
+        ready = yield from self.load("starter", device)
+        with plain_errors():
+            from napari_resunet.network.model_file import with_new_maps
+            from napari_resunet.types import ModelInfo
+
+            info = ModelInfo(task="classes", class_names=("background", *names))
+            fresh = with_new_maps(model or ready.model, info)
+            return Ready(fresh, ready.device_text)
+
     def propose(
         self,
         model: Model | None,
