@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from napari_resunet.engine.device import (
     place,
 )
 from napari_resunet.engine.held_out import (
-    FEWEST_OBJECTS,
     HeldOut,
     HeldOutScore,
     evaluate,
@@ -36,11 +35,11 @@ from napari_resunet.engine.patches import (
     cut_patch,
     training_image,
 )
+from napari_resunet.engine.verdict import FineTuned, Outcome, verdict
 from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOfMemoryError
-from napari_resunet.network.model_file import Model, library_versions
-from napari_resunet.network.resnet_unet import ResNetUNet
+from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import CancelToken, Example, Lineage, ModelInfo, Notice
+from napari_resunet.types import CancelToken, Example, ModelInfo, Notice
 
 
 @dataclass(frozen=True)
@@ -114,32 +113,6 @@ class FineTuneStep:
     seconds_left: float
 
 
-@dataclass(frozen=True)
-class FineTuned:
-    """What came of it.
-
-    Attributes
-    ----------
-    model : Model
-        The new model, or the old one where the new was not better.
-    improved : bool
-        Whether `model` is new.
-    before, after : float or None
-        Score on the held-out part; None where there was none.
-    steps : int
-        Steps done.
-    message : str
-        One sentence for the user.
-    """
-
-    model: Model
-    improved: bool
-    before: float | None
-    after: float | None
-    steps: int
-    message: str
-
-
 FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuned]
 
 
@@ -191,17 +164,17 @@ def fine_tune_steps(
         best = yield from run.events()
     except (RuntimeError, MemoryError) as error:
         raise _plain(error, compute) from error
-    return _verdict(model, examples, run, best)
+    return verdict(model, examples, run.outcome(best))
 
 
 def _prepare(
     info: ModelInfo, examples: Sequence[Example], recipe: FineTuning
 ) -> tuple[list[TrainingImage], list[HeldOut]]:
     images, parts = [], []
-    for number, example in enumerate(examples):
+    for example in examples:
         _check_classes(info, example)
         image = training_image(example, info, recipe.touched_weight)
-        image, part = split(image, recipe.seed + number)
+        image, part = split(image)
         if (image.weight > 0).any():
             images.append(image)
         if part is not None:
@@ -291,6 +264,17 @@ class _Run:
             best.state = self._weights()
         return best
 
+    def outcome(self, best: _Best) -> Outcome:
+        """Sum up, once the events are through."""
+        return Outcome(
+            state=best.state,
+            before=self.before.value if self.before else None,
+            after=best.score.value if best.score else None,
+            n_held_out=sum(part.n_objects for part in self.parts),
+            steps=self.steps,
+            seed=self.recipe.seed,
+        )
+
     def _look(self) -> HeldOutScore | None:
         if not self.parts:
             return None
@@ -354,64 +338,3 @@ def _plain(error: BaseException, compute: Compute) -> OutOfMemoryError | DeviceE
         f"Fine-tuning failed on {compute.kind.upper()} ({error}): choose the device "
         "'cpu' and try again. The model is as it was."
     )
-
-
-def _verdict(
-    model: Model, examples: Sequence[Example], run: _Run, best: _Best
-) -> FineTuned:
-    before = run.before.value if run.before else None
-    after = best.score.value if best.score else None
-    if best.state is None:
-        return FineTuned(
-            model,
-            improved=False,
-            before=before,
-            after=after,
-            steps=run.steps,
-            message="The model did not get better on the held-out part, so the old one "
-            "stays. Correct a few more objects and fine-tune again.",
-        )
-    network = ResNetUNet(model.info.n_maps)
-    network.load_state_dict(best.state)
-    info = replace(model.info, lineage=_lineage(model, examples, run))
-    n_objects = sum(part.n_objects for part in run.parts)
-    return FineTuned(
-        Model(network.eval(), info),
-        improved=True,
-        before=before,
-        after=after,
-        steps=run.steps,
-        message=_sentence(before, after, n_objects, model.info),
-    )
-
-
-def _sentence(
-    before: float | None, after: float | None, n_objects: int, info: ModelInfo
-) -> str:
-    if before is None or after is None:
-        return (
-            "The model has learned, but the checked area is too small to hold a part "
-            "out: look at the new proposal to judge it."
-        )
-    text = f"Score on the held-out part: {before:.2f} before, {after:.2f} after."
-    if info.task == "instances" and n_objects < FEWEST_OBJECTS:
-        text += f" It has only {n_objects} object(s): too few to be sure."
-    return text
-
-
-def _lineage(model: Model, examples: Sequence[Example], run: _Run) -> Lineage:
-    return Lineage(
-        parent_id=model.info.lineage.model_id,
-        corrected_objects=sum(_count_objects(e) for e in examples),
-        corrected_pixels=sum(
-            int(e.labels.size if e.checked is None else e.checked.sum()) for e in examples
-        ),
-        steps=run.steps,
-        seed=run.recipe.seed,
-        versions=library_versions(),
-    )
-
-
-def _count_objects(example: Example) -> int:
-    known = example.labels if example.checked is None else example.labels[example.checked]
-    return len(np.unique(known[known > 0]))

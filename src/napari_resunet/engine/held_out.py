@@ -76,15 +76,13 @@ class HeldOutScore:
         return (self.value, -self.loss) > (other.value, -other.loss)
 
 
-def split(image: TrainingImage, seed: int) -> tuple[TrainingImage, HeldOut | None]:
+def split(image: TrainingImage) -> tuple[TrainingImage, HeldOut | None]:
     """Hold a strip of the checked region out.
 
     Parameters
     ----------
     image : TrainingImage
         With its checked region where the weight is not 0.
-    seed : int
-        Decides at which end; the same seed and region give the same strip.
 
     Returns
     -------
@@ -103,9 +101,8 @@ def split(image: TrainingImage, seed: int) -> tuple[TrainingImage, HeldOut | Non
     width = round(SHARE * lengths[axis])
     if width * image.scale < SMALLEST_SIDE:
         return image, None
-    at_end = seed % 2 == 0
-    begin = box[axis].stop - width if at_end else box[axis].start
-    box[axis] = slice(begin, begin + width)
+    # Always the same end: what was held out in one round is not learned in the next.
+    box[axis] = slice(box[axis].stop - width, box[axis].stop)
     box = [_shortened(s, LARGEST_SIDE / image.scale) for s in box]
     inside = (box[0], box[1])
     weight = image.weight.copy()

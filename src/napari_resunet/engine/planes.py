@@ -70,6 +70,11 @@ class Planes:
         """Shape of the labels: stack axes, then height and width."""
         return (*self.stack_shape, self.height, self.width)
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """All rows and columns."""
+        return slice(0, self.height), slice(0, self.width)
+
     def indices(self) -> Iterator[tuple[int, ...]]:
         """Iterate over the planes of the stack; once, with (), where there is none."""
         return product(*(range(n) for n in self.stack_shape))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -220,19 +220,6 @@ class _Reader:
 def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
     """Turn logits (N, n_maps, H, W) into probabilities: sigmoid, or softmax for classes."""
     return logits.softmax(1) if task == "classes" else logits.sigmoid()
-
-
-def whole_plane(
-    planes: Planes, index: tuple[int, ...], scale: float, of: Statistics
-) -> Plane:
-    """Take a plane in full."""
-    window = (slice(0, planes.height), slice(0, planes.width))
-    return Plane(planes, index, window, scale, of)
-
-
-def at_scale(plane: Plane, scale: float) -> Plane:
-    """Take the same window at another scale."""
-    return replace(plane, scale=scale)
 
 
 def _moved(window: slice, by: slice) -> slice:

@@ -115,7 +115,7 @@ class Work:
             self.versions.current.model, self.device,
             image_layers.snapshot(image, state.channels),
             self.layers.make_binding(image).corrections(),
-            None if state.auto else state.scale, self.sliders, seconds, token,
+            state.scale, state.auto, self.sliders, seconds, token,
         )  # fmt: skip
         self.show.view.start_plot()
         self.show.view.set_result_text("")

@@ -19,7 +19,7 @@ from napari_resunet.errors import CorrectionError
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, read_model
 from napari_resunet.resources import starter_path
-from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
+from napari_resunet.session.segmenter import Proposal, ProposeEvents, Segmenter, SizeFound
 from napari_resunet.types import DeviceChoice, Example, LabelArray, Notice, Progress, Target
 
 STARTER = "starter"
@@ -90,21 +90,23 @@ def segment(
     ------
     ImageError, DeviceError, OutOfMemoryError
     """
-    planes = Planes(
-        [image if hasattr(image, "dtype") else np.asarray(image)], axes, channels
-    )
-    window = (slice(0, planes.height), slice(0, planes.width))
-    targets = [Target(index, window) for index in planes.indices()]
+    array = image if hasattr(image, "dtype") else np.asarray(image)
+    planes = Planes([array], axes, channels)
+    targets = [Target(index, planes.window) for index in planes.indices()]
     labels = np.zeros(planes.shape, np.int32)
-    events = Segmenter(model, choose(device)).propose(
-        planes, targets, scale=scale, decoding=decoding or Decoding()
-    )
+    segmenter = Segmenter(model, choose(device))
+    decoding = decoding or Decoding()
+    events = segmenter.propose(planes, targets, scale=scale, decoding=decoding)
+    _fill(labels, events, on_event)
+    return labels
+
+
+def _fill(labels: LabelArray, events: ProposeEvents, on_event: OnEvent | None) -> None:
     for event in events:
         if isinstance(event, Proposal):
             labels[event.target.index] = event.labels
         elif on_event is not None and not isinstance(event, SizeFound):
             on_event(event)
-    return labels
 
 
 def fine_tune(

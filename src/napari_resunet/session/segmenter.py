@@ -11,7 +11,7 @@ from napari_resunet.engine.device import Compute
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.object_size import estimate_scale
 from napari_resunet.engine.planes import Planes
-from napari_resunet.engine.predict import Plane, Predictor
+from napari_resunet.engine.predict import Maps, Plane, Predictor
 from napari_resunet.engine.resample import Axis
 from napari_resunet.network.model_file import Model
 from napari_resunet.types import (
@@ -119,10 +119,6 @@ class Segmenter:
         ------
         Progress, Notice, SizeFound or Proposal
             One Proposal for each target, as soon as it is done.
-
-        Raises
-        ------
-        Cancelled, OutOfMemoryError, DeviceError
         """
         if 0 in planes.shape or not targets:
             return
@@ -138,10 +134,15 @@ class Segmenter:
             plane = Plane(planes, wide.index, wide.window, scale, measured)
             events = self.predictor.maps(plane, token)
             maps = yield from _counted(events, number, len(targets))
-            kept = KeptMaps(maps, plane.axes, self.model.info)
-            labels = decode_labels(kept, decoding)
-            labels.setflags(write=False)
-            yield Proposal(wide, target.window, labels, kept, scale)
+            yield self._decoded(wide, target.window, plane, maps, decoding)
+
+    def _decoded(
+        self, wide: Target, core: Window, plane: Plane, maps: Maps, decoding: Decoding
+    ) -> Proposal:
+        kept = KeptMaps(maps, plane.axes, self.model.info)
+        labels = decode_labels(kept, decoding)
+        labels.setflags(write=False)
+        return Proposal(wide, core, labels, kept, plane.scale)
 
     def _with_context(self, planes: Planes, target: Target, scale: float) -> Target:
         margin = round(CONTEXT_DIAMETERS * self.model.info.diameter / scale)

@@ -188,11 +188,12 @@ class Workshop:
         image: ImageSnapshot,
         corrections: Sequence[Correction],
         scale: float | None,
+        auto_scale: bool,
         sliders: Sliders,
         seconds: float,
         token: CancelToken,
     ) -> Generator[Progress | Notice | Ready | FineTuneStep, None, Learned]:
-        """Fine-tune on all corrections so far; `scale` None takes it from their labels."""
+        """Fine-tune on all corrections so far; `auto_scale` lets them set the scale."""
         if model is None:
             ready = yield from self.load("starter", device)
             yield ready
@@ -202,7 +203,9 @@ class Workshop:
             from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
             from napari_resunet.engine.instances import Decoding
 
-            scale = scale or scale_from(corrections, model)
+            if auto_scale:
+                scale = scale_from(corrections, model) or scale
+            scale = scale or 1.0
             self._record(model, image, corrections, scale)
             recipe = FineTuning(seconds=seconds)
             result = yield from fine_tune_steps(
@@ -261,21 +264,21 @@ class Workshop:
             self.corrections.record(correction, example)
 
 
-def scale_from(corrections: Sequence[Correction], model: Model) -> float:
-    """Compute the scale that the checked objects ask for; 1 where they are too few."""
+def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:
+    """Compute the scale that the checked objects ask for; None where they are too few."""
     import numpy as np
 
     from napari_resunet.engine.targets import median_diameter
 
     if model.info.task == "classes":
-        return 1.0
+        return None
     diameters = [
         median_diameter(np.where(c.checked, c.labels, 0))
         for c in corrections
         if c.n_objects >= FEWEST_FOR_SIZE
     ]
     known = [d for d in diameters if d]
-    return model.info.diameter / float(np.median(known)) if known else 1.0
+    return model.info.diameter / float(np.median(known)) if known else None
 
 
 class plain_errors:
