@@ -90,7 +90,7 @@ def read_image(path: Path) -> npt.NDArray[Any]:
             return np.asarray(tifffile.imread(path))
         import imageio.v3
 
-        return np.asarray(imageio.v3.imread(path))
+        return np.asarray(imageio.v3.imread(path.read_bytes(), extension=path.suffix))
     except FileNotFoundError as error:
         raise FileError(f"There is no file '{path}'.") from error
     except Exception as error:  # each decoder has errors of its own

@@ -116,9 +116,7 @@ def find(view: SegmentView, kind: type[Any], name: str) -> Any:
 
 
 @pytest.mark.parametrize(("name", "text"), TEXTS.items())
-def test_buttons_carry_exactly_these_texts(
-    view: SegmentView, name: str, text: str
-) -> None:
+def test_buttons_carry_exactly_these_texts(view: SegmentView, name: str, text: str) -> None:
     assert find(view, QAbstractButton, name).text() == text
 
 
@@ -169,9 +167,7 @@ def test_a_slider_follows_the_keys(view: SegmentView, qtbot: QtBot) -> None:
     assert recorder.sent == pytest.approx([0.01, 0.11, 1.0, 0.99])
 
 
-def test_a_click_on_a_slider_gives_it_the_focus(
-    view: SegmentView, qtbot: QtBot
-) -> None:
+def test_a_click_on_a_slider_gives_it_the_focus(view: SegmentView, qtbot: QtBot) -> None:
     slider = find(view, QWidget, "split")
     view.activateWindow()
     qtbot.mouseClick(slider.findChild(QDoubleSlider), Qt.MouseButton.LeftButton)
@@ -226,9 +222,7 @@ def test_an_unknown_object_size_says_so(view: SegmentView) -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["a"], ["a", "b"], ["a", "b", "c", "d"]])
-def test_as_many_channel_selectors_as_channels(
-    view: SegmentView, names: list[str]
-) -> None:
+def test_as_many_channel_selectors_as_channels(view: SegmentView, names: list[str]) -> None:
     view.set_channels(names, (0,))
     shown = [find(view, QComboBox, f"channel_{i}").isVisible() for i in range(3)]
     assert sum(shown) == min(3, len(names))
@@ -318,7 +312,16 @@ def test_tab_goes_top_to_bottom(view: SegmentView) -> None:
     while widget is not None and widget is not view:
         names.append(widget.objectName())
         widget = widget.nextInFocusChain()
-    order = ["image", "object_size", "version", "load", "save", "go_back", "new_classes", "device"]
+    order = [
+        "image",
+        "object_size",
+        "version",
+        "load",
+        "save",
+        "go_back",
+        "new_classes",
+        "device",
+    ]
     order += ["scope", "segment", "cancel_segment", "foreground", "split"]
     order += ["checked_area", "mark_checked", "fine_tune", "minutes", "stop"]
     order += ["cancel_fine_tune"]

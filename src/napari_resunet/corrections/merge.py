@@ -27,8 +27,9 @@ def touched_pixels(current: npt.NDArray[Any], applied: npt.NDArray[Any]) -> Mask
         pixel: a corrected object is the user's as a whole.
     """
     changed: MaskArray = current != applied
-    objects = np.unique(current[changed])
-    objects = objects[objects > 0]
+    # What was painted, and what is left of objects that were erased or painted over.
+    objects = np.union1d(current[changed], applied[changed])
+    objects = objects[(objects > 0) & (objects <= current.max(initial=0))]
     if not objects.size:
         return changed
     touched: MaskArray = changed | _members(current, objects)

@@ -172,7 +172,6 @@ def _prepare(
 ) -> tuple[list[TrainingImage], list[HeldOut]]:
     images, parts = [], []
     for example in examples:
-        _check_classes(info, example)
         image = training_image(example, info, recipe.touched_weight)
         image, part = split(image)
         if (image.weight > 0).any():
@@ -185,16 +184,6 @@ def _prepare(
             "checked first."
         )
     return images, parts
-
-
-def _check_classes(info: ModelInfo, example: Example) -> None:
-    highest = int(example.labels.max(initial=0))
-    if info.task == "classes" and highest >= info.n_maps:
-        raise CorrectionError(
-            f"Label {highest} is not one of this model's {info.n_maps - 1} classes "
-            f"({', '.join(info.class_names[1:])}): paint with the labels 1 to "
-            f"{info.n_maps - 1}."
-        )
 
 
 @dataclass

@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from napari_resunet.engine.normalize import normalize, statistics
 from napari_resunet.engine.targets import inner_distance, median_diameter
+from napari_resunet.errors import CorrectionError
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import Example, ModelInfo
 
@@ -95,7 +96,13 @@ def training_image(
     Returns
     -------
     TrainingImage
+
+    Raises
+    ------
+    CorrectionError
+        If a label is not one of the model's classes.
     """
+    _check_classes(info, example)
     image = example.image if example.image.ndim == 3 else example.image[..., None]
     joint = image.shape[-1] == IS_COLOUR
     measured = example.statistics or statistics(image, info.normalization, joint=joint)
@@ -115,6 +122,16 @@ def training_image(
         weight=weight,
         scale=example.scale or scale_from_labels(labels, info),
     )
+
+
+def _check_classes(info: ModelInfo, example: Example) -> None:
+    highest = int(example.labels.max(initial=0))
+    if info.task == "classes" and highest >= info.n_maps:
+        raise CorrectionError(
+            f"Label {highest} is not one of this model's {info.n_maps - 1} classes "
+            f"({', '.join(info.class_names[1:])}): use the labels 1 to "
+            f"{info.n_maps - 1}."
+        )
 
 
 def scale_from_labels(labels: npt.NDArray[Any], info: ModelInfo) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_resunet.network.resnet_unet import STRIDE
 from napari_resunet.types import FloatArray
@@ -30,12 +31,15 @@ class Strip:
         position = np.arange(self.size) + self.starts[i] + 0.5
         weight = np.ones(self.size, np.float32)
         if i > 0:
-            begin, end = self.starts[i], self.starts[i - 1] + self.size
-            weight = np.minimum(weight, (position - begin) / (end - begin))
+            weight = np.minimum(weight, self._ramp(i - 1, position))
         if i < len(self.starts) - 1:
-            begin, end = self.starts[i + 1], self.starts[i] + self.size
-            weight = np.minimum(weight, (end - position) / (end - begin))
+            weight = np.minimum(weight, 1 - self._ramp(i, position))
         return weight.astype(np.float32)
+
+    def _ramp(self, i: int, position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Rise from 0 to 1 in the middle of the overlap of tiles `i` and `i + 1`."""
+        middle = (self.starts[i] + self.size + self.starts[i + 1]) / 2
+        return np.clip((position - middle) / OVERLAP + 0.5, 0.0, 1.0)
 
 
 def strip(n: int, largest: int) -> Strip:

@@ -1,0 +1,26 @@
+"""What many tests share: small real pixels and small real models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_resunet.engine import synthetic
+from napari_resunet.network.model_file import Model, new_model
+from napari_resunet.session.api import load_model
+from napari_resunet.types import ModelInfo
+
+
+@pytest.fixture(scope="session")
+def starter() -> Model:
+    return load_model()
+
+
+@pytest.fixture(scope="session")
+def random_model() -> Model:
+    return new_model(ModelInfo())
+
+
+@pytest.fixture(scope="session")
+def nuclei() -> tuple[np.ndarray, np.ndarray]:
+    return synthetic.nuclei((160, 176), np.random.default_rng(3))

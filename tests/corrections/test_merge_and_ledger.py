@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_resunet.corrections.ledger import Ledger, PlaneLedger, bounding_window
+from napari_resunet.corrections.log import Correction, CorrectionLog, as_example
+from napari_resunet.corrections.merge import renew, touched_pixels
+
+SHAPE = (12, 14)
+ALL = slice(0, 12), slice(0, 14)
+small = hnp.arrays(np.int32, SHAPE, elements=st.integers(0, 5))
+masks = hnp.arrays(np.bool_, SHAPE)
+
+
+@settings(max_examples=150, deadline=None)
+@given(current=small, proposal=small, protected=masks, top=st.integers(0, 6))
+def test_protected_pixels_never_change(current, proposal, protected, top):
+    core = slice(top, top + 6), slice(2, 9)
+    result = renew(current, proposal, protected, core, int(current.max()) + 1)
+    assert np.array_equal(result[protected], current[protected])
+
+
+@settings(max_examples=100, deadline=None)
+@given(current=small, proposal=small, protected=masks)
+def test_new_objects_never_take_a_label_that_is_in_use(current, proposal, protected):
+    result = renew(current, proposal, protected, ALL, 6)
+    fresh = result[~protected & (result > 5)]
+    assert not np.isin(fresh, current).any()
+
+
+def test_an_object_counts_as_touched_as_a_whole():
+    applied = np.zeros(SHAPE, np.int32)
+    applied[2:6, 2:6] = 1
+    applied[8:11, 8:11] = 2
+    current = applied.copy()
+    current[2, 2] = 0  # one pixel erased
+    touched = touched_pixels(current, applied)
+    assert touched[2:6, 2:6].all()
+    assert not touched[8:11, 8:11].any()
+
+
+def test_a_deleted_object_does_not_come_back():
+    ledger = PlaneLedger.empty(SHAPE)
+    proposal = np.zeros(SHAPE, np.int32)
+    proposal[2:6, 2:6] = 1
+    first = ledger.renewed(np.zeros(SHAPE, np.int32), proposal, ALL, ALL, "instances")
+    erased = np.zeros_like(first)
+    again = ledger.renewed(erased, proposal, ALL, ALL, "instances")
+    assert not again.any()
+
+
+def test_an_unchecked_untouched_object_follows_the_new_proposal():
+    ledger = PlaneLedger.empty(SHAPE)
+    proposal = np.zeros(SHAPE, np.int32)
+    proposal[2:6, 2:6] = 1
+    first = ledger.renewed(np.zeros(SHAPE, np.int32), proposal, ALL, ALL, "instances")
+    moved = np.roll(proposal, 2, axis=1)
+    second = ledger.renewed(first, moved, ALL, ALL, "instances")
+    assert np.array_equal(second > 0, moved > 0)
+
+
+def test_an_object_across_the_checked_border_goes_on_with_its_label():
+    ledger = PlaneLedger.empty(SHAPE)
+    proposal = np.zeros(SHAPE, np.int32)
+    proposal[4:8, 2:7] = 1
+    first = ledger.renewed(np.zeros(SHAPE, np.int32), proposal, ALL, ALL, "instances")
+    ledger.observe(first)
+    checked = np.zeros(SHAPE, bool)
+    checked[:, :6] = True
+    ledger.check(checked)
+    longer = np.zeros(SHAPE, np.int32)
+    longer[4:8, 2:9] = 1
+    second = ledger.renewed(first, longer, ALL, ALL, "instances")
+    assert np.array_equal(second[:, :6], first[:, :6])
+    assert set(np.unique(second[4:8, 2:9])) == {first[4, 2]}
+
+
+def test_a_window_replaces_whole_objects_and_leaves_the_rest():
+    ledger = PlaneLedger.empty(SHAPE)
+    proposal = np.zeros(SHAPE, np.int32)
+    proposal[1:4, 1:4], proposal[5:9, 5:9] = 1, 2
+    first = ledger.renewed(np.zeros(SHAPE, np.int32), proposal, ALL, ALL, "instances")
+    window, core = (slice(3, 12), slice(3, 14)), (slice(6, 12), slice(6, 14))
+    nothing = np.zeros((9, 11), np.int32)
+    merged = ledger.renewed(first, nothing, window, core, "instances")
+    assert not merged.any() or set(np.unique(merged)) <= {0, first[1, 1]}
+    assert not ledger.applied[5:9, 5:9].any()
+    assert ledger.applied[1:4, 1:4].any()
+
+
+def test_classes_are_replaced_pixel_by_pixel():
+    ledger = PlaneLedger.empty(SHAPE)
+    proposal = np.full(SHAPE, 2, np.int32)
+    first = ledger.renewed(np.zeros(SHAPE, np.int32), proposal, ALL, ALL, "classes")
+    assert (first == 2).all()
+    checked = np.zeros(SHAPE, bool)
+    checked[:5] = True
+    ledger.check(checked)
+    second = ledger.renewed(first, np.ones(SHAPE, np.int32), ALL, ALL, "classes")
+    assert (second[:5] == 2).all()
+    assert (second[5:] == 1).all()
+
+
+def test_what_was_never_proposed_is_not_checked_as_background():
+    ledger = PlaneLedger.empty(SHAPE)
+    left = slice(0, 12), slice(0, 7)
+    ledger.renewed(
+        np.zeros(SHAPE, np.int32), np.zeros((12, 7), np.int32), left, left, "instances"
+    )
+    ledger.check(np.ones(SHAPE, bool))
+    assert ledger.checked[:, :7].all()
+    assert not ledger.checked[:, 7:].any()
+
+
+def test_without_any_proposal_the_region_is_as_the_user_says():
+    ledger = PlaneLedger.empty(SHAPE)
+    ledger.check(np.ones(SHAPE, bool))
+    assert ledger.checked.all()
+
+
+def test_planes_are_listed_once_they_are_checked():
+    ledger = Ledger(SHAPE)
+    ledger.plane((3,))
+    ledger.plane((1,)).check(np.ones(SHAPE, bool))
+    assert ledger.checked_planes() == [(1,)]
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0, (3, 5, 4, 8)), (4, (0, 9, 0, 12))])
+def test_bounding_window(margin, expected):
+    mask = np.zeros(SHAPE, bool)
+    mask[3:5, 4:8] = True
+    rows, columns = bounding_window(mask, margin)
+    assert (rows.start, rows.stop, columns.start, columns.stop) == expected
+
+
+def correction(image_id, value):
+    labels = np.full((4, 4), value, np.int32)
+    checked = np.ones((4, 4), bool)
+    return Correction(image_id, (0,), (slice(0, 4), slice(0, 4)), labels, checked, ~checked)
+
+
+def test_the_log_keeps_every_plane_as_it_was_last():
+    log = CorrectionLog()
+    for image_id, value in (("a", 1), ("b", 2), ("a", 3)):
+        one = correction(image_id, value)
+        log.record(one, as_example(one, np.zeros((4, 4)), scale=1.0))
+    assert [e.labels[0, 0] for e in log.examples()] == [2, 3]
+    assert len(log) == 2

@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_resunet.engine import finetune
+from napari_resunet.engine.device import Compute
+from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+from napari_resunet.engine.synthetic import phase_cells
+from napari_resunet.errors import Cancelled, CorrectionError, OutOfMemoryError
+from napari_resunet.events import drain
+from napari_resunet.network.model_file import new_model, with_new_maps
+from napari_resunet.types import CancelToken, Example, ModelInfo
+
+FLOAT = Compute("cpu", torch.float32)
+QUICK = FineTuning(steps=3, batch=1, patch=64, looks=3)
+
+
+def weights(model):
+    return {k: v.clone() for k, v in model.network.state_dict().items()}
+
+
+def same(a, b):
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def cells():
+    image, labels = phase_cells((220, 240), np.random.default_rng(5))
+    return Example(image, labels, scale=0.6)
+
+
+def run(model, examples, recipe=QUICK, token=None, on_event=None):
+    return drain(fine_tune_steps(model, examples, recipe, FLOAT, token), on_event)
+
+
+def test_it_learns_from_corrections_and_says_so(starter, cells):
+    recipe = FineTuning(steps=24, batch=2, patch=96, looks=4)
+    steps = []
+    result = run(starter, [cells], recipe, on_event=steps.append)
+    assert result.improved
+    assert result.after > result.before
+    assert f"{result.before:.2f} before" in result.message
+    assert result.model.info.lineage.parent_id == starter.info.lineage.model_id
+    assert result.model.info.lineage.corrected_objects > 5
+    assert [s.step for s in steps] == list(range(1, result.steps + 1))
+    assert steps[-1].share == 1
+    assert sum(s.held_out is not None for s in steps) >= 3
+
+
+def test_the_old_model_is_not_touched(starter, cells):
+    before = weights(starter)
+    run(starter, [cells])
+    assert same(before, weights(starter))
+
+
+def test_the_same_seed_gives_the_same_weights(random_model, cells):
+    tiny = Example(cells.image[:60, :60], cells.labels[:60, :60], scale=0.3)
+    first, second = (run(random_model, [tiny]).model for _ in range(2))
+    assert same(weights(first), weights(second))
+
+
+def test_batchnorm_keeps_its_statistics(random_model, cells):
+    tiny = Example(cells.image[:60, :60], cells.labels[:60, :60], scale=0.3)
+    result = run(random_model, [tiny])
+    before, after = weights(random_model), weights(result.model)
+    running = [k for k in before if "running" in k]
+    assert running
+    assert all(torch.equal(before[k], after[k]) for k in running)
+    assert not torch.equal(before["conv_up0.0.weight"], after["conv_up0.0.weight"])
+
+
+def test_unchecked_labels_have_no_influence(random_model, cells):
+    checked = np.zeros(cells.labels.shape, bool)
+    checked[:40, :40] = True
+    near = np.zeros_like(checked)
+    near[:44, :44] = True
+    theirs = np.isin(cells.labels, np.unique(cells.labels[near]))
+    assert (cells.labels[~theirs] > 0).any()
+    elsewhere = np.where(theirs, cells.labels, 0)
+    results = [
+        run(random_model, [Example(cells.image, labels, checked, scale=0.5)])
+        for labels in (cells.labels, elsewhere)
+    ]
+    assert same(weights(results[0].model), weights(results[1].model))
+    assert not same(weights(results[0].model), weights(random_model))
+
+
+def test_a_model_that_gets_worse_is_not_taken(starter, nuclei):
+    # Learning that nuclei are background cannot raise the score on held-out nuclei.
+    image, labels = nuclei
+    wrong = np.zeros_like(labels)
+    wrong[:, 132:] = labels[:, 132:]  # the strip that is held out
+    recipe = FineTuning(steps=6, batch=1, patch=64, looks=2, rate=3e-3)
+    result = run(starter, [Example(image, wrong, scale=1.1)], recipe)
+    assert not result.improved
+    assert result.model is starter
+    assert "the old one stays" in result.message
+
+
+def test_cancel_throws_away_and_stop_keeps(starter, cells):
+    token = CancelToken()
+    with pytest.raises(Cancelled):
+        run(starter, [cells], QUICK, token, lambda event: token.cancel())
+    token = CancelToken()
+    long = FineTuning(steps=1000, batch=1, patch=64)
+    result = run(starter, [cells], long, token, lambda event: token.stop())
+    assert result.steps == 1
+
+
+def test_time_bounds_the_work(random_model, cells):
+    tiny = Example(cells.image[:60, :60], cells.labels[:60, :60], scale=0.3)
+    result = run(random_model, [tiny], FineTuning(seconds=1.0, batch=1, patch=64))
+    assert result.steps >= 1
+
+
+def test_classes_are_learned_and_unknown_ones_refused(random_model, cells):
+    info = ModelInfo(task="classes", class_names=("background", "cell"))
+    model = with_new_maps(random_model, info)
+    binary = (cells.labels > 0).astype(int)
+    result = run(model, [Example(cells.image, binary, scale=0.5)])
+    assert result.before is not None
+    with pytest.raises(CorrectionError, match="use the labels 1 to 1"):
+        run(model, [Example(cells.image, 2 * binary, scale=0.5)])
+
+
+def test_nothing_checked_is_told(random_model, cells):
+    nothing = np.zeros(cells.labels.shape, bool)
+    with pytest.raises(CorrectionError, match="nothing to learn from"):
+        run(random_model, [Example(cells.image, cells.labels, nothing)])
+
+
+def test_out_of_memory_is_told_and_the_model_is_as_it_was(random_model, cells, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    before = weights(random_model)
+    monkeypatch.setattr(finetune, "train_step", full)
+    with pytest.raises(OutOfMemoryError, match="The model is as it was"):
+        run(random_model, [cells])
+    assert same(before, weights(random_model))
+
+
+def test_new_maps_keep_the_features(random_model):
+    info = ModelInfo(task="classes", class_names=("background", "a", "b", "c"))
+    fresh = with_new_maps(random_model, info)
+    assert torch.equal(
+        fresh.network.conv_up0[0].weight, random_model.network.conv_up0[0].weight
+    )
+    assert fresh.network.conv_last.out_channels == 4
+    assert new_model(info).info.n_maps == 4

@@ -1,0 +1,95 @@
+import dask.array
+import numpy as np
+import pytest
+import zarr
+
+from napari_resunet.engine.planes import Planes
+from napari_resunet.errors import ImageError
+from napari_resunet.types import Normalization
+
+ALL = slice(0, 6), slice(0, 7)
+
+
+def test_axes_in_any_order_give_rows_and_columns():
+    array = np.arange(2 * 3 * 6 * 7).reshape(2, 3, 6, 7)
+    expected = array[1, 2][..., None]
+    assert np.array_equal(Planes([array], "TZYX").read((1, 2), *ALL), expected)
+    turned = array.transpose(3, 0, 2, 1)
+    assert np.array_equal(Planes([turned], "XTYZ").read((1, 2), *ALL), expected)
+
+
+def test_chosen_channels_come_in_the_chosen_order():
+    array = np.random.default_rng(0).random((2, 4, 6, 7))
+    pixels = Planes([array], "TCYX", channels=(3, 0)).read((1,), *ALL)
+    assert np.array_equal(pixels, np.stack([array[1, 3], array[1, 0]], -1))
+
+
+def test_alpha_is_left_out():
+    array = np.random.default_rng(0).integers(0, 255, (6, 7, 4), dtype=np.uint8)
+    planes = Planes([array])
+    assert planes.is_rgb
+    assert np.array_equal(planes.read((), *ALL), array[..., :3])
+
+
+def test_zarr_and_dask_read_only_what_the_window_needs(tmp_path):
+    loaded = []
+
+    def load(block_info=None):
+        loaded.append(block_info[None]["chunk-location"])
+        return np.ones((1, 64, 64), np.uint8)
+
+    lazy = dask.array.map_blocks(
+        load, chunks=((1,) * 50, (64,) * 8, (64,) * 8), dtype=np.uint8
+    )
+    loaded.clear()
+    pixels = Planes([lazy], "TYX").read((9,), slice(70, 80), slice(10, 130))
+    assert pixels.shape == (10, 120, 1)
+    assert sorted(loaded) == [(9, 1, 0), (9, 1, 1), (9, 1, 2)]
+    store = zarr.open(str(tmp_path / "a.zarr"), mode="w", shape=(3, 40, 50), dtype="u2")
+    store[1] = 5
+    assert (Planes([store], "ZYX").read((1,), slice(0, 40), slice(0, 50)) == 5).all()
+
+
+def test_statistics_of_a_huge_image_touch_few_blocks():
+    loaded = []
+
+    def load(block_info=None):
+        loaded.append(1)
+        return np.full((1, 512, 512), 3, np.uint8)
+
+    lazy = dask.array.map_blocks(
+        load, chunks=((1,) * 100, (512,) * 20, (512,) * 20), dtype=np.uint8
+    )
+    loaded.clear()
+    Planes([lazy], "TYX").measure(Normalization())
+    assert len(loaded) <= 100  # of 40,000
+
+
+def test_statistics_come_from_a_coarse_level_where_there_is_one():
+    fine = dask.array.zeros((40_000, 40_000), dtype=np.uint8, chunks=4000)
+    coarse = np.tile(np.arange(100, dtype=np.uint8), (1000, 10))
+    measured = Planes([fine, coarse], "YX").measure(Normalization())
+    assert measured.high[0] > 95
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "channels", "word"),
+    [
+        ((5,), None, None, "dimensions"),
+        ((5, 5), "ZYX", None, "names 3 dimensions"),
+        ((5, 5), "YY", None, "each letter once"),
+        ((5, 5), "YQ", None, "each letter once"),
+        ((2, 5, 5), "CYX", (2,), "Choose one to three"),
+        ((4, 5, 5), "CYX", (0, 1, 2, 3), "Choose one to three"),
+        ((5, 5), "YX", (1,), "one channel only"),
+    ],
+)
+def test_wrong_axes_and_channels_are_told_in_a_sentence(shape, axes, channels, word):
+    with pytest.raises(ImageError, match=word):
+        Planes([np.zeros(shape)], axes, channels)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, object, "U3"])
+def test_pixels_that_are_no_numbers_are_refused(dtype):
+    with pytest.raises(ImageError, match="Pixels of type"):
+        Planes([np.zeros((5, 5), dtype)])

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_resunet.engine import predict
+from napari_resunet.engine.device import Compute, choose
+from napari_resunet.engine.fast_network import fast_copy
+from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.predict import Plane, Predictor
+from napari_resunet.errors import Cancelled, DeviceError, OutOfMemoryError
+from napari_resunet.events import drain
+from napari_resunet.types import CancelToken, Normalization, Notice, Progress
+
+FLOAT = Compute("cpu", torch.float32)
+
+
+def plane_of(image, scale=1.0):
+    planes = Planes([image])
+    return Plane(planes, (), planes.window, scale, planes.measure(Normalization()))
+
+
+def test_the_fast_network_is_the_same_function(starter):
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        expected = starter.network(images)
+        result = fast_copy(starter.network, FLOAT)(images)
+    torch.testing.assert_close(result, expected, atol=2e-3, rtol=1e-3)
+
+
+def test_native_precision_changes_probabilities_little(starter, nuclei):
+    plane = plane_of(nuclei[0])
+    exact = drain(Predictor(starter, FLOAT).maps(plane))
+    native = drain(Predictor(starter, choose("cpu")).maps(plane))
+    assert np.abs(exact.astype(float) - native).mean() < 0.01
+
+
+def test_tiles_show_no_seam(starter, nuclei):
+    image = np.tile(nuclei[0], (2, 2))
+    plane = plane_of(image)
+    whole = Predictor(starter, FLOAT)
+    tiled = Predictor(starter, FLOAT)
+    tiled.plan.tile = 160
+    one, many = drain(whole.maps(plane)), drain(tiled.maps(plane))
+    difference = np.abs(one.astype(float) - many)[0]
+    assert difference.mean() < 0.02
+    jumps = np.abs(np.diff(many[0].astype(float), axis=1))
+    assert jumps.max() <= np.abs(np.diff(one[0].astype(float), axis=1)).max() + 0.1
+
+
+def test_the_same_image_gives_the_same_maps_twice(starter, nuclei):
+    plane = plane_of(nuclei[0])
+    first = drain(Predictor(starter, choose("cpu")).maps(plane))
+    assert np.array_equal(first, drain(Predictor(starter, choose("cpu")).maps(plane)))
+
+
+def test_batches_give_the_same_maps(starter, nuclei):
+    image = np.tile(nuclei[0], (2, 2))
+    maps = []
+    for batch in (1, 3):
+        predictor = Predictor(starter, FLOAT)
+        predictor.plan.tile, predictor.plan.batch = 160, batch
+        maps.append(drain(predictor.maps(plane_of(image))))
+    np.testing.assert_allclose(maps[0], maps[1], atol=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (33, 1), (45, 77)])
+def test_maps_have_the_images_shape(starter, shape):
+    image = np.random.default_rng(0).random(shape)
+    assert drain(Predictor(starter, FLOAT).maps(plane_of(image))).shape == (3, *shape)
+
+
+def run_short_of_memory(predictor, monkeypatch, largest_batch, largest_tile):
+    real = Predictor._run
+
+    def short(self, tiles):
+        if len(tiles) > largest_batch or tiles[0].shape[-1] > largest_tile:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, tiles)
+
+    monkeypatch.setattr(Predictor, "_run", short)
+    notices = []
+    image = np.random.default_rng(0).random((300, 300))
+    maps = drain(predictor.maps(plane_of(image)), notices.append)
+    return maps, [e.message for e in notices if isinstance(e, Notice)]
+
+
+def test_out_of_memory_halves_the_batch_then_the_tile(starter, monkeypatch):
+    predictor = Predictor(starter, FLOAT)
+    predictor.plan.batch, predictor.plan.tile = 4, 352
+    maps, notices = run_short_of_memory(predictor, monkeypatch, 1, 176)
+    assert maps.shape == (3, 300, 300)
+    assert maps.max() > 0
+    assert [n.split("with ")[1] for n in notices] == [
+        "2 tile(s) at a time.",
+        "1 tile(s) at a time.",
+        "tiles of 160 pixels.",
+    ]
+
+
+def test_out_of_memory_on_the_card_ends_on_the_cpu(starter, monkeypatch):
+    predictor = Predictor(starter, FLOAT)
+    # A card that is not here: the same computer under another name.
+    predictor.plan.compute = Compute("cuda", torch.float32)
+    predictor.plan.tile = 160
+    real = Predictor._run
+    monkeypatch.setattr(predict, "free_cached_memory", lambda compute: None)
+
+    def card_is_full(self, tiles):
+        if self.plan.compute.kind == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, tiles)
+
+    monkeypatch.setattr(Predictor, "_run", card_is_full)
+    events = []
+    image = np.random.default_rng(0).random((90, 90))
+    maps = drain(predictor.maps(plane_of(image)), events.append)
+    assert maps.max() > 0
+    assert "CPU" in [e.message for e in events if isinstance(e, Notice)][-1]
+
+
+def test_no_memory_at_all_is_one_plain_sentence(starter, monkeypatch):
+    with pytest.raises(OutOfMemoryError, match="close other programs"):
+        run_short_of_memory(Predictor(starter, FLOAT), monkeypatch, 0, 0)
+
+
+def test_another_failure_of_the_device_is_told(starter, monkeypatch, nuclei):
+    def broken(self, tiles):
+        raise RuntimeError("cuDNN error")
+
+    monkeypatch.setattr(Predictor, "_run", broken)
+    with pytest.raises(DeviceError, match="choose the device 'cpu'"):
+        drain(Predictor(starter, FLOAT).maps(plane_of(nuclei[0])))
+
+
+def test_cancel_ends_within_one_tile(starter):
+    predictor = Predictor(starter, FLOAT)
+    predictor.plan.tile = 96
+    token, seen = CancelToken(), []
+
+    def cancel(event):
+        seen.append(event)
+        token.cancel()
+
+    with pytest.raises(Cancelled):
+        drain(
+            predictor.maps(plane_of(np.random.default_rng(0).random((300, 300))), token),
+            cancel,
+        )
+    assert len([e for e in seen if isinstance(e, Progress)]) == 1
+
+
+def test_a_missing_device_is_told():
+    if torch.cuda.is_available():
+        pytest.skip("this computer has CUDA")
+    with pytest.raises(DeviceError, match="choose 'auto' or 'cpu'"):
+        choose("cuda")

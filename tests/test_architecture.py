@@ -1,0 +1,65 @@
+"""The house rules as tests: import contracts, no torch at import, no GUI in the engine."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_python(code):
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_imports_point_one_way():
+    linter = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([linter], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["napari_resunet", "napari_resunet.cli", "napari_resunet.session.workshop",
+     "napari_resunet.plugin.widget", "napari_resunet.plugin.sample_data"],
+)  # fmt: skip
+def test_importing_a_face_does_not_import_torch(module):
+    out = run_python(f"import sys, {module}; print('torch' in sys.modules)")
+    assert out.strip() == "False"
+
+
+HEADLESS = """
+import sys
+GUI = ("napari", "qtpy", "superqt", "pyqtgraph", "magicgui", "PyQt5", "PyQt6", "PySide6")
+class NoGui:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in GUI:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NoGui())
+import numpy as np
+import napari_resunet as nru
+from napari_resunet import cli, demo
+from napari_resunet.session import workshop
+image = np.random.default_rng(0).random((60, 70))
+labels = nru.segment(image, nru.load_model(), scale=1.0)
+example = nru.Example(image, labels, np.ones(image.shape, bool))
+nru.fine_tune(nru.load_model(), [example], steps=1)
+assert cli.main(["info"]) == 0
+print(labels.shape)
+"""
+
+
+def test_the_engine_works_where_napari_and_qt_are_not_installed():
+    assert "(60, 70)" in run_python(HEADLESS)
+
+
+def test_the_package_is_typed():
+    spec = find_spec("napari_resunet")
+    assert spec is not None
+    assert (Path(spec.origin).parent / "py.typed").is_file()
