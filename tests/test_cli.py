@@ -33,7 +33,7 @@ def test_evaluate_prints_a_table_by_group(folder, capsys):
 
 def test_train_resumes_and_writes_a_model(folder, capsys):
     out, checkpoint = folder / "model.safetensors", folder / "c.pt"
-    arguments = ["train", str(folder), "-o", str(out), "--batch", "1", "--patch", "32"]
+    arguments = ["train", str(folder), "-o", str(out), "--batch", "1", "--patch", "64"]
     assert main([*arguments, "--steps", "2", "--classes", "nucleus"]) == 1  # 223 labels
     assert main([*arguments, "--steps", "2", "--checkpoint", str(checkpoint)]) == 0
     assert main(["evaluate", str(folder), "--model", str(out), "--tell-size"]) == 0

@@ -7,12 +7,15 @@ overlap the weight goes over linearly from one tile to the next.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.network.resnet_unet import STRIDE
 from napari_resunet.types import FloatArray
+
+Line = npt.NDArray[np.floating[Any]]
 
 OVERLAP = 32
 """Smallest overlap of neighbours in working pixels: a halo of 16 for each."""
@@ -36,7 +39,7 @@ class Strip:
             weight = np.minimum(weight, 1 - self._ramp(i, position))
         return weight.astype(np.float32)
 
-    def _ramp(self, i: int, position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _ramp(self, i: int, position: Line) -> Line:
         """Rise from 0 to 1 in the middle of the overlap of tiles `i` and `i + 1`."""
         middle = (self.starts[i] + self.size + self.starts[i + 1]) / 2
         return np.clip((position - middle) / OVERLAP + 0.5, 0.0, 1.0)
