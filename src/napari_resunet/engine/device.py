@@ -107,6 +107,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def failure(compute: Compute, error: BaseException) -> DeviceError:
+    """Tell in a sentence that a device failed, and what to do about it."""
+    way_out = "restart napari" if compute.kind == "cpu" else "choose the device 'cpu'"
+    return DeviceError(
+        f"The computation failed on {compute.kind.upper()} ({error}): {way_out} and try "
+        "again. Labels and model are as they were."
+    )
+
+
 def free_cached_memory(compute: Compute) -> None:
     """Give the device's cached blocks back."""
     if compute.kind == "cuda":

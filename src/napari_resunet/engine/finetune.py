@@ -16,6 +16,7 @@ import numpy as np
 from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.device import (
     Compute,
+    failure,
     free_cached_memory,
     is_out_of_memory,
     place,
@@ -323,7 +324,4 @@ def _plain(error: BaseException, compute: Compute) -> OutOfMemoryError | DeviceE
             "There is not enough memory to fine-tune: close other programs, or choose "
             "the device 'cpu', and try again. The model is as it was."
         )
-    return DeviceError(
-        f"Fine-tuning failed on {compute.kind.upper()} ({error}): choose the device "
-        "'cpu' and try again. The model is as it was."
-    )
+    return failure(compute, error)

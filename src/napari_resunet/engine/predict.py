@@ -14,13 +14,18 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.engine.device import Compute, free_cached_memory, is_out_of_memory
+from napari_resunet.engine.device import (
+    Compute,
+    failure,
+    free_cached_memory,
+    is_out_of_memory,
+)
 from napari_resunet.engine.fast_network import fast_copy
 from napari_resunet.engine.normalize import normalize, to_network_channels
 from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.resample import Axis, read_working
 from napari_resunet.engine.tiling import Strip, strip
-from napari_resunet.errors import Cancelled, DeviceError, OutOfMemoryError
+from napari_resunet.errors import Cancelled, OutOfMemoryError
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
@@ -137,10 +142,7 @@ class Predictor:
                 return (yield from self._attempt(plane, token or CancelToken()))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
-                    raise DeviceError(
-                        f"The computation failed on {self.plan.compute.kind.upper()} "
-                        f"({error}): choose the device 'cpu' and try again."
-                    ) from error
+                    raise failure(self.plan.compute, error) from error
                 message = self._retreat(error)
             yield Notice(message)
 

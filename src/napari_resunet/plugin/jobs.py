@@ -66,7 +66,9 @@ class Job:
         self.kind = kind
         self.token = token
         self._listener = listener
-        self._worker: GeneratorWorker = create_worker(work, *arguments, _start_thread=False)
+        self._worker: GeneratorWorker = create_worker(
+            work, *arguments, _start_thread=False, _ignore_errors=True
+        )
         self._worker.yielded.connect(self._yielded)
         self._worker.returned.connect(self._returned)
         self._worker.errored.connect(self._errored)
