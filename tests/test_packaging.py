@@ -1,4 +1,4 @@
-"""The wheel and the sdist, installed elsewhere: manifest, sample data and starter are there."""
+"""Wheel and sdist, installed elsewhere: manifest, sample data and starter are there."""
 
 import subprocess
 import sys

@@ -21,9 +21,6 @@ from napari_resunet.types import LabelArray
 SMOOTHING = 1.0
 """Sigma in working pixels of the Gaussian on the distance map."""
 
-BOUNDARY_SHARE = 0.5
-"""How much of the boundary map is taken off the distance map."""
-
 MIN_OBJECT_SHARE = 0.05
 """Objects under this share of a disc of the working diameter are dust."""
 
@@ -45,7 +42,7 @@ class Decoding:
 
     @property
     def seed_level(self) -> float:
-        """The inner distance, less boundary, from which a pixel is a seed."""
+        """The inner distance from which a pixel is a seed."""
         return 0.05 + 0.8 * self.split
 
 
@@ -67,8 +64,8 @@ def decode(maps: npt.NDArray[Any], decoding: Decoding, diameter: float) -> Label
         Objects numbered from 1.
     """
     foreground = maps[0] >= decoding.foreground
-    ridge = maps[1].astype(np.float32) - BOUNDARY_SHARE * maps[2].astype(np.float32)
-    ridge = ndimage.gaussian_filter(ridge, SMOOTHING)
+    # The boundary map helps the network to learn, but taking it off here gained nothing.
+    ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), SMOOTHING)
     seeds = _seeds(ridge, foreground, decoding.seed_level)
     labels = watershed(-ridge, seeds, mask=foreground)
     smallest = max(MIN_OBJECT_PIXELS, MIN_OBJECT_SHARE * np.pi * diameter**2 / 4)

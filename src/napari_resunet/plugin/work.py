@@ -117,6 +117,8 @@ class Work:
             self.layers.make_binding(image).corrections(),
             state.scale, state.auto, self.sliders, seconds, token,
         )  # fmt: skip
+        objects, _ = self.layers.make_binding(image).counts()
+        self.show.view.set_message(f"Learning from {objects} objects; paint on meanwhile.")
         self.show.view.start_plot()
         self.show.view.set_result_text("")
         self.start(FINE_TUNE, self.workshop.learn, arguments, token, key)

@@ -1,0 +1,85 @@
+"""Gaps of a 10 ms timer on the main thread: ``xvfb-run python benchmarks/gui_gaps.py``.
+
+Idle, while segmenting, and while fine-tuning with strokes painted every 200 ms.
+"""
+
+from __future__ import annotations
+
+import time
+
+import napari
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_resunet.engine import synthetic
+
+
+class Clock:
+    """Notes how long the main thread let a 10 ms timer wait."""
+
+    def __init__(self) -> None:
+        self.gaps: list[float] = []
+        self._last = time.perf_counter()
+        self.timer = QTimer()
+        self.timer.timeout.connect(self._tick)
+        self.timer.start(10)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.gaps.append(1000 * (now - self._last))
+        self._last = now
+
+    def report(self, phase: str) -> None:
+        """Print and begin anew."""
+        middle, high, top = np.percentile(self.gaps, [50, 99, 100])
+        print(
+            f"{phase:<24}{middle:>8.0f}{high:>8.0f}{top:>8.0f}   ms (median, 99th, longest)"
+        )
+        self.gaps.clear()
+
+
+def run(seconds: float) -> None:
+    """Let Qt work."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.instance().processEvents()
+        time.sleep(0.001)
+
+
+def main() -> None:
+    """Measure the three phases."""
+    viewer = napari.Viewer()
+    tile, _ = synthetic.nuclei((512, 512), np.random.default_rng(0))
+    viewer.add_image(np.tile(tile, (2, 2)), name="cells")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
+    controller, view = widget.controller, widget.view
+    controller.set_object_size(24)
+    controller.choose_scope("slice")
+    controller.segment()  # loads torch and the model: not what is measured
+    while controller.work.job is not None:
+        run(0.1)
+    clock = Clock()
+    run(3)
+    clock.report("idle")
+    for _ in range(3):
+        controller.segment()
+        while controller.work.job is not None:
+            run(0.05)
+    clock.report("segmenting")
+    layer = viewer.layers["cells labels"]
+    view.minutes = 0.5
+    controller.choose_region("slice")
+    controller.fine_tune()
+    stroke = 0
+    while controller.work.job is not None and controller.work.job.kind == "fine-tune":
+        run(0.2)
+        layer.paint((20 + stroke * 7 % 980, 300), 7)
+        viewer.camera.center = (0, 500 + stroke % 20, 500)
+        stroke += 1
+    clock.report("fine-tuning, painting")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Speed as ratios, measured side by side in one run: ``python benchmarks/speed.py``.
+
+Each ratio compares two things that take turns, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import napari_resunet as nru
+from napari_resunet.engine import synthetic
+from napari_resunet.engine.augment import vary_intensity
+from napari_resunet.engine.decode import KeptMaps, decode_labels
+from napari_resunet.engine.device import autocast, choose, place
+from napari_resunet.engine.fast_network import fast_copy
+from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.losses import loss_of
+from napari_resunet.engine.patches import Geometry, cut_patch, training_image
+from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.predict import Plane, Predictor
+from napari_resunet.events import drain
+from napari_resunet.network.resnet_unet import ResNetUNet
+from napari_resunet.types import Example
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def side_by_side(
+    one: Callable[[], object], other: Callable[[], object], repeats: int
+) -> tuple[float, float]:
+    """Let two works take turns; return the median seconds of each."""
+    one(), other()
+    times = [(seconds(one), seconds(other)) for _ in range(repeats)]
+    return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
+
+
+def matrix_peak(dtype: torch.dtype, n: int = 3072) -> float:
+    """Measure the machine's matrix product, operations a second."""
+    a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
+    a @ b
+    return 2 * n**3 / min(seconds(lambda: a @ b) for _ in range(5))
+
+
+def network_against_naive(repeats: int) -> None:
+    """Compare the network on 512² as we run it with the module called naively."""
+    compute = choose("cpu")
+    naive = ResNetUNet(3).eval()
+    fast = fast_copy(naive, compute)
+    images = torch.randn(1, 3, 512, 512)
+    ours = images.to(compute.dtype).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        slow, quick = side_by_side(lambda: naive(images), lambda: fast(ours), repeats)
+        with FlopCounterMode(display=False) as counter:
+            naive(images)
+    share = counter.get_total_flops() / quick / matrix_peak(compute.dtype)
+    report("network 512², naive / ours", slow / quick, ">= 2.5")
+    report(f"  share of the {compute.dtype} matrix-product peak", share, "reported")
+
+
+def segment_against_network(repeats: int) -> None:
+    """Compare segment() of 2048² with the network alone on as many pixels."""
+    model, compute = nru.load_model(), choose("cpu")
+    tile, _ = synthetic.nuclei((512, 512), np.random.default_rng(0))
+    image = np.tile(tile, (4, 4))
+    fast = fast_copy(model.network, compute)
+    ours = torch.randn(1, 3, 512, 512).to(compute.dtype)
+    ours = ours.contiguous(memory_format=torch.channels_last)
+
+    def network() -> None:
+        with torch.inference_mode():
+            for _ in range(16):
+                fast(ours)
+
+    whole, alone = side_by_side(
+        lambda: nru.segment(image, model, scale=1.0, device="cpu"), network, repeats
+    )
+    report("segment(2048²) / network alone", whole / alone, "<= 1.25")
+
+
+def finetune_against_bare(steps: int) -> None:
+    """Compare fine-tuning with the bare forward and backward of the same patches."""
+    model, compute, recipe = (
+        nru.load_model(),
+        choose("cpu"),
+        FineTuning(steps=steps, looks=0),
+    )
+    example = Example(*synthetic.nuclei((400, 400), np.random.default_rng(0)), scale=1.0)
+    image = training_image(example, model.info)
+    rng = np.random.default_rng(0)
+    network = place(ResNetUNet(3), compute).eval()
+    cut = [
+        cut_patch(image, (200, 200), recipe.patch, Geometry(), rng)
+        for _ in range(recipe.batch)
+    ]
+    pixels = torch.stack(
+        [vary_intensity(p.pixels, model.info.normalization, rng) for p in cut]
+    )
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    truth = [
+        torch.stack([getattr(p, n) for p in cut]) for n in ("labels", "distance", "weight")
+    ]
+
+    def bare() -> None:
+        for _ in range(steps):
+            network.zero_grad()
+            with autocast(compute):
+                logits = network(pixels)
+            loss_of("instances", logits, *truth).backward()
+
+    def ours() -> None:
+        small = Example(example.image, example.labels, scale=1.0)
+        drain(fine_tune_steps(model, [small], recipe, compute))
+
+    quick, whole = side_by_side(bare, ours, 3)
+    report("fine-tuning pixels/s, ours / bare", quick / whole, ">= 0.85")
+
+
+def slider() -> None:
+    """Decode the kept maps of a 1024² view on one core."""
+    model = nru.load_model()
+    tile, _ = synthetic.nuclei((512, 512), np.random.default_rng(0))
+    planes = Planes([np.tile(tile, (2, 2))])
+    plane = Plane(planes, (), planes.window, 1.0, planes.measure(model.info.normalization))
+    maps = drain(Predictor(model, choose("cpu")).maps(plane))
+    kept = KeptMaps(maps, plane.axes, model.info)
+    times = [seconds(lambda: decode_labels(kept, Decoding(split=0.45))) for _ in range(7)]
+    report("slider on a 1024² view, seconds", statistics.median(times), "<= 0.2")
+
+
+def report(what: str, value: float, target: str) -> None:
+    """Print one line of the table."""
+    print(f"{what:<44}{value:>8.3f}   {target}", flush=True)
+
+
+def main() -> None:
+    """Run all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats")
+    quick = parser.parse_args().quick
+    print(
+        f"{choose('cpu').description}, {torch.get_num_threads()} threads"
+    )
+    network_against_naive(2 if quick else 7)
+    segment_against_network(1 if quick else 3)
+    finetune_against_bare(5 if quick else 30)
+    slider()
+
+
+if __name__ == "__main__":
+    main()
