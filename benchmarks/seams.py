@@ -77,8 +77,8 @@ def main() -> None:
     print(f"tiles of {TILE}: AP@0.5 {a:.3f}, AP@0.75 {b:.3f}; one pass: {c:.3f}, {d:.3f}")
     for name, values in found.items():
         v = np.array(values)
-        print(f"true objects, {name:<7}{len(v):>6}: found at IoU 0.5 {np.mean(v >= 0.5):.3f}, "
-              f"at 0.75 {np.mean(v >= 0.75):.3f}")  # fmt: skip
+        shares = f"at IoU 0.5 {np.mean(v >= 0.5):.3f}, at 0.75 {np.mean(v >= 0.75):.3f}"
+        print(f"true objects, {name:<7}{len(v):>6}: found {shares}")
 
 
 if __name__ == "__main__":

@@ -150,9 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     quick = parser.parse_args().quick
-    print(
-        f"{choose('cpu').description}, {torch.get_num_threads()} threads"
-    )
+    print(f"{choose('cpu').description}, {torch.get_num_threads()} threads")
     network_against_naive(2 if quick else 7)
     segment_against_network(1 if quick else 3)
     finetune_against_bare(5 if quick else 30)
