@@ -80,7 +80,7 @@ def test_checked_and_touched_pixels_survive_while_painting_goes_on(dock, image_o
 def test_fine_tune_shows_its_plot_and_adds_a_version_to_go_back_from(dock, nuclei):
     dock.viewer.add_image(nuclei[0], name="cells")
     dock.segment()
-    first = dock.labels.data.copy()
+    first, scale = dock.labels.data.copy(), dock.controller.state.scale
     dock.labels.data = nuclei[1].copy()  # the user corrected everything
     dock.view.minutes = 0.1
     dock.fine_tune()
@@ -92,6 +92,8 @@ def test_fine_tune_shows_its_plot_and_adds_a_version_to_go_back_from(dock, nucle
     dock.click("go_back")
     dock.wait()
     assert dock.work.versions.current.key == STARTER
+    # What the corrections told of the object size is kept: it is not the model's.
+    dock.controller.state.scale = scale
     dock.segment()
     assert np.array_equal(dock.labels.data > 0, first > 0)
 

@@ -85,7 +85,7 @@ class FineTuning:
     touched_share: float = 0.5
     zoom: float = 0.3
     looks: int = 12
-    patience: int = 6
+    patience: int = 10
     seed: int = 0
 
 
