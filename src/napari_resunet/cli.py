@@ -84,6 +84,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes", type=_names, default=(), help="for example axon,myelin"
     )
+    parser.add_argument(
+        "--synthetic", type=int, default=0, help="images of random microscopy besides"
+    )
     parser.add_argument("--checkpoint", type=Path, help="resumed from where it exists")
     parser.add_argument("--half", action="store_true", help="write half precision")
     parser.add_argument("--device", choices=DEVICES, default="auto")
@@ -179,6 +182,7 @@ def _train(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         device=arguments.device,
         half=arguments.half,
+        synthetic=arguments.synthetic,
     )
     bar = _Bar("training")
     try:
