@@ -79,6 +79,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--patch", type=int, default=128, help="multiple of 32")
+    parser.add_argument("--rate", type=float, default=8e-4, help="largest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", help="model to go on from; else random weights")
     parser.add_argument(
@@ -172,6 +173,7 @@ def _train(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         batch=arguments.batch,
         patch=arguments.patch,
+        rate=arguments.rate,
         seed=arguments.seed,
     )
     request = TrainRequest(
