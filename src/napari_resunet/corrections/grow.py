@@ -15,7 +15,7 @@ from scipy import ndimage
 from skimage.draw import ellipse
 from skimage.segmentation import watershed
 
-from napari_resunet.corrections.objects import Edit, Labels, Path, line_pixels
+from napari_resunet.corrections.objects import NOTHING, Edit, Labels, Path, line_pixels
 from napari_resunet.types import FloatArray, MaskArray, Window
 
 FAINT = 0.05
@@ -54,6 +54,8 @@ def add_scribble(
     Edit
         Background pixels only. Empty where the scribble lies on other objects.
     """
+    if not len(line_pixels(path, labels.shape)[0]):
+        return NOTHING
     reach = max(round(size), 8)
     window = _window(path, max(reach, round(width)) + 2, labels.shape)
     part = labels[window]
@@ -93,6 +95,9 @@ def add_box(
         Background pixels within the box only. Where the maps know nothing, the ellipse
         that fills the box.
     """
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    if (high < 0).any() or (low > np.array(labels.shape) - 1).any():
+        return NOTHING
     box = _window(corners, 0, labels.shape)
     window = _window(corners, max(round(size / 2), 4), labels.shape)
     part = labels[window]
