@@ -20,7 +20,9 @@ def maps_of(strength=1.0):
     """Soft maps of three objects, two of which touch."""
     maps = np.zeros((3, *SHAPE), np.float32)
     for centre in TRUTH.values():
-        distance = np.clip(1 - np.hypot(*np.indices(SHAPE) - np.array(centre)[:, None, None]) / 12, 0, 1)
+        distance = np.clip(
+            1 - np.hypot(*np.indices(SHAPE) - np.array(centre)[:, None, None]) / 12, 0, 1
+        )
         maps[1] = np.maximum(maps[1], distance)
         maps[0] = np.maximum(maps[0], ndimage.gaussian_filter(disc(centre) * 1.0, 1.5))
     return strength * maps

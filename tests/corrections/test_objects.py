@@ -7,13 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from napari_resunet.corrections import objects
+from napari_resunet.corrections.edit import Edit, count_objects, free_label, label_at
 from napari_resunet.corrections.objects import (
-    Edit,
     copy,
     delete,
     find_object,
-    free_label,
     merge,
     smooth,
     split,
@@ -195,7 +193,7 @@ points = st.tuples(st.integers(-2, 26), st.integers(-2, 28))
 @given(labels_strategy, st.lists(points, min_size=1, max_size=5))
 def test_every_edit_inverts_and_touches_no_other_object(labels, drawn):
     first, line = drawn[0], np.array(drawn, float)
-    on = objects.label_at(labels, first)
+    on = label_at(labels, first)
     single = [delete(labels, first), smooth(labels, first)]
     for edit in [*single, merge(labels, line), split(labels, line, free_label(labels))]:
         after = edited(labels, edit)
@@ -212,3 +210,10 @@ def test_an_edit_is_data(plane):
     edit = Edit.between(plane[window], changed, window)
     assert len(edit) == 400
     assert np.array_equal(edited(plane, edit)[window], changed)
+
+
+@pytest.mark.parametrize("largest", [9, 2**30])
+def test_objects_are_counted_whatever_their_labels(plane, largest):
+    plane[0, 0] = largest
+    assert count_objects(plane) == 4
+    assert free_label(plane) == largest + 1

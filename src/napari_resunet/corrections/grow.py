@@ -15,7 +15,8 @@ from scipy import ndimage
 from skimage.draw import ellipse
 from skimage.segmentation import watershed
 
-from napari_resunet.corrections.objects import NOTHING, Edit, Labels, Path, line_pixels
+from napari_resunet.corrections.edit import NOTHING, Edit, Labels, Path
+from napari_resunet.corrections.objects import line_pixels
 from napari_resunet.types import FloatArray, MaskArray, Window
 
 FAINT = 0.05
@@ -167,8 +168,8 @@ def _oval(inside: MaskArray, share: float = 1.0) -> MaskArray:
     oval = np.zeros_like(inside)
     if len(rows):
         centre = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
-        radii = ((n[-1] - n[0] + 1) / 2 * share for n in (rows, columns))
-        oval[ellipse(*centre, *radii, shape=inside.shape)] = True
+        radii = [(n[-1] - n[0] + 1) / 2 * share for n in (rows, columns)]
+        oval[ellipse(*centre, *radii, inside.shape)] = True
     return oval & inside
 
 
@@ -188,4 +189,3 @@ def _relative(box: Window, window: Window) -> Window:
         slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True)
     )
     return rows, columns
-

@@ -7,7 +7,7 @@ a scribble or a box is `grow`; which layer the plane comes from is the plugin's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,17 @@ from skimage.draw import line
 from skimage.morphology import disk
 from skimage.segmentation import watershed
 
+from napari_resunet.corrections.edit import (
+    NOTHING,
+    Edit,
+    Labels,
+    Path,
+    Point,
+    free_label,
+    label_at,
+)
 from napari_resunet.corrections.ledger import bounding_window
-from napari_resunet.types import LabelArray, MaskArray, Window
+from napari_resunet.types import MaskArray, Window
 
 FIRST_REACH = 64
 """Pixels around a point that are searched first for the object's extent."""
@@ -35,89 +44,6 @@ SMALLEST_SHARE = 0.02
 
 SPECK_SHARE = 0.1
 """Fragments under this share of the largest one are specks."""
-
-Labels = npt.NDArray[np.integer[Any]]
-Path = npt.NDArray[np.floating[Any]]
-"""Places on a plane, shape (n, 2): rows and columns, in the order they were drawn."""
-Point = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Pixels of one plane with their labels before and after.
-
-    Attributes
-    ----------
-    rows, columns : int array, shape (n,)
-        Where.
-    before, after : int32 array, shape (n,)
-        The labels there; they differ everywhere.
-    """
-
-    rows: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int64]
-    before: LabelArray
-    after: LabelArray
-
-    @classmethod
-    def between(cls, before: Labels, after: Labels, window: Window) -> Edit:
-        """Compare two states of a window.
-
-        Parameters
-        ----------
-        before, after : integer array, shape of the window
-            Labels.
-        window : tuple of slice
-            Where they lie on the plane.
-
-        Returns
-        -------
-        Edit
-        """
-        rows, columns = np.nonzero(before != after)
-        old, new = before[rows, columns], after[rows, columns]
-        return cls(
-            rows + window[0].start,
-            columns + window[1].start,
-            old.astype(np.int32),
-            new.astype(np.int32),
-        )
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def inverse(self) -> Edit:
-        """Return the edit that takes this one back."""
-        return Edit(self.rows, self.columns, self.after, self.before)
-
-    def apply(self, plane: npt.NDArray[Any]) -> None:
-        """Write the labels after the edit.
-
-        Parameters
-        ----------
-        plane : integer array, shape (Y, X)
-            Changed in place.
-        """
-        plane[self.rows, self.columns] = self.after
-
-
-NOTHING = Edit(*(np.zeros(0, np.int64) for _ in range(2)), *(np.zeros(0, np.int32),) * 2)
-"""The edit that changes no pixel."""
-
-
-def free_label(*planes: Labels) -> int:
-    """Return the first label above all that are in use.
-
-    Parameters
-    ----------
-    *planes : integer arrays
-        Where it must be free.
-
-    Returns
-    -------
-    int
-    """
-    return 1 + max(int(plane.max(initial=0)) for plane in planes)
 
 
 def find_object(
@@ -152,12 +78,6 @@ def find_object(
             return window, labels[window] == label
         reach *= 2
     return None
-
-
-def label_at(labels: Labels, point: Point) -> int:
-    """Read the label at a point; 0 outside the plane."""
-    inside = all(0 <= p < n for p, n in zip(point, labels.shape, strict=True))
-    return int(labels[point]) if inside else 0
 
 
 def delete(labels: Labels, point: Point) -> Edit:
@@ -330,7 +250,7 @@ def line_pixels(
     rows, columns : int arrays
     """
     ends = np.round(np.asarray(path, float)).astype(np.int64)
-    pieces = [line(*a, *b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    pieces = [line(*a, *b) for a, b in pairwise(ends)]
     pieces = pieces or [(ends[:1, 0], ends[:1, 1])]
     rows = np.concatenate([p[0] for p in pieces])
     columns = np.concatenate([p[1] for p in pieces])
@@ -354,7 +274,7 @@ def _most_common(values: Labels) -> int:
 
 
 def _divided(members: MaskArray, path: Path) -> npt.NDArray[np.int64]:
-    """Number the parts of an object, the largest 1; all 1 where it is not divided."""
+    """Tell the parts of an object by number, the largest 1; all 1 if it is not divided."""
     cut = _cut(members, path)
     parts, n_parts = ndimage.label(members & ~cut)
     at_cut = np.unique(parts[ndimage.binary_dilation(cut)])
@@ -399,7 +319,7 @@ def _beyond(members: MaskArray, path: Path) -> Path:
 
 
 def _flooded_sides(members: MaskArray, cut: MaskArray, path: Path) -> npt.NDArray[Any]:
-    """Number the pixels nearer, within the object, to the left (1) or right (2) side."""
+    """Mark what is nearer, within the object, to the left (1) or right (2) of a line."""
     markers = np.zeros(members.shape, np.int32)
     steps = np.diff(path, axis=0)
     lengths = np.linalg.norm(steps, axis=1, keepdims=True)
