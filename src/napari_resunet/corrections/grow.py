@@ -168,8 +168,8 @@ def _oval(inside: MaskArray, share: float = 1.0) -> MaskArray:
     oval = np.zeros_like(inside)
     if len(rows):
         centre = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
-        radii = [(n[-1] - n[0] + 1) / 2 * share for n in (rows, columns)]
-        oval[ellipse(*centre, *radii, inside.shape)] = True
+        tall, wide = ((n[-1] - n[0] + 1) / 2 * share for n in (rows, columns))
+        oval[ellipse(*centre, tall, wide, shape=inside.shape)] = True
     return oval & inside
 
 

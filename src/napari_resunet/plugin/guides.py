@@ -69,14 +69,22 @@ class Guide:
             **plane_place(image),
         )  # fmt: skip
         layer.editable = False
+        # napari unlocks a layer with each change of its data or of the dimensions.
+        layer.events.editable.connect(self._lock)
         self._layer = layer
         selection = self._viewer.layers.selection
         selected, active = set(selection), selection.active
         self._viewer.add_layer(layer)
-        selection.clear()
-        selection.update(selected)
-        selection.active = active
+        if active is None:
+            selection.clear()
+            selection.update(selected)
+        else:
+            selection.active = active
         return layer
+
+    def _lock(self, event: Any) -> None:
+        if event.source.editable:
+            event.source.editable = False
 
     def clear(self) -> None:
         """Show nothing; the layer goes as soon as the viewer is at rest."""

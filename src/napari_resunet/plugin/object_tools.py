@@ -155,9 +155,10 @@ class ObjectTools:
         self.put_down()
 
     def _active_changed(self, event: Any) -> None:
+        # napari passes through None on its way from one layer to the next.
         active = self._viewer.layers.selection.active
-        ours = active is not None and image_layers.is_ours(active)
-        if self._hand and active is not self._hand[1] and not ours:
+        other = active is not None and not image_layers.is_ours(active)
+        if self._hand and other and active is not self._hand[1]:
             self.put_down()
 
     # Keys ---------------------------------------------------------------------------
