@@ -67,6 +67,10 @@ class PlaneLedger:
         # Without any proposal the user drew everything: the region is as they say.
         self.checked |= region & known if self.proposed.any() else region
 
+    def uncheck(self, region: MaskArray) -> None:
+        """Take a region back; what the user changed there stays theirs."""
+        self.checked &= ~region
+
     @property
     def protected(self) -> MaskArray:
         """Where no proposal may write."""

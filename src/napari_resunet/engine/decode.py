@@ -165,6 +165,23 @@ def _labels_to_image(
     return labels
 
 
+def maps_at(kept: KeptMaps, window: tuple[slice, slice]) -> npt.NDArray[np.float32]:
+    """Interpolate all kept maps at a window of image pixels.
+
+    Parameters
+    ----------
+    kept : KeptMaps
+        Of a plane, or a part of one.
+    window : tuple of slice
+        Rows and columns within `kept.shape`.
+
+    Returns
+    -------
+    float32 array, shape (n_maps, h, w)
+    """
+    return np.stack([_to_image(values, kept, window) for values in kept.maps])
+
+
 def _to_image(
     values: npt.NDArray[np.float16], kept: KeptMaps, window: tuple[slice, slice]
 ) -> npt.NDArray[np.float32]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_resunet.errors import ResunetError
 from napari_resunet.plugin import image_layers
+from napari_resunet.plugin.correcting import Correcting
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
@@ -55,6 +56,7 @@ class Controller:
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
+        self.correcting = Correcting(self.work, self._image)
         self._connect()
         self._show_settings(settings)
         self.refresh()
@@ -62,6 +64,7 @@ class Controller:
     def shut_down(self) -> None:
         """Abandon what runs and stop listening."""
         self.work.abandon_all()
+        self.correcting.shut_down()
         self.layers.unbind()
 
     # What the user asks for ---------------------------------------------------------
@@ -175,6 +178,15 @@ class Controller:
         binding.check(index, self.layers.region(self.region, image))
         self.refresh()
 
+    def unmark(self) -> None:
+        """Take the chosen area back from what is checked."""
+        image = self._image()
+        binding = self.layers.binding(self._image_key)
+        if image is not None and binding is not None:
+            index = image_layers.shown_index(image, self.layers.viewer)
+            binding.uncheck(index, self.layers.region(self.region, image))
+            self.refresh()
+
     def fine_tune(self) -> None:
         """Check the chosen area and learn from all checked areas so far."""
         image = self._image()
@@ -219,6 +231,7 @@ class Controller:
         self._show_size()
         self._show_regions()
         self._enable()
+        self.correcting.refresh()
 
     @property
     def _diameter(self) -> float:
@@ -253,8 +266,6 @@ class Controller:
         if self.region not in [key for key, _ in regions]:
             self.region = regions[0][0]
         self.view.set_checked_choices(regions, self.region)
-        binding = self.layers.binding(self._image_key)
-        self.show.counts(*(binding.counts() if binding else (0, 0)))
 
     def _enable(self) -> None:
         image, model = self._image(), self.work.versions.current.model
@@ -272,6 +283,7 @@ class Controller:
                 can_save=model is not None,
             )
         )
+        self.correcting.count_soon()
 
     def _connect(self) -> None:
         view = self.view
@@ -292,6 +304,7 @@ class Controller:
         view.split_changed.connect(self.move_split)
         view.checked_area_changed.connect(self.choose_region)
         view.mark_checked_clicked.connect(self.mark_checked)
+        view.unmark_clicked.connect(self.unmark)
         view.fine_tune_clicked.connect(self.fine_tune)
         view.fine_tune_stopped.connect(self.stop)
         view.fine_tune_cancelled.connect(self.cancel)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels
 
+from napari_resunet.corrections.edit import Edit
 from napari_resunet.corrections.ledger import Ledger, bounding_window
 from napari_resunet.corrections.log import Correction
 from napari_resunet.plugin.image_layers import (
@@ -47,6 +48,7 @@ class LabelsBinding:
         self._on_stroke = on_stroke
         self._in_stroke = False
         self._writing = False
+        self.edits = 0
         self._waiting: list[tuple[Index, Window, Window, LabelArray, Task]] = []
         self.ledger = Ledger(plane_shape(image))
         self.layer = Labels(
@@ -91,6 +93,23 @@ class LabelsBinding:
         ledger = self.ledger.plane(index)
         ledger.observe(self.plane(index))
         ledger.check(region)
+
+    def uncheck(self, index: Index, region: MaskArray) -> None:
+        """Take a checked region of a plane back."""
+        self.ledger.plane(index).uncheck(region)
+
+    def edit(self, index: Index, edit: Edit) -> None:
+        """Write an edit of objects as one step that Ctrl-Z takes back."""
+        n = len(edit)
+        where = [np.full(n, i) for i in self._where(index)]
+        # Within the block napari tells of the change after the pixels have changed.
+        with self.layer.block_history():
+            self.layer.data_setitem((*where, edit.rows, edit.columns), edit.after)
+
+    @property
+    def in_stroke(self) -> bool:
+        """Whether the user is just drawing."""
+        return self._in_stroke
 
     def corrections(self) -> list[Correction]:
         """Copy all checked regions with their labels, to learn from."""
@@ -148,6 +167,7 @@ class LabelsBinding:
 
     def _changed(self, event: Any) -> None:
         if not self._writing:
+            self.edits += event.type == "paint"
             self._on_stroke()
 
     def _drag(self, layer: Labels, event: Any) -> Iterator[None]:

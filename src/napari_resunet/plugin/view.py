@@ -44,6 +44,13 @@ ControlName = Literal[
     "mark_checked",
     "foreground",
     "split",
+    "unmark",
+    "tool_delete",
+    "tool_merge",
+    "tool_split",
+    "tool_add",
+    "tool_smooth",
+    "tool_copy",
 ]
 CONTROLS: tuple[ControlName, ...] = get_args(ControlName)
 SAVE_SUFFIX = "safetensors"
@@ -71,6 +78,8 @@ class SegmentView(QWidget):
     split_changed = Signal(float)
     checked_area_changed = Signal(str)
     mark_checked_clicked = Signal()
+    unmark_clicked = Signal()
+    tool_clicked = Signal(str)
     fine_tune_clicked = Signal()
     fine_tune_stopped = Signal()
     fine_tune_cancelled = Signal()
@@ -142,6 +151,10 @@ class SegmentView(QWidget):
     def set_checked_text(self, text: str) -> None:
         """Show how much is checked."""
         self._correct.set_text(text)
+
+    def set_tool(self, name: str | None) -> None:
+        """Show which tool is in hand."""
+        self._correct.tools.set_tool(name)
 
     @property
     def minutes(self) -> float:
@@ -266,6 +279,8 @@ class SegmentView(QWidget):
         self._segment.split_changed.connect(self.split_changed)
         self._correct.checked_area_changed.connect(self.checked_area_changed)
         self._correct.mark_checked_clicked.connect(self.mark_checked_clicked)
+        self._correct.unmark_clicked.connect(self.unmark_clicked)
+        self._correct.tools.tool_clicked.connect(self.tool_clicked)
         self._fine_tune.fine_tune_clicked.connect(self.fine_tune_clicked)
         self._fine_tune.fine_tune_stopped.connect(self.fine_tune_stopped)
         self._fine_tune.fine_tune_cancelled.connect(self.fine_tune_cancelled)

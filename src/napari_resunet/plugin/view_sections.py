@@ -28,6 +28,7 @@ from napari_resunet.plugin.view_parts import (
     make_button,
     make_row,
 )
+from napari_resunet.plugin.view_tools import ToolButtons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -253,9 +254,12 @@ class CorrectSection(Section):
 
     checked_area_changed = Signal(str)
     mark_checked_clicked = Signal()
+    unmark_clicked = Signal()
 
     def __init__(self) -> None:
         super().__init__("Correct")
+        self.tools = ToolButtons()
+        self.add_wide(self.tools)
         self._areas = KeyedCombo("checked_area", "Checked area")
         self._areas.chosen.connect(self.checked_area_changed)
         self.add_row("Checked area", self._areas)
@@ -265,7 +269,11 @@ class CorrectSection(Section):
             "Every pixel of the area is right now, background too: learn from it",
         )
         mark.clicked.connect(self.mark_checked_clicked)
-        self.add_wide(mark)
+        unmark = make_button(
+            "Unmark", "unmark", "Take the area back: not checked after all"
+        )
+        unmark.clicked.connect(self.unmark_clicked)
+        self.add_wide(make_row(mark, unmark))
         self._text = TextLine("checked_text")
         self.add_wide(self._text)
 
