@@ -18,7 +18,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from learning_columns import COLUMNS, Column, Setting
+from learning_columns import ALWAYS, Column, Setting
+from learning_peers import PEERS
 from learning_report import draw, print_table
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
@@ -36,6 +37,8 @@ REGION = 256
 
 CONTEXT = 64
 """Image pixels around a region that are kept with it, as in the plugin."""
+
+COLUMNS = ALWAYS | PEERS
 
 CLASSES = {"axon_sem": ("axon", "myelin")}
 DOMAINS = ("usiigaci_t98g_phase", "axon_sem", "dsb2018:histology_purple")

@@ -141,11 +141,11 @@ class Forest(Column):
     def _pixels_of(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
         features = self._features(example.image, example.scale or 1.0, example)
         shape = features.shape[:2]
-        labels = _nearest(example.labels, shape)
+        labels = nearest(example.labels, shape)
         if self.setting.info.task == "instances":
             depth = _depth(labels)
             labels = (depth > 0).astype(int) + (depth > CORE_DEPTH)
-        checked = _nearest(example.checked, shape)
+        checked = nearest(example.checked, shape)
         return features[checked], labels[checked]
 
     def _features(
@@ -174,11 +174,13 @@ def _depth(labels: np.ndarray) -> np.ndarray:
     return depth
 
 
-def _nearest(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def nearest(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Resize an array to a shape by its nearest pixels."""
     rows, columns = (
-        (np.arange(m) + 0.5) * n / m for n, m in zip(array.shape, shape, strict=True)
+        ((np.arange(m) + 0.5) * n / m).astype(int)
+        for n, m in zip(array.shape, shape, strict=True)
     )
-    return array[np.ix_(rows.astype(int), columns.astype(int))]
+    return array[np.ix_(rows, columns)]
 
 
 def from_starter(setting: Setting) -> Ours:
@@ -199,7 +201,7 @@ def without_learning(setting: Setting) -> NoLearning:
     return NoLearning(setting, from_starter(setting).model)
 
 
-COLUMNS: dict[str, Callable[[Setting], Column]] = {
+ALWAYS: dict[str, Callable[[Setting], Column]] = {
     "starter": from_starter,
     "random": from_random,
     "none": without_learning,
