@@ -1,10 +1,10 @@
 """How fast does it learn? ``python benchmarks/learning.py DATA``.
 
-A simulated user works through the images of a domain in the order of their names:
-propose, count the edits, correct one region, fine-tune on all regions so far, next
-image. Images that are never corrected are scored after each round. Rows go to a CSV
-file as they come, so that a run that was cut off goes on where it was; then a table
-and a picture are made from it.
+A simulated user works through images of a domain: propose, count the edits, correct one
+region, fine-tune on all regions so far, next image. The images are spread evenly over the
+folder, in the order of their names; each seed begins at another. Images that are never
+corrected are scored after each round. Rows go to a CSV file as they come, so that a run
+that was cut off goes on where it was; then a table and a picture are made from it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 import napari_resunet as nru
-from napari_resunet.engine.dataset import find_pairs
+from napari_resunet.engine.dataset import Pair, find_pairs
 from napari_resunet.engine.finetune import FineTuning
 from napari_resunet.engine.metrics import EDIT_IOU, dice, iou_matrix, score
 from napari_resunet.engine.normalize import statistics
@@ -88,21 +88,28 @@ class Domain:
     score: Sequence[Example]
 
 
-def read_domain(data: Path, name: str, arguments: argparse.Namespace) -> Domain:
+def read_domain(name: str, seed: int, arguments: argparse.Namespace) -> Domain:
     """Read the images of a domain, ``dataset`` or ``dataset:group``."""
     dataset, _, group = name.partition(":")
     classes = CLASSES.get(dataset, ())
     info = ModelInfo()
     if classes:
         info = replace(info, task="classes", class_names=("background", *classes))
-    sides = []
-    counts = {"train": arguments.rounds, "val": arguments.images}
-    for split, n in counts.items():
-        pairs = [p for p in find_pairs(data / dataset / split) if group in ("", p.group)]
-        examples = (pair.read() for pair in pairs[:: arguments.every][:n])
-        sides.append([_scaled(e, info) for e in examples])
-    largest = arguments.largest
-    return Domain(name, info, sides[0], [_middle(e, largest) for e in sides[1]])
+    train, val = (
+        [p for p in find_pairs(arguments.data / dataset / split) if group in ("", p.group)]
+        for split in ("train", "val")
+    )
+    first = seed / arguments.seeds
+    chosen = _evenly(train, arguments.rounds, first)
+    correct = [_scaled(pair.read(), info) for pair in chosen]
+    judge = [_scaled(pair.read(), info) for pair in _evenly(val, arguments.images)]
+    return Domain(name, info, correct, [_middle(e, arguments.largest) for e in judge])
+
+
+def _evenly(pairs: Sequence[Pair], n: int, first: float = 0.0) -> list[Pair]:
+    """Take n pairs in the order of their names, evenly, for neighbours look alike."""
+    n = min(n, len(pairs))
+    return [pairs[int((first + i / n) % 1 * len(pairs))] for i in range(n)]
 
 
 def _scaled(example: Example, info: ModelInfo) -> Example:
@@ -253,9 +260,9 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, str]]:
     path = arguments.output.with_suffix(".csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = finished_rows(path)
-    for name in arguments.domains:
-        domain = read_domain(arguments.data, name, arguments)
-        for seed, column in product(range(arguments.seeds), arguments.columns):
+    for name, seed in product(arguments.domains, range(arguments.seeds)):
+        domain = read_domain(name, seed, arguments)
+        for column in arguments.columns:
             key = (name, column, str(seed))
             of_key = [r for r in rows if (r["domain"], r["column"], r["seed"]) == key]
             if len(of_key) > len(domain.correct):
@@ -284,11 +291,10 @@ def parse() -> argparse.Namespace:
     add("--domains", nargs="+", default=DOMAINS, help="dataset, or dataset:group")
     add("--columns", nargs="+", default=list(COLUMNS), choices=list(COLUMNS))
     add("--rounds", type=int, default=4, help="images to correct")
-    add("--seeds", type=int, default=3)
+    add("--seeds", type=int, default=3, help="of chance, and of which images come first")
     add("--seconds", type=float, default=90.0, help="of fine-tuning in each round")
     add("--steps", type=int, help="instead of seconds, where others use the machine too")
     add("--images", type=int, default=5, help="images to score")
-    add("--every", type=int, default=1, help="take every n-th image")
     add("--largest", type=int, default=800, help="working pixels of an image to score")
     add("--model", default="starter")
     add("--device", default="cpu", choices=["auto", "cpu", "cuda", "mps"])
