@@ -103,7 +103,7 @@ class ModelInfo:
     channels: str = "1 channel: thrice; 2 channels: and zeros; 3 channels: as they are"
     normalization: Normalization = field(default_factory=Normalization)
     diameter: float = 24.0
-    tile: int = 704
+    tile: int = 256
     lineage: Lineage = field(default_factory=Lineage)
 
     @property

@@ -19,8 +19,8 @@ from napari_resunet.engine.device import (
     failure,
     free_cached_memory,
     is_out_of_memory,
-    place,
 )
+from napari_resunet.engine.fast_network import place_for_training
 from napari_resunet.engine.held_out import (
     HeldOut,
     HeldOutScore,
@@ -223,7 +223,7 @@ class _Run:
         """Train; return the best weights on the held-out part, or the last without one."""
         # Evaluation mode freezes BatchNorm's statistics; its weights still learn.
         self.network.eval().requires_grad_(True)
-        place(self.network, self.compute)
+        place_for_training(self.network, self.compute)
         optimizer = make_optimizer(
             self.network, self.recipe.rate, self.recipe.encoder_share
         )
