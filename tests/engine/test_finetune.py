@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from skimage.segmentation import expand_labels
 
 from napari_resunet.engine import finetune
 from napari_resunet.engine.device import Compute
@@ -95,6 +96,19 @@ def test_a_model_that_gets_worse_is_not_taken(starter, nuclei):
     assert not result.improved
     assert result.model is starter
     assert "the old one stays" in result.message
+
+
+def test_earlier_corrections_must_not_get_worse(starter, nuclei):
+    # Many nuclei drawn too large: learning them gains more than it loses on the few.
+    image, labels = nuclei
+    wide = expand_labels(np.tile(labels, (2, 2)), 4)
+    too_large = Example(np.tile(image, (2, 2)), wide, scale=1.1)
+    few = Example(image[:72, :140], labels[:72, :140], scale=1.1)
+    recipe = FineTuning(steps=16, batch=2, patch=96, looks=4)
+    scores = []
+    result = run(starter, [few, too_large], recipe, None, lambda s: scores.append(s.held_out))
+    assert max(s for s in scores if s is not None) > result.before
+    assert result.model is starter
 
 
 def test_cancel_throws_away_and_stop_keeps(starter, cells):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -182,7 +182,7 @@ def _prepare(
         if (image.weight > 0).any():
             images.append(image)
         if part is not None:
-            parts.append(part)
+            parts.append(replace(part, earlier=example is not examples[-1]))
     if not images:
         raise CorrectionError(
             "There is nothing to learn from: correct some labels and mark the area as "
@@ -278,10 +278,10 @@ class _Run:
 
     def _keep_best(self, best: _Best) -> bool:
         score = self._look()
-        if score is None or best.score is None:
+        if score is None or best.score is None or self.before is None:
             return False
         self.last_look = score.value
-        if not score.better_than(best.score):
+        if not (score.keeps(self.before) and score.better_than(best.score)):
             return False
         best.score, best.state = score, self._weights()
         return True
