@@ -1,7 +1,8 @@
 """Learning from a few corrections: a copy of the weights, a held-out part, a gate.
 
-BatchNorm keeps its statistics, the encoder learns more slowly than the decoder, the
-best weights on the held-out part are the result. Training from folders is `train`.
+BatchNorm's statistics follow the new images, and intensities vary less than in training
+from folders: both make it learn faster, see ``docs/learning.md``. The best weights on the
+held-out part are the result. Training from folders is `train`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +66,8 @@ class FineTuning:
         How much a touched object's pixel counts against another.
     touched_share : float
         Share of the patches that are centred on something touched.
+    intensity : float
+        0 to 1: how strongly intensities vary.
     zoom : float
         Patches are zoomed by up to 2 to this power, either way.
     looks : int
@@ -83,6 +86,7 @@ class FineTuning:
     encoder_share: float = 0.3
     touched_weight: float = 3.0
     touched_share: float = 0.5
+    intensity: float = 0.2
     zoom: float = 0.3
     looks: int = 12
     patience: int = 10
@@ -178,7 +182,7 @@ def _prepare(
         if (image.weight > 0).any():
             images.append(image)
         if part is not None:
-            parts.append(part)
+            parts.append(replace(part, earlier=example is not examples[-1]))
     if not images:
         raise CorrectionError(
             "There is nothing to learn from: correct some labels and mark the area as "
@@ -221,8 +225,7 @@ class _Run:
 
     def events(self) -> Generator[FineTuneStep | Notice, None, _Best]:
         """Train; return the best weights on the held-out part, or the last without one."""
-        # Evaluation mode freezes BatchNorm's statistics; its weights still learn.
-        self.network.eval().requires_grad_(True)
+        self.network.train().requires_grad_(True)
         place_for_training(self.network, self.compute)
         optimizer = make_optimizer(
             self.network, self.recipe.rate, self.recipe.encoder_share
@@ -268,14 +271,17 @@ class _Run:
     def _look(self) -> HeldOutScore | None:
         if not self.parts:
             return None
-        return evaluate(self.network, self.info, self.parts, self.compute, self.decoding)
+        self.network.eval()
+        score = evaluate(self.network, self.info, self.parts, self.compute, self.decoding)
+        self.network.train()
+        return score
 
     def _keep_best(self, best: _Best) -> bool:
         score = self._look()
-        if score is None or best.score is None:
+        if score is None or best.score is None or self.before is None:
             return False
         self.last_look = score.value
-        if not score.better_than(best.score):
+        if not (score.keeps(self.before) and score.better_than(best.score)):
             return False
         best.score, best.state = score, self._weights()
         return True
@@ -294,7 +300,10 @@ class _Run:
         centre = _centre(image, self.recipe, rng)
         geometry = Geometry(zoom=self.recipe.zoom)
         patch = cut_patch(image, centre, self.recipe.patch, geometry, rng)
-        return vary_intensity(patch.pixels, self.info.normalization, rng), patch
+        pixels = vary_intensity(
+            patch.pixels, self.info.normalization, rng, strength=self.recipe.intensity
+        )
+        return pixels, patch
 
 
 def _centre(

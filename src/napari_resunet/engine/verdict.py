@@ -14,8 +14,8 @@ from napari_resunet.network.torch_import import torch
 from napari_resunet.types import Example, Lineage, ModelInfo
 
 STAYS = (
-    "The model did not get better on the held-out part, so the old one stays. Correct a "
-    "few more objects and fine-tune again."
+    "The model did not get better on the held-out part (or got worse on that of earlier "
+    "corrections), so the old one stays. Correct a few more objects and fine-tune again."
 )
 NO_HELD_OUT = (
     "The model has learned, but the checked area is too small to hold a part out: look at "
