@@ -14,6 +14,7 @@ from napari_resunet.plugin.correcting import Correcting
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
+from napari_resunet.plugin.size_circle import SizeCircle
 from napari_resunet.plugin.state import ImageState
 from napari_resunet.plugin.work import Work
 from napari_resunet.session.settings import Settings
@@ -57,6 +58,7 @@ class Controller:
         self.region = "visible"
         self._image_key: str | None = None
         self.correcting = Correcting(self.work, self._image)
+        self.size_circle = SizeCircle(viewer)
         self._connect()
         self._show_settings(settings)
         self.refresh()
@@ -64,8 +66,10 @@ class Controller:
     def shut_down(self) -> None:
         """Abandon what runs and stop listening."""
         self.work.abandon_all()
-        self.correcting.shut_down()
+        # Our own lines leave the viewer now: nobody needs to hear of that.
         self.layers.unbind()
+        self.correcting.shut_down()
+        self.size_circle.remove()
 
     # What the user asks for ---------------------------------------------------------
 
@@ -85,6 +89,10 @@ class Controller:
         self.state.auto = False
         self._made_stale("The object size was changed: click Segment again.")
         self._show_size()
+
+    def preview_object_size(self, pixels: float) -> None:
+        """Show a size on the canvas while the user is still choosing."""
+        self.size_circle.follow(self._image(), pixels)
 
     def set_object_size_auto(self, auto: bool) -> None:
         """Estimate the object size with the next Segment, or leave it as it is."""
@@ -259,7 +267,9 @@ class Controller:
         self.show.channels(n, self.state.channels)
 
     def _show_size(self) -> None:
-        self.show.size(self._diameter, self.state.scale, self.state.auto)
+        scale = self.state.scale
+        self.show.size(self._diameter, scale, self.state.auto)
+        self.size_circle.follow(self._image(), scale and self._diameter / scale)
 
     def _show_regions(self) -> None:
         regions = self.layers.regions()
@@ -290,6 +300,7 @@ class Controller:
         view.image_chosen.connect(self.choose_image)
         view.channels_chosen.connect(self.choose_channels)
         view.object_size_changed.connect(self.set_object_size)
+        view.object_size_previewed.connect(self.preview_object_size)
         view.object_size_auto_changed.connect(self.set_object_size_auto)
         view.version_chosen.connect(self.choose_version)
         view.device_chosen.connect(self.choose_device)
