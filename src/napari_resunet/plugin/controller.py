@@ -12,6 +12,7 @@ from napari_resunet.errors import ResunetError
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.correcting import Correcting
 from napari_resunet.plugin.layers import Layers
+from napari_resunet.plugin.learn_along import LearnAlong
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
 from napari_resunet.plugin.size_circle import SizeCircle
@@ -59,12 +60,14 @@ class Controller:
         self._image_key: str | None = None
         self.correcting = Correcting(self.work, self._image)
         self.size_circle = SizeCircle(viewer)
+        self.learn_along = LearnAlong(self.work, self._image)
         self._connect()
         self._show_settings(settings)
         self.refresh()
 
     def shut_down(self) -> None:
         """Abandon what runs and stop listening."""
+        self.learn_along.shut_down()
         self.work.abandon_all()
         # Our own lines leave the viewer now: nobody needs to hear of that.
         self.layers.unbind()
@@ -177,7 +180,11 @@ class Controller:
             self.view.set_message(f"Saved as {path}.")
 
     def mark_checked(self) -> None:
-        """Mark the chosen area as checked."""
+        """Mark the chosen area as checked, and learn from it if that is switched on."""
+        self._check()
+        self.learn_along.area_checked()
+
+    def _check(self) -> None:
         image = self._image()
         if image is None:
             return
@@ -200,7 +207,7 @@ class Controller:
         image = self._image()
         if image is None or self.work.job is not None:
             return
-        self.mark_checked()
+        self._check()
         if not self.layers.make_binding(image).counts()[1]:
             self.view.set_message(NOTHING_CHECKED, "warning")
             return
@@ -240,6 +247,7 @@ class Controller:
         self._show_regions()
         self._enable()
         self.correcting.refresh()
+        self.learn_along.follow()
 
     @property
     def _diameter(self) -> float:
@@ -317,6 +325,7 @@ class Controller:
         view.mark_checked_clicked.connect(self.mark_checked)
         view.unmark_clicked.connect(self.unmark)
         view.fine_tune_clicked.connect(self.fine_tune)
+        view.learn_along_switched.connect(self.learn_along.turn)
         view.fine_tune_stopped.connect(self.stop)
         view.fine_tune_cancelled.connect(self.cancel)
 

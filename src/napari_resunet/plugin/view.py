@@ -84,6 +84,7 @@ class SegmentView(QWidget):
     fine_tune_clicked = Signal()
     fine_tune_stopped = Signal()
     fine_tune_cancelled = Signal()
+    learn_along_switched = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -285,4 +286,5 @@ class SegmentView(QWidget):
         self._correct.tools.tool_clicked.connect(self.tool_clicked)
         self._fine_tune.fine_tune_clicked.connect(self.fine_tune_clicked)
         self._fine_tune.fine_tune_stopped.connect(self.fine_tune_stopped)
+        self._fine_tune.learn_along_switched.connect(self.learn_along_switched)
         self._fine_tune.fine_tune_cancelled.connect(self.fine_tune_cancelled)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
@@ -263,10 +264,12 @@ class FineTuneSection(Section):
     fine_tune_clicked = Signal()
     fine_tune_stopped = Signal()
     fine_tune_cancelled = Signal()
+    learn_along_switched = Signal(bool)
 
     def __init__(self) -> None:
         super().__init__("Fine-tune")
         self._add_start()
+        self._add_switch()
         stop = make_button("Stop", "stop", "End now and keep the best so far")
         stop.clicked.connect(self.fine_tune_stopped)
         cancel = make_button("Cancel", "cancel_fine_tune", "End now and throw it away")
@@ -300,6 +303,16 @@ class FineTuneSection(Section):
         row.addWidget(QLabel("for about"))
         row.addWidget(self.minutes)
         self.add_wide(row)
+
+    def _add_switch(self) -> None:
+        switch = QCheckBox("Learn while I correct")
+        switch.setObjectName("learn_along")
+        switch.setToolTip(
+            "Fine-tune by itself each time an area is marked as checked, and renew the "
+            "proposals elsewhere when the model got better"
+        )
+        switch.toggled.connect(self.learn_along_switched)
+        self.add_wide(switch)
 
     def set_result_text(self, text: str) -> None:
         """Show the comparison of before and after."""
