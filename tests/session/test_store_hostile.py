@@ -162,8 +162,8 @@ def test_a_journal_that_unpacks_to_more_than_it_says(session, key):
 
 @pytest.mark.parametrize(
     "change",
-    [{"window": [0, 2**30, 0, 2**30]}, {"window": [5, 0, 0, 20]}, {"window": [0, 30, 0, 20]},
-     {"channels": 4}, {"image": "../x"}, {"index": ["a"]}],
+    [{"window": [0, 2**30, 0, 2**30]}, {"window": [5, 0, 0, 20]},
+     {"window": [0, 30, 0, 20]}, {"channels": 4}, {"image": "../x"}, {"index": ["a"]}],
 )  # fmt: skip
 def test_a_correction_that_is_not_what_it_says(written, change):
     (path,) = written[0].glob("corrections/*/record.json")

@@ -13,6 +13,8 @@ from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
+from napari_resunet.plugin.session_continue import Continue
+from napari_resunet.plugin.session_keeper import SessionKeeper
 from napari_resunet.plugin.state import ImageState
 from napari_resunet.plugin.work import Work
 from napari_resunet.session.settings import Settings
@@ -50,17 +52,20 @@ class Controller:
         self.show = Presenter(view)
         self.layers = Layers(viewer, self.refresh, self._enable, self._image_changed)
         self.work = Work(self.show, self.layers, self.refresh)
-        self.work.device = settings.device
-        self.work.sliders = Sliders(settings.foreground, settings.split)
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
+        self.keeper: SessionKeeper | None = None
         self._connect()
-        self._show_settings(settings)
+        self.take_settings(settings)
         self.refresh()
+        self.keeper = SessionKeeper(self, view.session)
+        self.sessions = Continue(self.keeper)
 
     def shut_down(self) -> None:
-        """Abandon what runs and stop listening."""
+        """Write what is left, abandon what runs and stop listening."""
+        if self.keeper is not None:
+            self.keeper.shut_down()
         self.work.abandon_all()
         self.layers.unbind()
 
@@ -221,6 +226,11 @@ class Controller:
         self._enable()
 
     @property
+    def image_key(self) -> str | None:
+        """Key of the chosen image."""
+        return self._image_key
+
+    @property
     def _diameter(self) -> float:
         model = self.work.versions.current.model
         return model.info.diameter if model is not None else DIAMETER
@@ -237,6 +247,8 @@ class Controller:
 
     def _image_changed(self, key: str) -> None:
         self.work.image_changed(key)
+        if self.keeper is not None:
+            self.keeper.image_changed(key)
         self.refresh()
 
     def _show_channels(self) -> None:
@@ -254,7 +266,10 @@ class Controller:
             self.region = regions[0][0]
         self.view.set_checked_choices(regions, self.region)
         binding = self.layers.binding(self._image_key)
-        self.show.counts(*(binding.counts() if binding else (0, 0)))
+        objects, pixels = binding.counts() if binding else (0, 0)
+        self.show.counts(objects, pixels)
+        if self.keeper is not None:
+            self.keeper.counted(self._image_key, objects)
 
     def _enable(self) -> None:
         image, model = self._image(), self.work.versions.current.model
@@ -295,6 +310,13 @@ class Controller:
         view.fine_tune_clicked.connect(self.fine_tune)
         view.fine_tune_stopped.connect(self.stop)
         view.fine_tune_cancelled.connect(self.cancel)
+
+    def take_settings(self, settings: Settings) -> None:
+        """Take the settings of a session."""
+        self.work.device = settings.device
+        self.work.sliders = Sliders(settings.foreground, settings.split)
+        self.scope = settings.scope
+        self._show_settings(settings)
 
     def _show_settings(self, settings: Settings) -> None:
         self.view.set_device(settings.device)

@@ -90,6 +90,10 @@ class Layers:
         """Find the labels of an image."""
         return self._bindings.get(key or "")
 
+    def bindings(self) -> dict[str, LabelsBinding]:
+        """List the labels of all images, by the image's key."""
+        return dict(self._bindings)
+
     def make_binding(self, image: Image) -> LabelsBinding:
         """Find the labels of an image, or add an empty Labels layer for it."""
         key = image_layers.key_of(image)

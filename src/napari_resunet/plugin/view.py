@@ -19,7 +19,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_resunet.plugin.view_parts import MessageKind, MessageLine, WheelGuard
+from napari_resunet.plugin.session_section import SessionSection
+from napari_resunet.plugin.view_parts import (
+    MessageKind,
+    MessageLine,
+    Section,
+    WheelGuard,
+)
 from napari_resunet.plugin.view_sections import (
     CorrectSection,
     FineTuneSection,
@@ -82,6 +88,7 @@ class SegmentView(QWidget):
         self._segment = SegmentSection()
         self._correct = CorrectSection()
         self._fine_tune = FineTuneSection()
+        self.session = SessionSection()
         self._message = MessageLine()
         self._guard = WheelGuard(self)
         self._lay_out()
@@ -235,15 +242,14 @@ class SegmentView(QWidget):
         whole.addWidget(scroll, 1)
         whole.addWidget(self._message)
 
-    def _sections(
-        self,
-    ) -> tuple[ImageSection, ModelSection, SegmentSection, CorrectSection, FineTuneSection]:
+    def _sections(self) -> tuple[Section, ...]:
         return (
             self._image,
             self._model,
             self._segment,
             self._correct,
             self._fine_tune,
+            self.session,
         )
 
     def _forward_upper(self) -> None:

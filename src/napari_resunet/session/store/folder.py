@@ -155,6 +155,11 @@ class SessionFolder:
         """Take what could not be written for good: to be told once."""
         return self._often.take_lost() + self._large.take_lost()
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder can be found on its drive."""
+        return (self.root / DESCRIPTION).is_file()
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything asked for is on the disk; False if the time was short."""
         end = time.monotonic() + timeout
@@ -246,7 +251,7 @@ class SessionFolder:
         def run() -> None:
             with self._disk[thread]:
                 # An unmounted drive leaves an empty folder: nothing is begun anew in it.
-                if not (self.root / DESCRIPTION).is_file():
+                if not self.is_there:
                     raise FileError(
                         f"The session folder '{self.root}' is not there. Your work is "
                         "kept in memory: bring the folder back, or choose another place "
