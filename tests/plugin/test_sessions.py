@@ -66,8 +66,9 @@ def test_a_stroke_that_is_not_finished_is_on_disk_as_well(dock, image_of_nuclei)
         wait_on_disk(dock, lambda labels: labels[60, 60] == 78, 1)
 
 
-def test_nothing_is_written_before_there_is_something_to_keep(dock, image_of_nuclei,
-                                                              sessions_elsewhere):
+def test_nothing_is_written_before_there_is_something_to_keep(
+    dock, image_of_nuclei, sessions_elsewhere
+):
     image = dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.work.layers.make_binding(image)
     dock.qtbot.wait(400)
@@ -171,7 +172,9 @@ def test_a_session_in_use_is_continued_as_a_copy(
     second = type(dock)(viewer, widget, dock.qtbot)
     sentences = []
     monkeypatch.setattr(
-        widget.controller.keeper.section, "ask_copy", lambda s: bool(sentences.append(s)) or True
+        widget.controller.keeper.section,
+        "ask_copy",
+        lambda sentence: sentences.append(sentence) is None,
     )
     proceed(second, root)
     assert "another window" in sentences[0]

@@ -120,17 +120,14 @@ class Continue:
         """Bring back all else, then ask for what is missing."""
         folder, self._folder = self._folder, None
         assert folder is not None
-        self.keeper.use(folder)
-        still = [image for image in self._missing if not self._found(image)]
-        self._bring_back(folder, result)
-        left = [
-            f"'{image.record.name}' was not found: its labels stay in the session, and "
-            "its corrections go on being learned from."
-            for image in still
-        ]
-        name = folder.file.name
-        said = " ".join([f"Session '{name}' goes on.", *left, *result.notices])
-        self._say(said, "warning" if left or result.notices else "info")
+        # Opening an image may let other events run: nobody goes on before all is back.
+        try:
+            self.keeper.use(folder)
+            still = [image for image in self._missing if not self._found(image)]
+            self._bring_back(folder, result)
+            self._tell(folder.file.name, still, result.notices)
+        finally:
+            self._go_on()
 
     def on_error(self, job: Job, sentence: str) -> None:
         """Say what is wrong with the session; it is left as it is."""
@@ -138,12 +135,24 @@ class Continue:
         if folder is not None:
             folder.close(0.5)
         self._say(sentence, "error")
+        self._go_on()
 
     def on_end(self, job: Job) -> None:
-        """Let the keeper go on."""
+        """Nothing waits for the end itself."""
+
+    def _go_on(self) -> None:
         self.job = None
         self.keeper.go_on()
         self.controller.refresh()
+
+    def _tell(self, name: str, missing: list[RestoredImage], notices: list[str]) -> None:
+        left = [
+            f"'{image.record.name}' was not found: its labels stay in the session, and "
+            "its corrections go on being learned from."
+            for image in missing
+        ]
+        said = " ".join([f"Session '{name}' goes on.", *left, *notices])
+        self._say(said, "warning" if left or notices else "info")
 
     # Images -------------------------------------------------------------------------
 

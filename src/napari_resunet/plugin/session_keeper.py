@@ -23,7 +23,7 @@ from napari_resunet.plugin.session_images import finest, record_of, thumbnail_of
 from napari_resunet.plugin.session_learned import LearnedKeeper
 from napari_resunet.plugin.session_watch import ROUND, TOLD, LabelsWatch
 from napari_resunet.session.store.content_hash import content_hash
-from napari_resunet.session.store.folder import SessionFolder
+from napari_resunet.session.store.folder import CLOSE_SECONDS, SessionFolder
 from napari_resunet.session.store.layout import THUMBNAIL
 from napari_resunet.session.store.places import free_name, new_folder, sessions_folder
 from napari_resunet.session.store.recent import remember
@@ -75,6 +75,7 @@ class SessionKeeper:
         self._told = ""
         self._next_try = self._next_picture = 0.0
         self._ended = False
+        self._moving: Job | None = None
         self._timer = QTimer(section)
         self._timer.setInterval(EVERY_MS)
         self._timer.timeout.connect(self.tick)
@@ -107,6 +108,9 @@ class SessionKeeper:
         for _, watch in self._open():
             self._put(watch, watch.capture_all(LAST_LOOK))
         self._hand_over({})
+        self.folder.flush(seconds)
+        # The description tells only of what is on the disk, so it comes last.
+        self._describe()
         return self.folder.flush(seconds)
 
     def shut_down(self) -> None:
@@ -122,7 +126,8 @@ class SessionKeeper:
     def shut_session(self) -> None:
         """Write and close this session, to open another one; `go_on` starts again."""
         self._timer.stop()
-        self.flush(0.0)
+        in_trouble = self.folder is not None and self.folder.trouble
+        self.flush(0.0 if in_trouble else CLOSE_SECONDS)
         self.let_go()
 
     def go_on(self) -> None:
@@ -182,8 +187,9 @@ class SessionKeeper:
         if not self.folder.is_there:
             self._begin_anew(target)
             return
-        job = Job("move", _move_steps, (self.folder, target), CancelToken(), self)
-        job.start()
+        arguments = (self.folder, target)
+        self._moving = Job("move", _move_steps, arguments, CancelToken(), self)
+        self._moving.start()
 
     def on_event(self, job: Job, event: Any) -> None:
         """Nothing is told on the way."""
@@ -198,7 +204,8 @@ class SessionKeeper:
         self._say(sentence, "error")
 
     def on_end(self, job: Job) -> None:
-        """Nothing waits for it."""
+        """Let go of the job."""
+        self._moving = None
 
     def _begin_anew(self, target: Path) -> None:
         old = self.folder

@@ -17,7 +17,7 @@ from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import SavedCorrection, load_corrections
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import Entry, read_history
-from napari_resunet.session.store.layout import MODELS
+from napari_resunet.session.store.layout import MODELS, source_path
 from napari_resunet.session.store.models import (
     UNFINISHED,
     VersionRecord,
@@ -132,7 +132,8 @@ def read_pixels(path: Path, record: ImageRecord) -> Any:
 
 
 def _pixels(root: Path, record: ImageRecord) -> Any:
-    if record.stored:
+    # A crash may have come between the pixels and the word that they are there.
+    if record.stored or source_path(root, record.key).exists():
         return load_image(root, record)
     return None if record.source is None else read_pixels(Path(record.source), record)
 
