@@ -20,7 +20,8 @@ class SessionLock:
     """
 
     def __init__(self, root: Path) -> None:
-        self._lock = filelock.FileLock(inside(root, LOCK), timeout=0)
+        # Moving releases it in another thread than opening took it in.
+        self._lock = filelock.FileLock(inside(root, LOCK), timeout=0, thread_local=False)
 
     def acquire(self) -> bool:
         """Take the lock.
