@@ -15,6 +15,8 @@ from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.learn_along import LearnAlong
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
+from napari_resunet.plugin.session_continue import Continue
+from napari_resunet.plugin.session_keeper import SessionKeeper
 from napari_resunet.plugin.size_circle import SizeCircle
 from napari_resunet.plugin.state import ImageState
 from napari_resunet.plugin.work import Work
@@ -53,21 +55,24 @@ class Controller:
         self.show = Presenter(view)
         self.layers = Layers(viewer, self.refresh, self._enable, self._image_changed)
         self.work = Work(self.show, self.layers, self.refresh)
-        self.work.device = settings.device
-        self.work.sliders = Sliders(settings.foreground, settings.split)
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
-        self.correcting = Correcting(self.work, self._image)
+        self.correcting = Correcting(self.work, self._image, self._counted)
         self.size_circle = SizeCircle(viewer)
         self.learn_along = LearnAlong(self.work, self._image)
+        self.keeper: SessionKeeper | None = None
         self._connect()
-        self._show_settings(settings)
+        self.take_settings(settings)
         self.refresh()
+        self.keeper = SessionKeeper(self, view.session)
+        self.sessions = Continue(self.keeper)
 
     def shut_down(self) -> None:
-        """Abandon what runs and stop listening."""
+        """Write what is left, abandon what runs and stop listening."""
         self.learn_along.shut_down()
+        if self.keeper is not None:
+            self.keeper.shut_down()
         self.work.abandon_all()
         # Our own lines leave the viewer now: nobody needs to hear of that.
         self.layers.unbind()
@@ -250,6 +255,11 @@ class Controller:
         self.learn_along.follow()
 
     @property
+    def image_key(self) -> str | None:
+        """Key of the chosen image."""
+        return self._image_key
+
+    @property
     def _diameter(self) -> float:
         model = self.work.versions.current.model
         return model.info.diameter if model is not None else DIAMETER
@@ -264,8 +274,14 @@ class Controller:
         self.view.set_message(sentence)
         self._enable()
 
+    def _counted(self, objects: int) -> None:
+        if self.keeper is not None:
+            self.keeper.counted(self._image_key, objects)
+
     def _image_changed(self, key: str) -> None:
         self.work.image_changed(key)
+        if self.keeper is not None:
+            self.keeper.image_changed(key)
         self.refresh()
 
     def _show_channels(self) -> None:
@@ -328,6 +344,13 @@ class Controller:
         view.learn_along_switched.connect(self.learn_along.turn)
         view.fine_tune_stopped.connect(self.stop)
         view.fine_tune_cancelled.connect(self.cancel)
+
+    def take_settings(self, settings: Settings) -> None:
+        """Take the settings of a session."""
+        self.work.device = settings.device
+        self.work.sliders = Sliders(settings.foreground, settings.split)
+        self.scope = settings.scope
+        self._show_settings(settings)
 
     def _show_settings(self, settings: Settings) -> None:
         self.view.set_device(settings.device)

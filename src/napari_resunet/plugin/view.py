@@ -19,7 +19,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_resunet.plugin.view_parts import MessageKind, MessageLine, WheelGuard
+from napari_resunet.plugin.session_section import SessionSection
+from napari_resunet.plugin.view_parts import (
+    MessageKind,
+    MessageLine,
+    Section,
+    WheelGuard,
+)
 from napari_resunet.plugin.view_sections import (
     CorrectSection,
     FineTuneSection,
@@ -93,6 +99,7 @@ class SegmentView(QWidget):
         self._segment = SegmentSection()
         self._correct = CorrectSection()
         self._fine_tune = FineTuneSection()
+        self.session = SessionSection()
         self._message = MessageLine()
         self._guard = WheelGuard(self)
         self._lay_out()
@@ -250,15 +257,14 @@ class SegmentView(QWidget):
         whole.addWidget(scroll, 1)
         whole.addWidget(self._message)
 
-    def _sections(
-        self,
-    ) -> tuple[ImageSection, ModelSection, SegmentSection, CorrectSection, FineTuneSection]:
+    def _sections(self) -> tuple[Section, ...]:
         return (
             self._image,
             self._model,
             self._segment,
             self._correct,
             self._fine_tune,
+            self.session,
         )
 
     def _forward_upper(self) -> None:
