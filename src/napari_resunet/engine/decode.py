@@ -128,7 +128,7 @@ def _decode_instances(
         for (begin, end), axis in zip(core, kept.axes, strict=True)
     )
     block = kept.maps[:, slice(*outer[0]), slice(*outer[1])]
-    found = decode(block, decoding, kept.info.diameter)
+    found = decode(block, decoding, kept.info.smallest * kept.info.disc)
     if outer != core:
         found = _owned(found, core, outer)
     n_found = int(found.max(initial=0))
