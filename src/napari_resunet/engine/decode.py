@@ -125,7 +125,7 @@ def _found(kept: KeptMaps, decoding: Decoding, core: Core) -> LabelArray:
     """Decode a block: the objects whose centre it holds, in its and its margin's pixels."""
     outer = _with_margin(kept, core)
     block = kept.maps[:, slice(*outer[0]), slice(*outer[1])]
-    found = decode(block, decoding, kept.info.diameter)
+    found = decode(block, decoding, kept.info.smallest * kept.info.disc)
     if outer != core:
         found = _owned(found, core, outer)
     window = _image_window(kept, outer)

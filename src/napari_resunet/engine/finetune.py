@@ -29,6 +29,7 @@ from napari_resunet.engine.held_out import (
     split,
 )
 from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.object_size import smallest_share
 from napari_resunet.engine.optimize import make_optimizer, set_rate, train_step
 from napari_resunet.engine.patches import (
     Geometry,
@@ -82,8 +83,8 @@ class FineTuning:
     seconds: float = 60.0
     batch: int = 4
     patch: int = 128
-    rate: float = 5e-4
-    encoder_share: float = 0.3
+    rate: float = 2e-3
+    encoder_share: float = 1.0
     touched_weight: float = 3.0
     touched_share: float = 0.5
     intensity: float = 0.2
@@ -166,8 +167,8 @@ def fine_tune_steps(
     OutOfMemoryError, DeviceError
         If the device cannot do it.
     """
-    images, parts = _prepare(model.info, examples, recipe)
-    run = _Run(model, images, parts, recipe, compute, token or CancelToken(), decoding)
+    material = _prepare(model.info, examples, recipe)
+    run = _Run(model, material, recipe, compute, token or CancelToken(), decoding)
     try:
         best = yield from run.events()
     except (RuntimeError, MemoryError) as error:
@@ -175,9 +176,16 @@ def fine_tune_steps(
     return verdict(model, examples, run.outcome(best))
 
 
-def _prepare(
-    info: ModelInfo, examples: Sequence[Example], recipe: FineTuning
-) -> tuple[list[TrainingImage], list[HeldOut]]:
+@dataclass(frozen=True)
+class _Material:
+    """What the corrections give: images to learn from, strips to judge by, the dust."""
+
+    images: list[TrainingImage]
+    parts: list[HeldOut]
+    smallest: float
+
+
+def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -> _Material:
     images, parts = [], []
     for example in examples:
         image = training_image(example, info, recipe.touched_weight)
@@ -191,7 +199,7 @@ def _prepare(
             "There is nothing to learn from: correct some labels and mark the area as "
             "checked first."
         )
-    return images, parts
+    return _Material(images, parts, smallest_share(images, info))
 
 
 @dataclass
@@ -207,16 +215,16 @@ class _Run:
     def __init__(
         self,
         model: Model,
-        images: list[TrainingImage],
-        parts: list[HeldOut],
+        material: _Material,
         recipe: FineTuning,
         compute: Compute,
         token: CancelToken,
         decoding: Decoding | None,
     ) -> None:
         self.info = model.info
-        self.images = images
-        self.parts = parts
+        self.images = material.images
+        self.parts = material.parts
+        self.smallest = material.smallest
         self.recipe = recipe
         self.compute = compute
         self.token = token
@@ -235,6 +243,7 @@ class _Run:
         )
         rng = np.random.default_rng(self.recipe.seed)
         self.before = self._look()
+        self.info = replace(self.info, smallest=self.smallest)
         best = _Best(self.before, None)
         begin, looks, without_gain = time.monotonic(), 0, 0
         while (share := self._share(begin)) < 1 and not self.token.stopped:
@@ -270,6 +279,7 @@ class _Run:
             n_held_out=sum(part.n_objects for part in self.parts),
             steps=self.steps,
             seed=self.recipe.seed,
+            smallest=self.smallest,
         )
 
     def _look(self) -> HeldOutScore | None:

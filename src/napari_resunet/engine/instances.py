@@ -21,9 +21,6 @@ from napari_resunet.types import LabelArray
 SMOOTHING = 1.0
 """Sigma in working pixels of the Gaussian on the distance map."""
 
-MIN_OBJECT_SHARE = 0.05
-"""Objects under this share of a disc of the working diameter are dust."""
-
 
 @dataclass(frozen=True)
 class Decoding:
@@ -46,7 +43,7 @@ class Decoding:
         return 0.05 + 0.8 * self.split
 
 
-def decode(maps: npt.NDArray[Any], decoding: Decoding, diameter: float) -> LabelArray:
+def decode(maps: npt.NDArray[Any], decoding: Decoding, smallest: float) -> LabelArray:
     """Turn maps into objects.
 
     Parameters
@@ -55,8 +52,8 @@ def decode(maps: npt.NDArray[Any], decoding: Decoding, diameter: float) -> Label
         Foreground probability, normalised inner distance, boundary probability.
     decoding : Decoding
         Thresholds.
-    diameter : float
-        Working object diameter in pixels: sets what is too small to be one.
+    smallest : float
+        Objects of fewer pixels are dust.
 
     Returns
     -------
@@ -68,8 +65,7 @@ def decode(maps: npt.NDArray[Any], decoding: Decoding, diameter: float) -> Label
     ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), SMOOTHING)
     seeds = _seeds(ridge, foreground, decoding.seed_level)
     labels = _flooded(ridge, seeds, foreground)
-    smallest = max(MIN_OBJECT_PIXELS, MIN_OBJECT_SHARE * np.pi * diameter**2 / 4)
-    return _without_dust(labels, smallest)
+    return _without_dust(labels, max(MIN_OBJECT_PIXELS, smallest))
 
 
 def _seeds(

@@ -37,6 +37,8 @@ class Outcome:
         Held-out objects.
     steps, seed : int
         Of the training.
+    smallest : float
+        What is dust, as a share of a disc of the working diameter.
     """
 
     state: dict[str, torch.Tensor] | None
@@ -45,6 +47,7 @@ class Outcome:
     n_held_out: int
     steps: int
     seed: int
+    smallest: float
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,11 @@ def verdict(model: Model, examples: Sequence[Example], outcome: Outcome) -> Fine
     if outcome.state is not None:
         network = ResNetUNet(model.info.n_maps)
         network.load_state_dict(outcome.state)
-        info = replace(model.info, lineage=_lineage(model, examples, outcome))
+        info = replace(
+            model.info,
+            smallest=outcome.smallest,
+            lineage=_lineage(model, examples, outcome),
+        )
         result, message = Model(network.eval(), info), _sentence(outcome, model.info)
     return FineTuned(
         result,
