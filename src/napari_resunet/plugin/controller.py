@@ -16,9 +16,11 @@ from napari_resunet.plugin.learn_along import LearnAlong
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
 from napari_resunet.plugin.session_continue import Continue
+from napari_resunet.plugin.session_export import Export
 from napari_resunet.plugin.session_keeper import SessionKeeper
 from napari_resunet.plugin.size_circle import SizeCircle
 from napari_resunet.plugin.state import ImageState
+from napari_resunet.plugin.version_actions import VersionActions
 from napari_resunet.plugin.work import Work
 from napari_resunet.session.settings import Settings
 from napari_resunet.session.workshop import Sliders, suggested_name
@@ -62,11 +64,14 @@ class Controller:
         self.size_circle = SizeCircle(viewer)
         self.learn_along = LearnAlong(self.work, self._image)
         self.keeper: SessionKeeper | None = None
+        self.version_list: VersionActions | None = None
         self._connect()
         self.take_settings(settings)
         self.refresh()
         self.keeper = SessionKeeper(self, view.session)
         self.sessions = Continue(self.keeper)
+        self.export = Export(self.keeper)
+        self.version_list = VersionActions(self, view.versions)
 
     def shut_down(self) -> None:
         """Write what is left, abandon what runs and stop listening."""
@@ -247,6 +252,8 @@ class Controller:
         versions = self.work.versions
         self.view.set_images(images, self._image_key)
         self.view.set_versions(versions.listed(), versions.current.key)
+        if self.version_list is not None:
+            self.version_list.refresh()
         self._show_channels()
         self._show_size()
         self._show_regions()

@@ -93,7 +93,7 @@ class LearnedKeeper:
         """Delete a version from the disk."""
         self.on_disk.pop(record.number, None)
         if folder is not None:
-            stem = UNFINISHED if record.origin == UNFINISHED else stem_of(record)
+            stem = stem_of(record)
             folder.put_large(
                 f"version {record.number}", lambda root: delete_version(root, stem)
             )

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_resunet.plugin.session_section import SessionSection
+from napari_resunet.plugin.versions_section import VersionsSection
 from napari_resunet.plugin.view_parts import (
     MessageKind,
     MessageLine,
@@ -99,6 +100,7 @@ class SegmentView(QWidget):
         self._segment = SegmentSection()
         self._correct = CorrectSection()
         self._fine_tune = FineTuneSection()
+        self.versions = VersionsSection()
         self.session = SessionSection()
         self._message = MessageLine()
         self._guard = WheelGuard(self)
@@ -264,6 +266,7 @@ class SegmentView(QWidget):
             self._segment,
             self._correct,
             self._fine_tune,
+            self.versions,
             self.session,
         )
 

@@ -23,7 +23,13 @@ from napari_resunet.plugin.outcomes import (
 from napari_resunet.plugin.presenter import Presenter
 from napari_resunet.plugin.scopes import again
 from napari_resunet.plugin.state import ImageState, Versions
-from napari_resunet.session.workshop import Learned, Ready, Sliders, Workshop
+from napari_resunet.session.workshop import (
+    Comparison,
+    Learned,
+    Ready,
+    Sliders,
+    Workshop,
+)
 from napari_resunet.types import (
     CancelToken,
     DeviceChoice,
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_resunet.engine.finetune import FineTuneStep
+    from napari_resunet.network.model_file import Model
 
 SEGMENT, FINE_TUNE, LOAD, REDRAW = "segment", "fine-tune", "load", "redraw"
 
@@ -65,6 +72,7 @@ class Work:
         self.device: DeviceChoice = "auto"
         self.job: Job | None = None
         self.redraw_job: Job | None = None
+        self.on_compared: Callable[[Comparison | None], None] | None = None
         self._on_change = on_change
         self._states: dict[str, ImageState] = {}
         self._job_image: str | None = None
@@ -147,6 +155,18 @@ class Work:
         self.show.view.set_result_text("")
         self.history.append({"event": "begin", "time": now()})
         self.start(FINE_TUNE, self.workshop.learn, arguments, token, key)
+
+    def compare(self, image: Image, models: tuple[Model | str, Model | str]) -> None:
+        """Propose the visible area with two models; nothing is written into labels."""
+        key, token = image_layers.key_of(image), CancelToken()
+        state = self.state(key)
+        index = image_layers.shown_index(image, self.layers.viewer)
+        arguments = (
+            models, self.device, image_layers.snapshot(image, state.channels),
+            Target(index, image_layers.visible_window(image)),
+            state.scale, self.sliders, token,
+        )  # fmt: skip
+        self.start(LOAD, self.workshop.compare, arguments, token, key)
 
     def new_classes(self, names: tuple[str, ...]) -> None:
         """Start a model of named classes from the features of the one in use."""
@@ -245,12 +265,20 @@ class Work:
             self.versions.add(as_version(result.model, self.versions.next_number()))
             self.show.view.set_device_text(result.device_text)
             self.show.view.set_message(first_words(result.model))
+        elif isinstance(result, Comparison):
+            self._compared(result)
         elif job.kind == SEGMENT:
             done = "Correct what is wrong, then click Fine-tune."
             self.show.view.set_message(f"{self._verdict} {done}".strip())
 
+    def _compared(self, result: Comparison | None) -> None:
+        if self.on_compared is not None:
+            self.on_compared(result)
+
     def on_error(self, job: Job, sentence: str) -> None:
         """Say what went wrong."""
+        if job.kind == LOAD:
+            self._compared(None)
         if sentence:
             self.show.view.set_message(sentence, "error")
         else:

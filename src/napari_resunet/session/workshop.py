@@ -17,6 +17,7 @@ from napari_resunet.errors import ResunetError
 from napari_resunet.types import (
     CancelToken,
     DeviceChoice,
+    LabelArray,
     Notice,
     Progress,
     Statistics,
@@ -105,6 +106,22 @@ class Learned:
     n_images: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What two models propose for one window.
+
+    Attributes
+    ----------
+    target : Target
+        The window.
+    labels : tuple of int32 array, shape of the window
+        One of each model.
+    """
+
+    target: Target
+    labels: tuple[LabelArray, LabelArray]
+
+
 class Workshop:
     """Engines kept warm between jobs, and the corrections of this run of the program."""
 
@@ -167,6 +184,28 @@ class Workshop:
                 statistics=self._measure(model, image, planes),
                 token=token,
             )
+
+    def compare(
+        self,
+        models: tuple[Model | str, Model | str],
+        device: DeviceChoice,
+        image: ImageSnapshot,
+        target: Target,
+        scale: float | None,
+        sliders: Sliders,
+        token: CancelToken,
+    ) -> Generator[Progress | Notice | Ready | SizeFound, None, Comparison]:
+        """Propose one window with two models."""
+        found: list[LabelArray] = []
+        for model in models:
+            arguments = (model, device, image, [target], scale, sliders, token)
+            for event in self.propose(*arguments):
+                if (labels := _proposed(event)) is None:
+                    scale = getattr(event, "scale", scale)
+                    yield event  # type: ignore[misc]
+                else:
+                    found.append(labels)
+        return Comparison(target, (found[0], found[1]))
 
     def decode(
         self,
@@ -271,6 +310,19 @@ class Workshop:
             crop = planes.read(correction.index, *correction.window)
             example = as_example(correction, crop, scale=scale, statistics=measured)
             self.corrections.record(correction, example)
+
+
+def _proposed(event: Any) -> LabelArray | None:
+    """Cut a proposal to what was asked for; None for any other event."""
+    from napari_resunet.session.segmenter import Proposal
+
+    if not isinstance(event, Proposal):
+        return None
+    rows, columns = (
+        slice(inner.start - whole.start, inner.stop - whole.start)
+        for inner, whole in zip(event.core, event.target.window, strict=True)
+    )
+    return event.labels[rows, columns]
 
 
 def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:
