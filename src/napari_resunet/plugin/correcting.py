@@ -53,7 +53,7 @@ class Correcting:
         self.tools = ObjectTools(work, self._tool_changed)
         self.outline = Guide(self._viewer, "checked area", "gold")
         self._outlined: tuple[Any, ...] = ()
-        self._timer = QTimer()
+        self._timer = QTimer(self._view)  # goes with it
         self._timer.setSingleShot(True)
         self._timer.setInterval(PATIENCE)
         self._timer.timeout.connect(self._show_counts)

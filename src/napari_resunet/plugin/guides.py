@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from qtpy.QtCore import QTimer
 
-from napari_resunet.plugin.image_layers import OURS, plane_place, plane_shape
+from napari_resunet.plugin.image_layers import OURS, key_of, plane_place, plane_shape
 
 Line = npt.NDArray[Any]
 """Places in image pixels, shape (n, 2)."""
@@ -35,7 +35,7 @@ class Guide:
         self._viewer = viewer
         self._name, self._colour = name, colour
         self._layer: Shapes | None = None
-        self._image: Image | None = None
+        self._image_key = ""
 
     @property
     def layer(self) -> Shapes | None:
@@ -51,7 +51,7 @@ class Guide:
             self.clear()
             return
         layer = self.layer
-        if layer is None or image is not self._image:
+        if layer is None or key_of(image) != self._image_key:
             self.remove()
             layer = self.lay(image)
         layer.data = []
@@ -63,7 +63,7 @@ class Guide:
 
     def lay(self, image: Image) -> Shapes:
         """Put the empty layer over an image; what was selected stays selected."""
-        self._image = image
+        self._image_key = key_of(image)
         layer = Shapes(
             ndim=2, name=self._name, opacity=0.7, metadata={OURS: "guide"},
             **plane_place(image),

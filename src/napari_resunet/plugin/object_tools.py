@@ -155,10 +155,12 @@ class ObjectTools:
         self.put_down()
 
     def _active_changed(self, event: Any) -> None:
-        # napari passes through None on its way from one layer to the next.
+        # napari passes through None on its way from one layer to the next. What a plugin
+        # gets of the viewer are proxies: layers are compared by their keys.
         active = self._viewer.layers.selection.active
-        other = active is not None and not image_layers.is_ours(active)
-        if self._hand and other and active is not self._hand[1]:
+        if self._hand is None or active is None or image_layers.is_ours(active):
+            return
+        if image_layers.key_of(active) != image_layers.key_of(self._hand[1]):
             self.put_down()
 
     # Keys ---------------------------------------------------------------------------
