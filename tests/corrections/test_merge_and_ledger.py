@@ -30,6 +30,70 @@ def test_new_objects_never_take_a_label_that_is_in_use(current, proposal, protec
     assert not np.isin(fresh, current).any()
 
 
+@settings(max_examples=150, deadline=None)
+@given(current=small, proposal=small)
+def test_no_label_goes_on_to_two_objects(current, proposal):
+    result = renew(current, proposal, np.zeros(SHAPE, bool), ALL, 6)
+    for label in np.unique(result[result > 0]):
+        assert len(np.unique(proposal[result == label])) == 1
+    assert np.array_equal(result > 0, proposal > 0)
+
+
+def boxes(**places):
+    labels = np.zeros((40, 60), np.int32)
+    for name, (top, left, height, width) in places.items():
+        labels[top : top + height, left : left + width] = int(name[1:])
+    return labels
+
+
+def renewed(current, proposal, protected=None):
+    protected = np.zeros(current.shape, bool) if protected is None else protected
+    window = slice(0, 40), slice(0, 60)
+    return renew(current, proposal, protected, window, int(current.max()) + 1)
+
+
+def test_the_same_object_keeps_its_label_and_a_new_one_gets_a_new_label():
+    current = boxes(n4=(2, 2, 10, 10), n9=(20, 20, 10, 10))
+    proposal = boxes(n1=(20, 22, 10, 10), n2=(30, 45, 8, 8), n3=(3, 2, 10, 10))
+    result = renewed(current, proposal)
+    assert result[25, 25] == 9
+    assert result[5, 5] == 4
+    assert result[32, 47] == 11
+
+
+def test_of_an_object_that_is_cut_in_two_only_the_larger_part_keeps_the_label():
+    current = boxes(n5=(10, 10, 10, 30))
+    result = renewed(current, boxes(n1=(10, 10, 10, 20), n2=(10, 30, 10, 10)))
+    assert result[15, 15] == 5
+    assert result[15, 35] not in (0, 5)
+    halves = renewed(current, boxes(n1=(10, 10, 10, 15), n2=(10, 25, 10, 15)))
+    assert 5 not in halves
+
+
+def test_joined_objects_get_the_label_of_the_one_that_is_most_of_them():
+    current = boxes(n5=(10, 10, 10, 20), n6=(10, 30, 10, 8))
+    assert set(np.unique(renewed(current, boxes(n1=(10, 10, 10, 28))))) == {0, 5}
+
+
+def test_the_label_stays_across_the_border_of_a_small_checked_part():
+    current = boxes(n5=(10, 10, 10, 20))
+    protected = np.zeros(current.shape, bool)
+    protected[:, :14] = True
+    result = renewed(current, boxes(n1=(10, 10, 10, 22)), protected)
+    assert set(np.unique(result)) == {0, 5}
+
+
+def test_labels_stay_over_many_rounds_of_drifting_proposals():
+    rng = np.random.default_rng(0)
+    current = boxes(n1=(2, 2, 12, 12), n2=(20, 4, 12, 12), n3=(4, 30, 14, 12))
+    for _ in range(20):
+        order = rng.permutation(3) + 1
+        moved = np.array([0, *order])[np.where(current > 0, current, 0)]
+        proposal = np.roll(moved, rng.integers(-1, 2, 2), (0, 1))
+        current = renewed(current, proposal)
+        assert set(np.unique(current)) == {0, 1, 2, 3}
+
+
 def test_an_object_counts_as_touched_as_a_whole():
     applied = np.zeros(SHAPE, np.int32)
     applied[2:6, 2:6] = 1

@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from napari_resunet.types import LabelArray, MaskArray
 
 Window = tuple[slice, slice]
+
+SAME_OBJECT = 0.5
+"""Two objects with a larger intersection over union are the same. No object has two such
+partners, so that a label goes on to one object only."""
 
 
 def touched_pixels(current: npt.NDArray[Any], applied: npt.NDArray[Any]) -> MaskArray:
@@ -62,9 +67,9 @@ def renew(
     Returns
     -------
     int32 array, shape (Y, X)
-        A new object of which at least half lies on protected pixels is the user's
-        matter: its rest continues the protected object that it covers most, or goes
-        where that is background.
+        A new object that is the same as one of `current` keeps its label. One of which
+        at least half lies on protected pixels is the user's matter: its rest continues
+        the protected object that it covers most, or goes where that is background.
     """
     result: LabelArray = current.astype(np.int32)
     result[_members(result, np.unique(result[core])) & ~protected] = 0
@@ -116,9 +121,11 @@ def _names(
     protected: MaskArray,
     next_label: int,
 ) -> npt.NDArray[np.int32]:
-    """Name each label of the proposal: a new one, a protected object's, or 0."""
+    """Name each label of the proposal: a known one, a new one, or 0."""
     n = int(proposal.max(initial=0)) + 1
     names = np.arange(n, dtype=np.int32) + (next_label - 1)
+    for new, old in _same_objects(current, proposal):
+        names[new] = old
     names[0] = 0
     areas = np.bincount(proposal.ravel(), minlength=n)
     covered = np.bincount(proposal[protected], minlength=n)
@@ -127,3 +134,19 @@ def _names(
             under = current[protected & (proposal == label)]
             names[label] = np.bincount(under).argmax()
     return names
+
+
+def _same_objects(
+    current: npt.NDArray[Any], proposal: npt.NDArray[Any]
+) -> list[tuple[int, int]]:
+    """Pair labels of the proposal with those of the same objects in `current`."""
+    both = (current > 0) & (proposal > 0)
+    new_areas, old_areas = np.bincount(proposal.ravel()), np.bincount(current.ravel())
+    overlap = sparse.coo_matrix(
+        (np.ones(int(both.sum()), np.int32), (proposal[both], current[both])),
+        shape=(len(new_areas), len(old_areas)),
+    )
+    pairs = overlap.tocsr().tocoo()  # equal pairs are added up
+    new_areas, old_areas = new_areas[pairs.row], old_areas[pairs.col]
+    same = pairs.data > SAME_OBJECT * (new_areas + old_areas - pairs.data)
+    return list(zip(pairs.row[same].tolist(), pairs.col[same].tolist(), strict=True))

@@ -110,6 +110,8 @@ class FineTuneStep:
         How much of the work is done, 0 to 1.
     seconds_left : float
         Estimate.
+    best : dict of str to Tensor, or None
+        The weights, where they are the best so far on the held-out part.
     """
 
     step: int
@@ -117,6 +119,7 @@ class FineTuneStep:
     held_out: float | None
     share: float
     seconds_left: float
+    best: dict[str, torch.Tensor] | None = None
 
 
 FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuned]
@@ -249,13 +252,14 @@ class _Run:
             loss = train_step(self.network, optimizer, batch, self.info.task, self.compute)
             self.steps += 1
             share = self._share(begin)
-            held_out = None
+            held_out, gained = None, False
             if self.parts and (share >= 1 or share * self.recipe.looks >= looks + 1):
                 looks = int(share * self.recipe.looks)
                 gained = self._keep_best(best)
                 held_out = self.last_look
                 without_gain = 0 if gained else without_gain + 1
-            yield FineTuneStep(self.steps, loss, held_out, share, _left(begin, share))
+            left, found = _left(begin, share), best.state if gained else None
+            yield FineTuneStep(self.steps, loss, held_out, share, left, found)
             if self.token.cancelled:
                 raise Cancelled
             if without_gain >= self.recipe.patience:

@@ -12,6 +12,8 @@ from napari.layers import Image, Shapes
 from napari_resunet.session.workshop import ImageSnapshot
 
 CHANNEL_NAMES = ("c", "ch", "channel", "channels")
+OURS = "napari-resunet"
+"""Key in the metadata of layers that we add to show something."""
 STACK_LETTERS = "PTZ"
 Window = tuple[slice, slice]
 
@@ -19,6 +21,11 @@ Window = tuple[slice, slice]
 def key_of(layer: Any) -> str:
     """Name a layer in a way that survives renames."""
     return str(layer.unique_id)
+
+
+def is_ours(layer: Any) -> bool:
+    """Tell a layer that only shows something (outline, map) from the user's own."""
+    return bool(layer.metadata.get(OURS))
 
 
 def channel_axis(layer: Image) -> int | None:
@@ -74,6 +81,12 @@ def plane_shape(layer: Image) -> tuple[int, int]:
     return height, width
 
 
+def stack_shape(layer: Image) -> tuple[int, ...]:
+    """Count the planes along each stack axis."""
+    shape, channel = full_shape(layer)[:-2], channel_axis(layer)
+    return tuple(n for axis, n in enumerate(shape) if axis != channel)
+
+
 def labels_shape(layer: Image) -> tuple[int, ...]:
     """Shape of the labels: one entry along the channels."""
     shape, channel = list(full_shape(layer)), channel_axis(layer)
@@ -111,6 +124,16 @@ def shown_index(layer: Image, viewer: ViewerModel) -> tuple[int, ...]:
         for axis in range(layer.ndim - 2)
         if axis != channel
     )
+
+
+def plane_place(layer: Image) -> dict[str, Any]:
+    """Copy where one plane of an image lies, for a 2D layer over it."""
+    return {
+        "scale": layer.scale[-2:],
+        "translate": layer.translate[-2:],
+        "units": layer.units[-2:],
+        "axis_labels": layer.axis_labels[-2:],
+    }
 
 
 def whole_window(layer: Image) -> Window:

@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_resunet.corrections.ledger import Ledger, bounding_window
+from napari_resunet.corrections.edit import Edit
+from napari_resunet.corrections.ledger import (
+    Ledger,
+    PlaneLedger,
+    bounding_window,
+)
 from napari_resunet.corrections.log import Correction
 from napari_resunet.plugin.image_layers import (
     channel_axis,
@@ -43,10 +48,11 @@ class LabelsBinding:
 
     def __init__(self, image: Image, on_stroke: Callable[[], None]) -> None:
         self.image_id = key_of(image)
-        self._channel = channel_axis(image)
+        self.channel = channel_axis(image)
         self._on_stroke = on_stroke
         self._in_stroke = False
         self._writing = False
+        self.edits = 0
         self._waiting: list[tuple[Index, Window, Window, LabelArray, Task]] = []
         self.ledger = Ledger(plane_shape(image))
         self.layer = Labels(
@@ -86,11 +92,33 @@ class LabelsBinding:
         if not self._in_stroke:
             self._write_waiting()
 
+    def restore(self, index: Index, labels: LabelArray, ledger: PlaneLedger) -> None:
+        """Put back a plane from an earlier run of the program; `show` when all are."""
+        self.plane(index)[:] = labels
+        self.ledger.planes[index] = ledger
+
     def check(self, index: Index, region: MaskArray) -> None:
         """Mark a region of a plane as checked."""
         ledger = self.ledger.plane(index)
         ledger.observe(self.plane(index))
         ledger.check(region)
+
+    def uncheck(self, index: Index, region: MaskArray) -> None:
+        """Take a checked region of a plane back."""
+        self.ledger.plane(index).uncheck(region)
+
+    def edit(self, index: Index, edit: Edit) -> None:
+        """Write an edit of objects as one step that Ctrl-Z takes back."""
+        n = len(edit)
+        where = [np.full(n, i) for i in self._where(index)]
+        # Within the block napari tells of the change after the pixels have changed.
+        with self.layer.block_history():
+            self.layer.data_setitem((*where, edit.rows, edit.columns), edit.after)
+
+    @property
+    def in_stroke(self) -> bool:
+        """Whether the user is just drawing."""
+        return self._in_stroke
 
     def corrections(self) -> list[Correction]:
         """Copy all checked regions with their labels, to learn from."""
@@ -107,8 +135,8 @@ class LabelsBinding:
 
     def _where(self, index: Index) -> Index:
         where = list(index)
-        if self._channel is not None:
-            where.insert(self._channel, 0)
+        if self.channel is not None:
+            where.insert(self.channel, 0)
         return tuple(where)
 
     def _correction(self, index: Index) -> Correction:
@@ -132,9 +160,9 @@ class LabelsBinding:
             plane = self.plane(index)
             merged = self.ledger.plane(index).renewed(plane, labels, window, core, task)
             plane[window] = merged
-        self._show()
+        self.show()
 
-    def _show(self) -> None:
+    def show(self) -> None:
         """Redraw, and drop the undo history, whose steps would write stale pixels."""
         mode = self.layer.mode
         self._writing = True
@@ -148,6 +176,7 @@ class LabelsBinding:
 
     def _changed(self, event: Any) -> None:
         if not self._writing:
+            self.edits += event.type == "paint"
             self._on_stroke()
 
     def _drag(self, layer: Labels, event: Any) -> Iterator[None]:

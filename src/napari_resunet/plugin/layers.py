@@ -78,7 +78,8 @@ class Layers:
     def chosen_by_user(self) -> str | None:
         """Find the key of the image that the user selected in the layer list."""
         active = self.viewer.layers.selection.active
-        return image_layers.key_of(active) if isinstance(active, Image) else None
+        mine = isinstance(active, Image) and not image_layers.is_ours(active)
+        return image_layers.key_of(active) if mine else None
 
     def image(self, key: str | None) -> Image | None:
         """Find an image by its key."""
@@ -89,6 +90,10 @@ class Layers:
     def binding(self, key: str | None) -> LabelsBinding | None:
         """Find the labels of an image."""
         return self._bindings.get(key or "")
+
+    def bindings(self) -> dict[str, LabelsBinding]:
+        """List the labels of all images, by the image's key."""
+        return dict(self._bindings)
 
     def make_binding(self, image: Image) -> LabelsBinding:
         """Find the labels of an image, or add an empty Labels layer for it."""
@@ -105,7 +110,7 @@ class Layers:
             (SHAPES + image_layers.key_of(x), f"Shapes layer: {x.name}")
             for x in self._of_type(Shapes)
         ]
-        return [("visible", "Visible area"), ("slice", "Whole slice"), *shapes]
+        return [("visible", "What I see"), ("slice", "Whole slice"), *shapes]
 
     def region(self, key: str, image: Image) -> MaskArray:
         """Draw a region as a mask over the rows and columns of an image."""
@@ -120,7 +125,8 @@ class Layers:
         return mask
 
     def _of_type(self, kind: type) -> list[Any]:
-        return [layer for layer in self.viewer.layers if isinstance(layer, kind)]
+        found = [layer for layer in self.viewer.layers if isinstance(layer, kind)]
+        return [layer for layer in found if not image_layers.is_ours(layer)]
 
     def _emitters(self) -> tuple[Any, ...]:
         dims = self.viewer.dims.events

@@ -43,6 +43,7 @@ class Situation:
 BUSY = "Wait for the running job, or cancel it."
 NOT_RUNNING = "Nothing is running."
 NO_MAPS = "Click Segment first."
+NOTHING_YET = "nothing is checked yet"
 
 
 def reasons(now: Situation) -> dict[ControlName, str]:
@@ -124,10 +125,16 @@ class Presenter:
         names = [f"Channel {i}" for i in range(n)]
         self.view.set_channels(names, tuple(chosen or (0,)) if n else ())
 
-    def counts(self, objects: int, pixels: int) -> None:
-        """Show how much is checked."""
-        text = f"{objects} objects in {pixels:,} checked pixels" if pixels else ""
-        self.view.set_checked_text(text or "Nothing is checked yet.")
+    def counts(self, objects: int | None, checked: int, pixels: int, edits: int) -> None:
+        """Show how much is there, checked and edited; no `objects` for classes."""
+        parts = [] if objects is None else [_counted(objects, "object")]
+        parts += [_counted(edits, "edit")]
+        parts += [f"{checked:,} checked in {pixels:,} pixels" if pixels else NOTHING_YET]
+        self.view.set_checked_text(" · ".join(parts))
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def duration(seconds: float) -> str:

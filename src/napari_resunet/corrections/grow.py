@@ -1,0 +1,191 @@
+"""A new object from a scribble or a box, grown into the probability maps.
+
+Markers and a watershed as in the decoding of a proposal, but with the user's stroke as
+the marker, and with a threshold that follows what the maps say under it: an object that
+the model saw only faintly is found at half its height. Where there are no maps, or they
+say nothing, the scribble or the box itself becomes the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import ndimage
+from skimage.draw import ellipse
+from skimage.segmentation import watershed
+
+from napari_resunet.corrections.edit import NOTHING, Edit, Labels, Path
+from napari_resunet.corrections.objects import line_pixels
+from napari_resunet.types import FloatArray, MaskArray, Window
+
+FAINT = 0.05
+"""A foreground probability under which the maps know of no object."""
+
+PEAK = 0.45
+"""Inner distance from which a pixel is in the middle of an object, as in decoding."""
+
+ReadMaps = Callable[[Window], FloatArray | None]
+"""From a window in image pixels to (foreground, distance, boundary), or None."""
+
+
+def add_scribble(
+    labels: Labels, path: Path, width: float, size: float, read: ReadMaps, new_label: int
+) -> Edit:
+    """Grow a scribble into an object.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        The plane.
+    path : float array, shape (n, 2)
+        The scribble.
+    width : float
+        Of the stroke in pixels: what is added where there are no maps; an area that the
+        stroke encloses is filled.
+    size : float
+        Diameter of a typical object in image pixels: how far to look and to grow.
+    read : callable
+        Reads the maps of a window, shape (3, h, w); None where there are none.
+    new_label : int
+        A free label.
+
+    Returns
+    -------
+    Edit
+        Background pixels only. Empty where the scribble lies on other objects.
+    """
+    if not len(line_pixels(path, labels.shape)[0]):
+        return NOTHING
+    reach = max(round(size), 8)
+    window = _window(path, max(reach, round(width)) + 2, labels.shape)
+    part = labels[window]
+    stroke = _stroke(path, 1.0, window, part.shape) & (part == 0)
+    maps = read(window)
+    if maps is None or not _knows(maps, stroke):
+        wide = _stroke(path, width, window, part.shape)
+        grown = ndimage.binary_fill_holes(wide) & (part == 0)
+    else:
+        near = ndimage.distance_transform_edt(~stroke) <= reach
+        level = min(0.5, 0.5 * float(np.median(maps[0][stroke])))
+        grown = _flooded(maps, stroke, level, near, part)
+    return Edit.between(part, np.where(grown, new_label, part), window)
+
+
+def add_box(
+    labels: Labels, corners: Path, size: float, read: ReadMaps, new_label: int
+) -> Edit:
+    """Find the one object in a box.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        The plane.
+    corners : float array, shape (2, 2)
+        Two opposite corners.
+    size : float
+        Diameter of a typical object in image pixels: how much around to look at.
+    read : callable
+        Reads the maps of a window, shape (3, h, w); None where there are none.
+    new_label : int
+        A free label.
+
+    Returns
+    -------
+    Edit
+        Background pixels within the box only. Where the maps know nothing, the ellipse
+        that fills the box.
+    """
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    if (high < 0).any() or (low > np.array(labels.shape) - 1).any():
+        return NOTHING
+    box = _window(corners, 0, labels.shape)
+    window = _window(corners, max(round(size / 2), 4), labels.shape)
+    part = labels[window]
+    inside = np.zeros(part.shape, bool)
+    inside[_relative(box, window)] = True
+    oval = _oval(inside) & (part == 0)
+    maps = read(window)
+    if maps is None or not _knows(maps, oval):
+        grown = oval
+    else:
+        level = min(0.5, 0.5 * float(np.percentile(maps[0][oval], 90)))
+        middle = _oval(inside, 0.5) & (maps[0] >= level) & (part == 0)
+        grown = _flooded(maps, middle, level, inside, part) if middle.any() else oval
+    return Edit.between(part, np.where(grown, new_label, part), window)
+
+
+def _flooded(
+    maps: FloatArray, seed: MaskArray, level: float, within: MaskArray, part: Labels
+) -> MaskArray:
+    """Flood from the seed against other objects and other peaks of the distance."""
+    free = part == 0
+    foreground = (maps[0] >= level) & free & within
+    ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), 1.0)
+    peaks, n_peaks = ndimage.label((ridge > PEAK) & (maps[0] >= level) & free)
+    own = np.zeros(n_peaks + 1, bool)
+    own[peaks[seed]] = True
+    own[0] = False
+    markers = np.where((peaks > 0) & ~own[peaks], 2, 0)
+    # Objects that are there keep the faint rim around them.
+    markers[~free] = 2
+    markers[seed | own[peaks]] = 1
+    flooded = watershed(-ridge, markers, mask=foreground | (markers > 0))
+    grown = ((flooded == 1) & foreground) | (seed & free)
+    return _tidy(grown, seed) & free
+
+
+def _tidy(grown: MaskArray, seed: MaskArray) -> MaskArray:
+    """Drop thin spurs and what hangs together with the seed no more; fill holes."""
+    opened = ndimage.binary_opening(grown) | seed
+    pieces, n_pieces = ndimage.label(opened)
+    keep = np.zeros(n_pieces + 1, bool)
+    keep[pieces[seed]] = True
+    keep[0] = False
+    tidy: MaskArray = ndimage.binary_fill_holes(keep[pieces])
+    return tidy
+
+
+def _knows(maps: FloatArray, where: MaskArray) -> bool:
+    """Tell whether the maps see anything there."""
+    return bool(where.any()) and float(np.median(maps[0][where])) >= FAINT
+
+
+def _stroke(path: Path, width: float, window: Window, shape: tuple[int, ...]) -> MaskArray:
+    """Draw a path as a mask of a window, so many pixels wide."""
+    mask = np.zeros(shape, bool)
+    origin = np.array([s.start for s in window])
+    mask[line_pixels(np.asarray(path, float) - origin, shape)] = True
+    if width <= 1:
+        return mask
+    wide: MaskArray = ndimage.distance_transform_edt(~mask) <= width / 2
+    return wide
+
+
+def _oval(inside: MaskArray, share: float = 1.0) -> MaskArray:
+    """Draw the ellipse that fills a box, or that share of it."""
+    rows, columns = np.nonzero(inside)
+    oval = np.zeros_like(inside)
+    if len(rows):
+        centre = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
+        tall, wide = ((n[-1] - n[0] + 1) / 2 * share for n in (rows, columns))
+        oval[ellipse(*centre, tall, wide, shape=inside.shape)] = True
+    return oval & inside
+
+
+def _window(path: Path, margin: int, shape: tuple[int, ...]) -> Window:
+    """Find the window around a path, never empty."""
+    low = np.floor(np.min(path, axis=0)).astype(int) - margin
+    high = np.ceil(np.max(path, axis=0)).astype(int) + margin + 1
+    rows, columns = (
+        slice(int(np.clip(a, 0, n - 1)), int(np.clip(b, 1, n)))
+        for a, b, n in zip(low, high, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _relative(box: Window, window: Window) -> Window:
+    rows, columns = (
+        slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True)
+    )
+    return rows, columns

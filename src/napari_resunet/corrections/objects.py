@@ -1,0 +1,393 @@
+"""Edits of whole objects on one plane: delete, merge, split, smooth, copy.
+
+Pure functions from labels and a place to an `Edit`: invertible data that nobody has
+applied yet. Each looks at the window around its object only. Growing a new object from
+a scribble or a box is `grow`; which layer the plane comes from is the plugin's matter.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage.draw import line
+from skimage.morphology import disk
+from skimage.segmentation import watershed
+
+from napari_resunet.corrections.edit import (
+    NOTHING,
+    Edit,
+    Labels,
+    Path,
+    Point,
+    free_label,
+    label_at,
+)
+from napari_resunet.corrections.ledger import bounding_window
+from napari_resunet.types import MaskArray, Window
+
+FIRST_REACH = 64
+"""Pixels around a point that are searched first for the object's extent."""
+
+GAP = 8
+"""Pixels within which a fragment of the same label still belongs to the object."""
+
+BRIDGE = 2
+"""Radius in pixels of the closing that joins merged neighbours across a thin gap."""
+
+SMALLEST_PART = 4
+SMALLEST_SHARE = 0.02
+"""A part of a split object under these (pixels, share of the area) is no object."""
+
+SPECK_SHARE = 0.1
+"""Fragments under this share of the largest one are specks."""
+
+
+def find_object(
+    labels: Labels, point: Point, margin: int = 1
+) -> tuple[Window, MaskArray] | None:
+    """Find the object at a point without looking at the whole plane.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        The plane.
+    point : tuple of int
+        Row and column.
+    margin : int
+        Pixels around the object to add to the window, as far as the plane goes.
+
+    Returns
+    -------
+    (window, members) or None
+        Where it lies, and which pixels of the window are the object's: all with its
+        label, save fragments farther away than `GAP`. None on background or outside.
+    """
+    label = label_at(labels, point)
+    reach = FIRST_REACH
+    while label:
+        search = _around(point, reach, labels.shape)
+        members = labels[search] == label
+        box = bounding_window(members, GAP)
+        if not _cut_off(box, search, labels.shape):
+            tight = bounding_window(members, 0)
+            window = _grown(_shifted(tight, search), margin, labels.shape)
+            return window, labels[window] == label
+        reach *= 2
+    return None
+
+
+def delete(labels: Labels, point: Point) -> Edit:
+    """Remove the object at a point.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        The plane.
+    point : tuple of int
+        Row and column.
+
+    Returns
+    -------
+    Edit
+        Empty on background.
+    """
+    found = find_object(labels, point)
+    if found is None:
+        return NOTHING
+    window, members = found
+    part = labels[window]
+    return Edit.between(part, np.where(members, 0, part), window)
+
+
+def merge(labels: Labels, path: Path) -> Edit:
+    """Join all objects that a path runs across.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        The plane.
+    path : float array, shape (n, 2)
+        The dragged path.
+
+    Returns
+    -------
+    Edit
+        All get the label of the first one; a gap of up to four pixels of background
+        between them is closed. Empty where the path touches fewer than two objects.
+    """
+    crossed = _crossed(labels, path)
+    if len(crossed) < 2:
+        return NOTHING
+    windows = [found[0] for p in crossed.values() if (found := find_object(labels, p, GAP))]
+    window = _hull(windows)
+    part = labels[window]
+    groups = [part == label for label in crossed]
+    joined = np.logical_or.reduce(groups)
+    after = np.where(joined, next(iter(crossed)), part)
+    closed = [ndimage.binary_closing(g, disk(BRIDGE)) for g in (joined, *groups)]
+    bridge = closed[0] & ~np.logical_or.reduce(closed[1:]) & (part == 0)
+    after[bridge] = next(iter(crossed))
+    return Edit.between(part, after, window)
+
+
+def split(labels: Labels, path: Path, new_label: int) -> Edit:
+    """Divide the object that a line crosses most.
+
+    A line that ends inside the object goes on straight to its edge. Where that does not
+    divide it (a ring, say), each side of the line is flooded by geodesic distance.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        The plane.
+    path : float array, shape (n, 2)
+        The drawn line.
+    new_label : int
+        Free, as all labels above it: the largest part keeps the old label, the others
+        get `new_label`, `new_label` + 1, …
+
+    Returns
+    -------
+    Edit
+        No pixel of the object is lost. Empty where the line divides nothing.
+    """
+    rows, columns = line_pixels(path, labels.shape)
+    under = labels[rows, columns]
+    if not (under > 0).any():
+        return NOTHING
+    label = _most_common(under[under > 0])
+    first = int(np.flatnonzero(under == label)[0])
+    found = find_object(labels, (int(rows[first]), int(columns[first])))
+    if found is None:
+        return NOTHING
+    window, members = found
+    origin = np.array([s.start for s in window])
+    parts = _divided(members, np.asarray(path, float) - origin)
+    after = labels[window].copy()
+    after[parts > 1] = (parts[parts > 1] + (new_label - 2)).astype(after.dtype)
+    return Edit.between(labels[window], after, window)
+
+
+def smooth(labels: Labels, point: Point) -> Edit:
+    """Fill the holes of an object, drop its specks and smooth its contour.
+
+    The contour follows a Gaussian of the object, cut where the area stays the same.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        The plane.
+    point : tuple of int
+        Row and column.
+
+    Returns
+    -------
+    Edit
+        Never into other objects. Empty on background.
+    """
+    found = find_object(labels, point, margin=2 * GAP)
+    if found is None:
+        return NOTHING
+    window, members = found
+    part = labels[window]
+    allowed = members | (part == 0)
+    whole = ndimage.binary_fill_holes(_without_specks(members)) & allowed
+    area = int(whole.sum())
+    sigma = float(np.clip(np.sqrt(area / np.pi) / 6, 0.7, GAP))
+    soft = ndimage.gaussian_filter(whole.astype(np.float32), sigma, mode="nearest")
+    soft[~allowed] = 0
+    level = np.partition(soft.ravel(), -area)[-area]
+    smoothed = ndimage.binary_fill_holes(soft >= level) & allowed
+    after = np.where(members, 0, part)
+    after[_without_specks(smoothed)] = label_at(labels, point)
+    return Edit.between(part, after, window)
+
+
+def copy(source: Labels, point: Point, target: Labels) -> Edit:
+    """Put the object at a point of one plane onto another, where that is background.
+
+    Parameters
+    ----------
+    source, target : integer arrays of equal shape (Y, X)
+        Two planes of a stack.
+    point : tuple of int
+        Row and column on the source.
+
+    Returns
+    -------
+    Edit
+        Of the target. The object keeps its label if it is free there, and gets a free
+        one otherwise. Empty on background or where nothing is free.
+    """
+    found = find_object(source, point)
+    if found is None:
+        return NOTHING
+    window, members = found
+    label, part = label_at(source, point), target[window]
+    if (target == label).any():
+        label = free_label(target)
+    return Edit.between(part, np.where(members & (part == 0), label, part), window)
+
+
+def line_pixels(
+    path: Path, shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """List the pixels under a path, in its order.
+
+    Parameters
+    ----------
+    path : float array, shape (n, 2)
+        Rows and columns.
+    shape : tuple of int
+        Of the plane: what lies outside is left out.
+
+    Returns
+    -------
+    rows, columns : int arrays
+    """
+    ends = np.round(np.asarray(path, float)).astype(np.int64)
+    pieces = [line(*a, *b) for a, b in pairwise(ends)]
+    pieces = pieces or [(ends[:1, 0], ends[:1, 1])]
+    rows = np.concatenate([p[0] for p in pieces])
+    columns = np.concatenate([p[1] for p in pieces])
+    inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+    return rows[inside], columns[inside]
+
+
+def _crossed(labels: Labels, path: Path) -> dict[int, Point]:
+    """List the objects under a path in its order, each with one of its pixels."""
+    crossed: dict[int, Point] = {}
+    rows, columns = line_pixels(path, labels.shape)
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        if label := int(labels[row, column]):
+            crossed.setdefault(label, (row, column))
+    return crossed
+
+
+def _most_common(values: Labels) -> int:
+    found, counts = np.unique(values, return_counts=True)
+    return int(found[counts.argmax()])
+
+
+def _divided(members: MaskArray, path: Path) -> npt.NDArray[np.int64]:
+    """Tell the parts of an object by number, the largest 1; all 1 if it is not divided."""
+    cut = _cut(members, path)
+    parts, n_parts = ndimage.label(members & ~cut)
+    at_cut = np.unique(parts[ndimage.binary_dilation(cut)])
+    at_cut = at_cut[at_cut > 0]
+    if len(at_cut) == 1:
+        parts = _flooded_sides(members, cut, path)
+        at_cut, n_parts = np.unique(parts[parts > 0]), int(parts.max(initial=0))
+    areas = np.bincount(parts.ravel(), minlength=n_parts + 1)
+    smallest = max(SMALLEST_PART, SMALLEST_SHARE * int(members.sum()))
+    large = at_cut[areas[at_cut] >= smallest]
+    if len(large) < 2:
+        return members.astype(np.int64)
+    names = np.ones(n_parts + 1, np.int64)  # what the line does not touch stays
+    names[0] = 0
+    names[at_cut] = 0
+    names[large[np.argsort(-areas[large], kind="stable")]] = np.arange(1, len(large) + 1)
+    return _filled_from_nearest(names[parts], members)
+
+
+def _cut(members: MaskArray, path: Path) -> MaskArray:
+    """Draw a line, each end that lies inside the object drawn on to its edge."""
+    ends = [_beyond(members, path[::-1]), path, _beyond(members, path)]
+    cut = np.zeros_like(members)
+    cut[line_pixels(np.concatenate([e for e in ends if len(e)]), members.shape)] = True
+    return cut & members
+
+
+def _beyond(members: MaskArray, path: Path) -> Path:
+    """Go on straight from the end of a path until the object ends."""
+    away = np.linalg.norm(path[-1] - path, axis=1)
+    earlier = np.flatnonzero(away >= 3)
+    earlier = earlier if len(earlier) else np.flatnonzero(away > 0)
+    if not len(earlier):
+        return path[:0]
+    start = path[earlier[-1]]
+    direction = (path[-1] - start) / np.linalg.norm(path[-1] - start)
+    steps = path[-1] + np.arange(sum(members.shape))[:, None] * direction
+    places = np.round(steps).astype(int)
+    inside = ((places >= 0) & (places < members.shape)).all(1)
+    inside[inside] = members[tuple(places[inside].T)]
+    return steps[: int(np.argmin(inside)) + 1][-1:]
+
+
+def _flooded_sides(members: MaskArray, cut: MaskArray, path: Path) -> npt.NDArray[Any]:
+    """Mark what is nearer, within the object, to the left (1) or right (2) of a line."""
+    markers = np.zeros(members.shape, np.int32)
+    steps = np.diff(path, axis=0)
+    lengths = np.linalg.norm(steps, axis=1, keepdims=True)
+    normals = steps[:, ::-1] * (1, -1) / np.maximum(lengths, 1e-9)
+    for side, sign in ((1, 2.0), (2, -2.0)):
+        for begin, end, normal in zip(path[:-1], path[1:], normals, strict=True):
+            offset = np.stack([begin, end]) + sign * normal
+            markers[line_pixels(offset, members.shape)] = side
+    inside = members & ~cut
+    markers[~inside] = 0
+    flat = np.zeros(members.shape, np.uint8)
+    flooded: npt.NDArray[Any] = watershed(flat, markers, mask=inside)
+    return flooded
+
+
+def _filled_from_nearest(
+    names: npt.NDArray[np.int64], members: MaskArray
+) -> npt.NDArray[np.int64]:
+    nearest = ndimage.distance_transform_edt(
+        names == 0, return_distances=False, return_indices=True
+    )
+    filled: npt.NDArray[np.int64] = np.where(members, names[tuple(nearest)], 0)
+    return filled
+
+
+def _without_specks(mask: MaskArray) -> MaskArray:
+    """Keep the fragments that are not much smaller than the largest one."""
+    pieces, _ = ndimage.label(mask)
+    areas = np.bincount(pieces.ravel())
+    areas[0] = 0
+    keep: MaskArray = (areas >= SPECK_SHARE * areas.max(initial=0)) & (areas > 0)
+    return keep[pieces]
+
+
+def _around(point: Point, reach: int, shape: tuple[int, ...]) -> Window:
+    rows, columns = (
+        slice(max(0, p - reach), min(n, p + reach + 1))
+        for p, n in zip(point, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _cut_off(box: Window, search: Window, shape: tuple[int, ...]) -> bool:
+    """Tell whether the searched window may have cut an object that the plane does not."""
+    return any(
+        (b.start == 0 and s.start > 0) or (b.stop == s.stop - s.start and s.stop < n)
+        for b, s, n in zip(box, search, shape, strict=True)
+    )
+
+
+def _shifted(box: Window, search: Window) -> Window:
+    rows, columns = (
+        slice(b.start + s.start, b.stop + s.start) for b, s in zip(box, search, strict=True)
+    )
+    return rows, columns
+
+
+def _grown(box: Window, margin: int, shape: tuple[int, ...]) -> Window:
+    rows, columns = (
+        slice(max(0, b.start - margin), min(n, b.stop + margin))
+        for b, n in zip(box, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _hull(windows: list[Window]) -> Window:
+    rows, columns = (
+        slice(min(w[axis].start for w in windows), max(w[axis].stop for w in windows))
+        for axis in (0, 1)
+    )
+    return rows, columns

@@ -1,0 +1,104 @@
+"""Lines over an image that only show something: a Shapes layer nobody can edit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+from qtpy.QtCore import QTimer
+
+from napari_resunet.plugin.image_layers import OURS, key_of, plane_place, plane_shape
+
+Line = npt.NDArray[Any]
+"""Places in image pixels, shape (n, 2)."""
+
+WIDTH_SHARE = 1 / 400
+"""Width of a line as a share of the image's smaller side, at least a pixel."""
+
+
+class Guide:
+    """One set of lines; its layer is there only while there are any.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Where.
+    name, colour : str
+        Of the layer.
+    """
+
+    def __init__(self, viewer: ViewerModel, name: str, colour: str) -> None:
+        self._viewer = viewer
+        self._name, self._colour = name, colour
+        self._layer: Shapes | None = None
+        self._image_key = ""
+
+    @property
+    def layer(self) -> Shapes | None:
+        """The layer, if it is in the viewer."""
+        if self._layer is not None and self._layer not in self._viewer.layers:
+            self._layer = None
+        return self._layer
+
+    def draw(self, image: Image, lines: Sequence[Line]) -> None:
+        """Show these lines in place of the last ones."""
+        lines = [line for line in lines if len(np.unique(line, axis=0)) > 1]
+        if not lines:
+            self.clear()
+            return
+        layer = self.layer
+        if layer is None or key_of(image) != self._image_key:
+            self.remove()
+            layer = self.lay(image)
+        layer.data = []
+        width = max(1.0, min(plane_shape(image)) * WIDTH_SHARE)
+        layer.add(
+            list(lines), shape_type="path", edge_width=width, edge_color=self._colour,
+            face_color="transparent",
+        )  # fmt: skip
+
+    def lay(self, image: Image) -> Shapes:
+        """Put the empty layer over an image; what was selected stays selected."""
+        self._image_key = key_of(image)
+        layer = Shapes(
+            ndim=2, name=self._name, opacity=0.7, metadata={OURS: "guide"},
+            **plane_place(image),
+        )  # fmt: skip
+        layer.editable = False
+        # napari unlocks a layer with each change of its data or of the dimensions.
+        layer.events.editable.connect(self._lock)
+        self._layer = layer
+        selection = self._viewer.layers.selection
+        selected, active = set(selection), selection.active
+        self._viewer.add_layer(layer)
+        if active is None:
+            selection.clear()
+            selection.update(selected)
+        else:
+            selection.active = active
+        return layer
+
+    def _lock(self, event: Any) -> None:
+        if event.source.editable:
+            event.source.editable = False
+
+    def clear(self) -> None:
+        """Show nothing; the layer goes as soon as the viewer is at rest."""
+        if self.layer is not None:
+            self.layer.data = []
+            # Layers may be on their way out just now: none is removed in between.
+            QTimer.singleShot(0, self._remove_if_empty)
+
+    def remove(self) -> None:
+        """Take the layer away."""
+        if self.layer is not None:
+            self._viewer.layers.remove(self.layer)
+        self._layer = None
+
+    def _remove_if_empty(self) -> None:
+        if self.layer is not None and not len(self.layer.data):
+            self.remove()

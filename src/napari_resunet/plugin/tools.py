@@ -1,0 +1,86 @@
+"""The tools for whole objects: names, keys and words. Data only, no Qt, no napari."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+ToolName = Literal["delete", "merge", "split", "add", "smooth", "copy"]
+ToolControl = Literal[
+    "tool_delete", "tool_merge", "tool_split", "tool_add", "tool_smooth", "tool_copy"
+]
+CONTROLS: dict[ToolName, ToolControl] = dict(
+    zip(get_args(ToolName), get_args(ToolControl), strict=True)
+)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One tool.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in code.
+    title : str
+        On its button.
+    key : str
+        On our Labels layer; none of napari's own.
+    at_cursor : bool
+        Whether the key acts at once on the object under the cursor, rather than taking
+        the tool in hand.
+    does : str
+        For the tooltip.
+    hint : str
+        What to do with the tool in hand.
+    failed : str
+        What to say when nothing came of it.
+    """
+
+    name: ToolName
+    title: str
+    key: str
+    at_cursor: bool
+    does: str
+    hint: str
+    failed: str
+
+    @property
+    def control(self) -> ToolControl:
+        """Name its button."""
+        return CONTROLS[self.name]
+
+    @property
+    def tooltip(self) -> str:
+        """Say what it does and by which key."""
+        where = "under the cursor" if self.at_cursor else "takes the tool"
+        return f"{self.does} (key {self.key}: {where}; Esc leaves the tool)"
+
+
+NO_OBJECT = "There is no object: point at one."
+TOOLS = (
+    Tool("delete", "Delete", "D", True, "Delete an object", "click on objects", NO_OBJECT),
+    Tool(
+        "merge", "Merge", "J", False, "Join the objects that you drag across",
+        "drag from one object across others", "Drag across at least two objects.",
+    ),
+    Tool(
+        "split", "Split", "K", False, "Divide an object by a line",
+        "draw a line across an object", "The line does not divide an object.",
+    ),
+    Tool(
+        "add", "Add", "A", False,
+        "Add an object: scribble on it, or hold Shift and draw a box around it",
+        "scribble on an object, or hold Shift and draw a box around it",
+        "Nothing was added: scribble where no object is yet.",
+    ),
+    Tool(
+        "smooth", "Smooth", "S", True, "Fill the holes of an object, smooth its contour",
+        "click on objects", NO_OBJECT,
+    ),
+    Tool(
+        "copy", "Copy to next", "C", True, "Copy an object to the next slice of the stack",
+        "click on objects", "Nothing was copied: there is no object, or no room for it.",
+    ),
+)  # fmt: skip
+BY_NAME: dict[str, Tool] = {tool.name: tool for tool in TOOLS}

@@ -1,0 +1,166 @@
+"""The checked area: seen, added to, taken back; and what the dock counts."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QWidget
+
+from napari_resunet.plugin.widget import SegmentWidget
+
+SHAPE = (80, 100)
+
+
+class Desk:
+    def __init__(self, viewer, widget):
+        self.viewer, self.widget, self.controller = viewer, widget, widget.controller
+
+    def click(self, name):
+        self.widget.view.findChild(QWidget, name).click()
+
+    @property
+    def counts(self):
+        return self.widget.view.findChild(QWidget, "checked_text").text()
+
+    @property
+    def binding(self):
+        return self.controller.layers.binding(self.controller._image_key)
+
+    @property
+    def outline(self):
+        return self.controller.correcting.outline.layer
+
+    def checked(self, index=()):
+        return self.binding.ledger.plane(index).checked
+
+    def mark(self, top, left, bottom, right):
+        self.area(top, left, bottom, right)
+        self.click("mark_checked")
+
+    def area(self, top, left, bottom, right):
+        if "area" in self.viewer.layers:
+            self.viewer.layers.remove("area")
+        corners = np.array([(top, left), (top, right), (bottom, right), (bottom, left)])
+        shapes = self.viewer.add_shapes(
+            [corners - 0.5], shape_type="polygon", name="area", scale=(2, 2)
+        )
+        self.controller.choose_region(f"shapes:{shapes.unique_id}")
+
+
+@pytest.fixture
+def make_desk(qtbot):
+    def make(shape=SHAPE):
+        viewer = ViewerModel()
+        image = viewer.add_image(
+            np.zeros(shape, np.uint8), name="cells", scale=[2] * len(shape)
+        )
+        widget = SegmentWidget(viewer)
+        qtbot.addWidget(widget)
+        made.append(widget)
+        viewer.dims.set_point(0, 0)
+        desk = Desk(viewer, widget)
+        labels = widget.controller.layers.make_binding(image).layer
+        labels.data[..., 10:20, 10:20] = 1
+        labels.data[..., 40:50, 60:70] = 2
+        return desk
+
+    made = []
+    yield make
+    for widget in made:
+        widget.controller.shut_down()
+
+
+@pytest.fixture
+def desk(make_desk):
+    return make_desk()
+
+
+def box_of(layer):
+    places = np.concatenate(layer.data)
+    return (*places.min(0), *places.max(0))
+
+
+def test_the_outline_follows_marking_and_unmarking(desk, qtbot):
+    assert desk.outline is None
+    desk.mark(5, 5, 30, 40)
+    assert box_of(desk.outline) == pytest.approx((4.5, 4.5, 29.5, 39.5), abs=1.5)
+    desk.mark(30, 5, 60, 40)
+    assert box_of(desk.outline) == pytest.approx((4.5, 4.5, 59.5, 39.5), abs=1.5)
+    desk.area(0, 0, 30, 100)
+    desk.click("unmark")
+    assert box_of(desk.outline) == pytest.approx((29.5, 4.5, 59.5, 39.5), abs=1.5)
+    assert not desk.checked()[:30].any()
+    desk.controller.choose_region("slice")
+    desk.click("unmark")
+    qtbot.waitUntil(lambda: desk.outline is None)
+    assert not desk.checked().any()
+
+
+def test_the_outline_lies_over_the_image_and_cannot_be_edited(desk):
+    desk.mark(5, 5, 30, 40)
+    assert np.array_equal(desk.outline.scale, (2, 2))
+    assert not desk.outline.editable
+    assert desk.outline.mode == "pan_zoom"
+    labels = desk.binding.layer
+    assert desk.viewer.layers.selection.active is not desk.outline
+    assert labels in desk.viewer.layers
+
+
+def test_the_outline_is_no_choice_of_image_or_area(desk):
+    desk.mark(5, 5, 30, 40)
+    layers = desk.controller.layers
+    assert [name for _, name in layers.images()] == ["cells"]
+    assert all("checked area" not in title for _, title in layers.regions())
+
+
+def test_each_slice_has_its_own_outline(make_desk, qtbot):
+    desk = make_desk((3, *SHAPE))
+    desk.mark(5, 5, 30, 40)
+    desk.viewer.dims.set_point(0, 2)
+    assert desk.outline is None or not len(desk.outline.data)
+    qtbot.wait(50)
+    desk.mark(50, 5, 60, 40)
+    assert box_of(desk.outline)[0] == pytest.approx(49.5, abs=1.5)
+    desk.viewer.dims.set_point(0, 0)
+    assert box_of(desk.outline)[0] == pytest.approx(4.5, abs=1.5)
+
+
+def test_the_outline_goes_with_the_labels_and_with_the_image(desk, qtbot):
+    desk.mark(5, 5, 30, 40)
+    desk.viewer.layers.remove(desk.binding.layer)
+    qtbot.waitUntil(lambda: desk.outline is None)
+    desk.controller.mark_checked()
+    assert desk.outline is not None
+    desk.viewer.layers.clear()
+    qtbot.wait(50)
+    assert not len(desk.viewer.layers)
+
+
+def test_an_outline_that_the_user_removed_comes_back_with_the_next_mark(desk):
+    desk.mark(5, 5, 30, 40)
+    desk.viewer.layers.remove(desk.outline)
+    desk.controller.refresh()
+    assert desk.outline is None
+    desk.mark(30, 5, 60, 40)
+    assert desk.outline is not None
+
+
+def test_what_the_user_changed_is_still_theirs_after_unmarking(desk):
+    whole = (slice(0, 80), slice(0, 100))
+    desk.controller.choose_region("slice")
+    desk.click("mark_checked")
+    desk.click("unmark")
+    mine = desk.binding.layer.data.copy()
+    desk.binding.apply((), whole, whole, np.zeros(SHAPE, np.int32), "instances")
+    assert np.array_equal(desk.binding.layer.data, mine)
+
+
+def test_objects_checked_objects_and_edits_are_counted(desk, qtbot):
+    desk.mark(5, 5, 30, 40)
+    assert desk.counts == "2 objects · 0 edits · 1 checked in 875 pixels"
+    layer = desk.binding.layer
+    layer.paint((70, 80), 9)
+    layer.fill((15, 15), 4)
+    qtbot.waitUntil(lambda: desk.counts.startswith("3 objects · 2 edits"), timeout=3000)
+    desk.controller.choose_region("slice")
+    desk.click("unmark")
+    assert "nothing is checked yet" in desk.counts

@@ -1,0 +1,354 @@
+"""The tools for whole objects: keys and mouse on a Labels layer, each one undo step."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
+from qtpy.QtWidgets import QWidget
+
+from napari_resunet.plugin.tools import TOOLS
+from napari_resunet.plugin.widget import SegmentWidget
+
+SHAPE = (80, 100)
+
+
+class Desk:
+    """A viewer without a window, with our widget and some labels."""
+
+    def __init__(self, viewer, widget, image):
+        self.viewer, self.widget, self.image = viewer, widget, image
+        self.controller = widget.controller
+        self.tools = self.controller.correcting.tools
+        self.binding = self.controller.layers.make_binding(image)
+        self.layer = self.binding.layer
+
+    @property
+    def index(self):
+        return tuple(self.viewer.dims.current_step[: -2 or None])
+
+    @property
+    def plane(self):
+        return np.asarray(self.layer.data).reshape(-1, *SHAPE)[self.number]
+
+    @property
+    def number(self):
+        return 0 if self.viewer.dims.ndim == 2 else self.viewer.dims.current_step[0]
+
+    def button(self, name):
+        return self.widget.view.findChild(QWidget, f"tool_{name}")
+
+    @property
+    def message(self):
+        return self.widget.view.findChild(QWidget, "message").text()
+
+    def world(self, place):
+        point = np.array(self.viewer.dims.point, float)
+        point[-2:] = np.array(place) * self.image.scale[-2:] + self.image.translate[-2:]
+        return tuple(point)
+
+    def press(self, key, at=(0, 0)):
+        self.viewer.cursor.position = self.world(at)
+        keymap = {str(k): f for k, f in self.layer.keymap.items()}
+        keymap[key](self.layer)
+
+    def drag(self, *places, modifiers=(), button=1):
+        event = SimpleNamespace(
+            type="mouse_press", position=self.world(places[0]), modifiers=modifiers,
+            button=button, is_dragging=False, handled=False, view_direction=None,
+            dims_displayed=[0, 1],
+        )  # fmt: skip
+        mouse_press_callbacks(self.layer, event)
+        event.type, event.is_dragging = "mouse_move", True
+        for place in places[1:]:
+            event.position = self.world(place)
+            mouse_move_callbacks(self.layer, event)
+        event.type = "mouse_release"
+        mouse_release_callbacks(self.layer, event)
+
+    def one_step(self, act):
+        """Do something and see that Ctrl-Z and its opposite are exact."""
+        before = np.array(self.layer.data)
+        act()
+        after = np.array(self.layer.data)
+        assert not np.array_equal(before, after)
+        self.layer.undo()
+        assert np.array_equal(self.layer.data, before)
+        self.layer.redo()
+        assert np.array_equal(self.layer.data, after)
+        return after
+
+
+def put_objects(plane):
+    plane[10:30, 10:30] = 1
+    plane[10:30, 30:50] = 2
+    plane[50:70, 60:80] = 5
+
+
+KINDS = {
+    "plane": (SHAPE, {}),
+    "moved": (SHAPE, {"scale": (2, 0.5), "translate": (30, -7)}),
+    "stack": ((3, *SHAPE), {}),
+    "channels": ((2, *SHAPE), {"axis_labels": ("channel", "y", "x")}),
+}
+
+
+@pytest.fixture
+def make_desk(qtbot):
+    def make(kind="plane"):
+        shape, place = KINDS[kind]
+        viewer = ViewerModel()
+        image = viewer.add_image(np.zeros(shape, np.uint8), name="cells", **place)
+        widget = SegmentWidget(viewer)
+        qtbot.addWidget(widget)
+        desk = Desk(viewer, widget, image)
+        viewer.dims.set_point(0, 0)
+        for plane in np.asarray(desk.layer.data).reshape(-1, *SHAPE):
+            put_objects(plane)
+        desk.layer.refresh()
+        made.append(widget)
+        return desk
+
+    made = []
+    yield make
+    for widget in made:
+        widget.controller.shut_down()
+
+
+@pytest.fixture
+def desk(make_desk):
+    return make_desk()
+
+
+@pytest.fixture(params=KINDS)
+def any_desk(request, make_desk):
+    desk = make_desk(request.param)
+    if request.param == "stack":
+        desk.viewer.dims.set_point(0, 1)
+    return desk
+
+
+def test_delete_by_key(any_desk):
+    any_desk.one_step(lambda: any_desk.press("D", at=(20, 20)))
+    assert set(np.unique(any_desk.plane)) == {0, 2, 5}
+
+
+def test_merge_by_a_drag(any_desk):
+    any_desk.press("J")
+    any_desk.one_step(lambda: any_desk.drag((20, 20), (20, 35), (20, 40)))
+    assert set(np.unique(any_desk.plane)) == {0, 1, 5}
+
+
+def test_split_by_a_line(any_desk):
+    any_desk.press("K")
+    any_desk.one_step(lambda: any_desk.drag((45, 69), (60, 69), (75, 69)))
+    assert (any_desk.plane == 5).sum() == pytest.approx(200, abs=25)
+    assert (any_desk.plane == 6).sum() == pytest.approx(200, abs=25)
+
+
+def test_add_by_a_scribble_and_by_a_box(any_desk):
+    any_desk.layer.brush_size = 6
+    any_desk.press("A")
+    any_desk.one_step(lambda: any_desk.drag((40, 10), (40, 30)))
+    assert any_desk.plane[40, 20] == 6
+    box = ((60, 10), (62, 30), (75, 40))
+    any_desk.one_step(lambda: any_desk.drag(*box, modifiers=("Shift",)))
+    rows, columns = np.nonzero(any_desk.plane == 7)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (60, 75, 10, 40)
+
+
+def test_smooth_by_key(any_desk):
+    any_desk.plane[58:61, 68:71] = 0
+    any_desk.one_step(lambda: any_desk.press("S", at=(52, 62)))
+    assert (any_desk.plane[58:61, 68:71] == 5).all()
+
+
+def test_an_edit_stays_in_its_slice(make_desk):
+    desk = make_desk("stack")
+    desk.viewer.dims.set_point(0, 1)
+    before = desk.layer.data.copy()
+    desk.press("D", at=(20, 20))
+    desk.press("S", at=(60, 70))
+    desk.press("J")
+    desk.drag((20, 40), (60, 70))
+    assert np.array_equal(desk.layer.data[[0, 2]], before[[0, 2]])
+
+
+def test_more_edit_dimensions_and_contours_change_nothing_of_that(make_desk):
+    desk = make_desk("stack")
+    desk.layer.n_edit_dimensions = 3
+    desk.layer.contour = 2
+    desk.one_step(lambda: desk.press("D", at=(20, 20)))
+    assert (desk.layer.data == 1).any(axis=(1, 2)).tolist() == [False, True, True]
+
+
+def test_copy_to_the_next_slice(make_desk):
+    desk = make_desk("stack")
+    desk.layer.data[1] = 0
+    desk.one_step(lambda: desk.press("C", at=(20, 20)))
+    assert np.array_equal(desk.layer.data[1] == 1, desk.layer.data[0] == 1)
+    desk.viewer.dims.set_point(0, 2)
+    desk.press("C", at=(20, 20))
+    assert "Nothing was copied" in desk.message
+    assert not desk.layer.data[1, 50:].any()
+
+
+def test_copying_is_for_stacks(desk, make_desk):
+    assert not desk.button("copy").isEnabled()
+    assert "one slice" in desk.button("copy").toolTip()
+    assert make_desk("stack").button("copy").isEnabled()
+    assert not make_desk("channels").button("copy").isEnabled()
+
+
+def test_buttons_take_tools_and_say_their_keys(desk):
+    for tool in TOOLS:
+        button = desk.button(tool.name)
+        if tool.name != "copy":
+            assert f"key {tool.key}" in button.toolTip()
+            button.click()
+            assert (button.isChecked(), desk.tools.in_hand) == (True, tool.name)
+            assert tool.hint in desk.message
+            button.click()
+            assert (button.isChecked(), desk.tools.in_hand) == (False, None)
+
+
+def test_with_delete_in_hand_each_click_deletes(desk):
+    desk.button("delete").click()
+    desk.drag((20, 20))
+    desk.drag((60, 70))
+    assert set(np.unique(desk.plane)) == {0, 2}
+
+
+def test_escape_gives_back_the_brush(desk):
+    desk.layer.mode = "paint"
+    desk.button("split").click()
+    assert desk.layer.mode == "pan_zoom"
+    assert not desk.layer.mouse_pan
+    desk.press("Escape")
+    assert desk.layer.mode == "paint"
+    assert desk.tools.in_hand is None
+    assert not desk.button("split").isChecked()
+    before = len(desk.layer.mouse_drag_callbacks)
+    desk.button("split").click()
+    desk.button("merge").click()
+    desk.press("Escape")
+    assert len(desk.layer.mouse_drag_callbacks) == before
+
+
+def test_a_tool_of_napari_takes_over(desk):
+    desk.button("split").click()
+    desk.layer.mode = "erase"
+    assert desk.tools.in_hand is None
+    assert desk.layer.mode == "erase"
+    desk.drag((20, 20), (20, 25))
+    assert desk.plane[20, 22] == 0
+    assert 6 not in desk.plane
+
+
+def test_another_layer_puts_the_tool_down(desk):
+    desk.button("add").click()
+    desk.viewer.layers.selection.active = desk.image
+    assert desk.tools.in_hand is None
+    assert desk.layer.mouse_pan
+
+
+def test_the_view_can_be_moved_again_after_a_tool(desk):
+    desk.button("merge").click()
+    desk.press("J")
+    assert desk.layer.mouse_pan
+    assert desk.layer.cursor == "standard"
+
+
+def test_the_drag_is_drawn_and_the_line_goes(desk, qtbot):
+    desk.button("split").click()
+    seen = []
+    trace = desk.tools._trace
+    lay = trace.draw
+    trace.draw = lambda *a: (lay(*a), seen.append(len(trace.layer.data)))
+    desk.drag((45, 69), (60, 69), (75, 69))
+    assert seen == [1, 1]
+    assert desk.tools.in_hand == "split"
+    qtbot.waitUntil(lambda: trace.layer is None)
+
+
+def test_other_mouse_buttons_do_nothing(desk):
+    before = desk.plane.copy()
+    desk.button("merge").click()
+    desk.drag((20, 20), (20, 40), button=2)
+    assert np.array_equal(desk.plane, before)
+
+
+def test_what_cannot_be_done_is_said(desk):
+    desk.press("D", at=(5, 90))
+    assert "no object" in desk.message
+    desk.press("J")
+    desk.drag((20, 15), (20, 18))
+    assert "two objects" in desk.message
+    desk.layer.visible = False
+    before = desk.plane.copy()
+    desk.press("D", at=(20, 20))
+    assert np.array_equal(desk.plane, before)
+    assert "Show" in desk.message
+
+
+def test_a_model_of_classes_has_no_objects_to_edit(desk):
+    from napari_resunet.network.model_file import new_model
+    from napari_resunet.types import ModelInfo
+
+    model = new_model(ModelInfo(task="classes", class_names=("background", "axon")))
+    desk.controller.work.versions.starter_loaded(model)
+    desk.controller.refresh()
+    assert not desk.button("merge").isEnabled()
+    assert "classes" in desk.button("merge").toolTip()
+    before = desk.plane.copy()
+    desk.press("D", at=(20, 20))
+    assert np.array_equal(desk.plane, before)
+
+
+def test_keys_come_with_the_labels_and_go_with_the_dock(desk):
+    other = desk.viewer.add_labels(np.zeros(SHAPE, int))
+    assert not other.keymap
+    assert len(desk.layer.keymap) == len(TOOLS)
+    desk.button("add").click()
+    desk.controller.shut_down()
+    assert not desk.layer.keymap
+    assert desk.layer.mouse_pan
+    assert [layer.name for layer in desk.viewer.layers] == [
+        "cells",
+        "cells labels",
+        "Labels",
+    ]
+
+
+def test_removed_labels_take_the_tool_with_them(desk):
+    desk.button("add").click()
+    desk.viewer.layers.remove(desk.layer)
+    assert desk.tools.in_hand is None
+    assert not desk.button("add").isEnabled()
+    assert "Segment first" in desk.button("add").toolTip()
+
+
+def test_our_keys_are_none_of_napari(make_napari_viewer):
+    make_napari_viewer()
+    used = {str(key) for key in [*Labels.class_keymap, *ViewerModel.class_keymap]}
+    assert {"E", "P", "M"} <= used
+    assert not {tool.key for tool in TOOLS} & used
+
+
+def test_an_edited_object_survives_the_next_proposal(desk):
+    whole = (slice(0, 80), slice(0, 100))
+    proposal = np.zeros(SHAPE, np.int32)
+    put_objects(proposal)
+    desk.binding.apply((), whole, whole, proposal, "instances")
+    desk.press("D", at=(20, 20))
+    desk.press("K")
+    desk.drag((45, 69), (75, 69))
+    mine = desk.plane.copy()
+    desk.binding.apply((), whole, whole, proposal, "instances")
+    assert np.array_equal(desk.plane, mine)
