@@ -149,7 +149,20 @@ def test_split_by_a_line(any_desk):
     any_desk.press("K")
     any_desk.one_step(lambda: any_desk.drag((45, 69), (60, 69), (75, 69)))
     assert (any_desk.plane == 5).sum() == pytest.approx(200, abs=25)
-    assert (any_desk.plane == 6).sum() == pytest.approx(200, abs=25)
+    new = set(np.unique(any_desk.plane)) - {0, 1, 2, 5}
+    assert len(new) == 1
+    assert (any_desk.plane == new.pop()).sum() == pytest.approx(200, abs=25)
+
+
+def test_the_parts_of_a_split_object_look_different(desk):
+    desk.press("K")
+    for old in range(120, 130):
+        desk.plane[50:70, 60:80], desk.plane[0, 0] = old, old + 97
+        desk.drag((45, 69), (75, 69))
+        parts = np.unique(desk.plane[50:70, 60:80])
+        assert len(parts) == 2
+        one, other = (desk.layer.get_color(part) for part in parts)
+        assert np.linalg.norm(one - other) > 0.3
 
 
 def test_add_by_a_scribble_and_by_a_box(any_desk):

@@ -56,7 +56,7 @@ class Controller:
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
-        self.correcting = Correcting(self.work, self._image)
+        self.correcting = Correcting(self.work, self._image, self.choose_image)
         self._connect()
         self._show_settings(settings)
         self.refresh()
