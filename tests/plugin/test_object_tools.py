@@ -11,6 +11,7 @@ from napari.utils.interactions import (
     mouse_press_callbacks,
     mouse_release_callbacks,
 )
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_resunet.plugin.tools import TOOLS
@@ -345,6 +346,48 @@ def test_removed_labels_take_the_tool_with_them(desk):
     assert desk.tools.in_hand is None
     assert not desk.button("add").isEnabled()
     assert "Segment first" in desk.button("add").toolTip()
+
+
+def test_by_real_mouse_and_keys_in_a_real_window(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
+    image = viewer.add_image(np.zeros(SHAPE, np.uint8), name="cells")
+    layer = widget.controller.layers.make_binding(image).layer
+    put_objects(layer.data)
+    layer.refresh()
+    qtbot.wait(200)
+    canvas = viewer.window._qt_viewer.canvas.native
+
+    def on_screen(row, column):
+        _, middle_row, middle_column = viewer.scene.camera.center
+        zoom = viewer.scene.camera.zoom
+        x = canvas.width() / 2 + (column - middle_column) * zoom
+        y = canvas.height() / 2 + (row - middle_row) * zoom
+        return QPoint(round(x), round(y))
+
+    def drag(*places):
+        qtbot.mouseMove(canvas, on_screen(*places[0]))
+        qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=on_screen(*places[0]))
+        for place in places[1:]:
+            qtbot.mouseMove(canvas, on_screen(*place))
+            qtbot.wait(20)
+        qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=on_screen(*places[-1]))
+
+    widget.view.findChild(QWidget, "tool_merge").click()
+    drag((20, 20), (20, 30), (20, 40))
+    assert set(np.unique(layer.data)) == {0, 1, 5}
+    widget.view.findChild(QWidget, "tool_split").click()
+    drag((5, 30), (20, 30), (35, 30))
+    assert len(np.unique(layer.data[10:30, 10:50])) == 2
+    qtbot.keyClick(canvas, Qt.Key.Key_Escape)
+    assert layer.mouse_pan
+    qtbot.mouseMove(canvas, on_screen(60, 70))
+    qtbot.wait(50)
+    qtbot.keyClick(canvas, Qt.Key.Key_D)
+    assert 5 not in layer.data
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert 5 in layer.data
+    widget.controller.shut_down()
 
 
 def test_our_keys_are_none_of_napari(make_napari_viewer):
