@@ -89,7 +89,7 @@ class FineTuning:
     touched_weight: float = 3.0
     touched_share: float = 0.5
     intensity: float = 0.2
-    zoom: float = 0.3
+    zoom: float = 0.8
     looks: int = 12
     patience: int = 10
     seed: int = 0
