@@ -98,6 +98,12 @@ def test_a_model_that_gets_worse_is_not_taken(starter, nuclei):
     assert "the old one stays" in result.message
 
 
+def test_too_few_held_out_objects_are_told(random_model, nuclei):
+    image, labels = (a[:30, :100] for a in nuclei)
+    result = run(random_model, [Example(image, labels, scale=1.1)])
+    assert "object(s): too few to be sure" in result.message
+
+
 def test_earlier_corrections_must_not_get_worse(starter, nuclei):
     # Many nuclei drawn too large: learning them gains more than it loses on the few.
     image, labels = nuclei

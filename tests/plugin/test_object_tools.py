@@ -11,6 +11,7 @@ from napari.utils.interactions import (
     mouse_press_callbacks,
     mouse_release_callbacks,
 )
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_resunet.plugin.tools import TOOLS
@@ -149,7 +150,20 @@ def test_split_by_a_line(any_desk):
     any_desk.press("K")
     any_desk.one_step(lambda: any_desk.drag((45, 69), (60, 69), (75, 69)))
     assert (any_desk.plane == 5).sum() == pytest.approx(200, abs=25)
-    assert (any_desk.plane == 6).sum() == pytest.approx(200, abs=25)
+    new = set(np.unique(any_desk.plane)) - {0, 1, 2, 5}
+    assert len(new) == 1
+    assert (any_desk.plane == new.pop()).sum() == pytest.approx(200, abs=25)
+
+
+def test_the_parts_of_a_split_object_look_different(desk):
+    desk.press("K")
+    for old in range(120, 130):
+        desk.plane[50:70, 60:80], desk.plane[0, 0] = old, old + 97
+        desk.drag((45, 69), (75, 69))
+        parts = np.unique(desk.plane[50:70, 60:80])
+        assert len(parts) == 2
+        one, other = (desk.layer.get_color(part) for part in parts)
+        assert np.linalg.norm(one - other) > 0.3
 
 
 def test_add_by_a_scribble_and_by_a_box(any_desk):
@@ -332,6 +346,48 @@ def test_removed_labels_take_the_tool_with_them(desk):
     assert desk.tools.in_hand is None
     assert not desk.button("add").isEnabled()
     assert "Segment first" in desk.button("add").toolTip()
+
+
+def test_by_real_mouse_and_keys_in_a_real_window(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
+    image = viewer.add_image(np.zeros(SHAPE, np.uint8), name="cells")
+    layer = widget.controller.layers.make_binding(image).layer
+    put_objects(layer.data)
+    layer.refresh()
+    qtbot.wait(200)
+    canvas = viewer.window._qt_viewer.canvas.native
+
+    def on_screen(row, column):
+        _, middle_row, middle_column = viewer.scene.camera.center
+        zoom = viewer.scene.camera.zoom
+        x = canvas.width() / 2 + (column - middle_column) * zoom
+        y = canvas.height() / 2 + (row - middle_row) * zoom
+        return QPoint(round(x), round(y))
+
+    def drag(*places):
+        qtbot.mouseMove(canvas, on_screen(*places[0]))
+        qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=on_screen(*places[0]))
+        for place in places[1:]:
+            qtbot.mouseMove(canvas, on_screen(*place))
+            qtbot.wait(20)
+        qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=on_screen(*places[-1]))
+
+    widget.view.findChild(QWidget, "tool_merge").click()
+    drag((20, 20), (20, 30), (20, 40))
+    assert set(np.unique(layer.data)) == {0, 1, 5}
+    widget.view.findChild(QWidget, "tool_split").click()
+    drag((5, 30), (20, 30), (35, 30))
+    assert len(np.unique(layer.data[10:30, 10:50])) == 2
+    qtbot.keyClick(canvas, Qt.Key.Key_Escape)
+    assert layer.mouse_pan
+    qtbot.mouseMove(canvas, on_screen(60, 70))
+    qtbot.wait(50)
+    qtbot.keyClick(canvas, Qt.Key.Key_D)
+    assert 5 not in layer.data
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert 5 in layer.data
+    widget.controller.shut_down()
 
 
 def test_our_keys_are_none_of_napari(make_napari_viewer):

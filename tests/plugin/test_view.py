@@ -51,6 +51,15 @@ TEXTS = {
     "load": "Load…",
     "new_classes": "New classes…",
     "mark_checked": "Mark as checked",
+    "unmark": "Unmark",
+    "next": "Next",
+    "show_map": "Show map",
+    "tool_delete": "Delete",
+    "tool_merge": "Merge",
+    "tool_split": "Split",
+    "tool_add": "Add",
+    "tool_smooth": "Smooth",
+    "tool_copy": "Copy to next",
 }
 CLICKS = {
     "segment": "segment_clicked",
@@ -63,6 +72,8 @@ CLICKS = {
     "load": "load_clicked",
     "new_classes": "new_classes_clicked",
     "mark_checked": "mark_checked_clicked",
+    "unmark": "unmark_clicked",
+    "next": "next_clicked",
 }
 VALUE_SIGNALS = (
     "image_chosen",

@@ -93,7 +93,7 @@ def verdict(model: Model, examples: Sequence[Example], outcome: Outcome) -> Fine
     FineTuned
         With `model` itself where nothing was better.
     """
-    result, message = model, STAYS
+    result, message = model, STAYS + _too_few(outcome, model.info)
     if outcome.state is not None:
         network = ResNetUNet(model.info.n_maps)
         network.load_state_dict(outcome.state)
@@ -144,9 +144,12 @@ def _sentence(outcome: Outcome, info: ModelInfo) -> str:
         f"Score on the held-out part: {outcome.before:.2f} before, "
         f"{outcome.after:.2f} after."
     )
-    if info.task == "instances" and outcome.n_held_out < FEWEST_OBJECTS:
-        text += f" It has only {outcome.n_held_out} object(s): too few to be sure."
-    return text
+    return text + _too_few(outcome, info)
+
+
+def _too_few(outcome: Outcome, info: ModelInfo) -> str:
+    few = info.task == "instances" and 0 < outcome.n_held_out < FEWEST_OBJECTS
+    return f" It has only {outcome.n_held_out} object(s): too few to be sure." * few
 
 
 def _lineage(model: Model, examples: Sequence[Example], outcome: Outcome) -> Lineage:

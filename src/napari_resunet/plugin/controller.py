@@ -60,7 +60,9 @@ class Controller:
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
-        self.correcting = Correcting(self.work, self._image, self._counted)
+        self.correcting = Correcting(
+            self.work, self._image, self.choose_image, self._counted
+        )
         self.size_circle = SizeCircle(viewer)
         self.learn_along = LearnAlong(self.work, self._image)
         self.keeper: SessionKeeper | None = None

@@ -13,6 +13,7 @@ from qtpy.QtCore import QTimer
 from napari_resunet.corrections.edit import count_objects
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.guides import Guide
+from napari_resunet.plugin.next_view import NO_MAP, NextView, ProbabilityMap
 from napari_resunet.plugin.object_tools import CLASSES, ObjectTools
 from napari_resunet.plugin.tools import TOOLS
 
@@ -38,20 +39,26 @@ class Correcting:
         Knows layers and the model in use.
     image : callable
         Returns the chosen image.
+    choose : callable
+        Called with the key of an image to work on.
     on_counted : callable
-        Called with the number of checked objects of that image.
+        Called with the number of checked objects of the chosen image.
     """
 
     def __init__(
         self,
         work: Work,
         image: Callable[[], Image | None],
+        choose: Callable[[str], None],
         on_counted: Callable[[int], None],
     ) -> None:
         self._work, self._image, self._on_counted = work, image, on_counted
         self._view, self._viewer = work.show.view, work.layers.viewer
         self.tools = ObjectTools(work, self._tool_changed)
         self.outline = Guide(self._viewer, "checked area", "gold")
+        self.next = NextView(work, image, choose)
+        self.map = ProbabilityMap(work)
+        self._map_wanted = False
         self._outlined: tuple[Any, ...] = ()
         self._timer = QTimer(self._view)  # goes with it
         self._timer.setSingleShot(True)
@@ -59,12 +66,15 @@ class Correcting:
         self._timer.timeout.connect(self._show_counts)
         self._viewer.dims.events.current_step.connect(self._moved)
         self._view.tool_clicked.connect(self.choose_tool)
+        self._view.next_clicked.connect(self.next.start)
+        self._view.map_toggled.connect(self.toggle_map)
 
     def shut_down(self) -> None:
         """Stop listening; take our lines and keys away."""
-        self._timer.stop()
         self._viewer.dims.events.current_step.disconnect(self._moved)
         self.tools.unbind()
+        self.next.shut_down()
+        self.map.hide()
         self.outline.remove()
 
     def refresh(self) -> None:
@@ -72,6 +82,7 @@ class Correcting:
         self.tools.follow()
         self._enable()
         self._show_outline()
+        self._show_map()
         self._show_counts()
 
     def count_soon(self) -> None:
@@ -85,6 +96,22 @@ class Correcting:
             self.tools.toggle(name, binding.layer)
         self._view.set_tool(self.tools.in_hand)
 
+    def toggle_map(self, wanted: bool) -> None:
+        """Show the probability map, or take it away."""
+        self._map_wanted = wanted
+        self._show_map()
+        if wanted and self.map.layer is None:
+            self._view.set_message(NO_MAP, "warning")
+
+    def _show_map(self) -> None:
+        if self._map_wanted and self.map.gone:
+            self._map_wanted = False  # the user removed the layer
+        if self._map_wanted:
+            self.map.show(self._image())
+        else:
+            self.map.hide()
+        self._view.set_map_shown(self._map_wanted)
+
     def _binding(self) -> LabelsBinding | None:
         image = self._image()
         key = None if image is None else image_layers.key_of(image)
@@ -95,6 +122,7 @@ class Correcting:
 
     def _moved(self, event: Any = None) -> None:
         self._show_outline()
+        self._show_map()
         self.count_soon()
 
     @property
@@ -125,6 +153,7 @@ class Correcting:
         if now == self._outlined:
             return
         self._outlined = now
+        self.next.frame.clear()
         if plane is None or not plane.checked.any():
             self.outline.clear()
             return

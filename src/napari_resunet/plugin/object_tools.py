@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DIAMETER = 24.0
 """Working pixels: of an object, before a model is loaded."""
 
+UNLIKE = 0.4
+"""Distance in RGB, 0 to 1 each, from which two colours are told apart at a glance."""
+
 LEFT_BUTTON = 1
 TAKE_BACK = "Ctrl-Z takes it back."
 CLASSES = "A model of classes has no objects: use napari's brush and fill."
@@ -245,7 +248,9 @@ class ObjectTools:
         if name == "merge":
             return objects.merge(plane, gesture.path)
         if name == "split":
-            return objects.split(plane, gesture.path, free_label(plane))
+            old = plane[objects.line_pixels(gesture.path, plane.shape)].max(initial=0)
+            label = _of_other_colour(gesture.binding.layer, free_label(plane), int(old))
+            return objects.split(plane, gesture.path, label)
         if name == "copy":
             beyond = _next_slice(gesture)
             there = plane if beyond == gesture.index else gesture.binding.plane(beyond)
@@ -292,6 +297,15 @@ class ObjectTools:
 
     def _say(self, sentence: str, kind: Any = "info") -> None:
         self._work.show.view.set_message(sentence, kind)
+
+
+def _of_other_colour(layer: Labels, first: int, old: int) -> int:
+    """Choose a free label, from `first` on, that does not look like an old one."""
+    colours = [layer.get_color(label) for label in (old, *range(first, first + 8))]
+    if any(colour is None for colour in colours):
+        return first
+    away = np.linalg.norm(np.array(colours[1:]) - np.array(colours[0]), axis=1)
+    return first + int(np.argmax(away >= min(UNLIKE, away.max())))
 
 
 def _outline(path: list[npt.NDArray[np.float64]], boxed: bool) -> npt.NDArray[np.float64]:

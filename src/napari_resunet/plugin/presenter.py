@@ -54,7 +54,7 @@ def reasons(now: Situation) -> dict[ControlName, str]:
     merges = "A model of classes has no touching objects to split." if now.classes else ""
     return {
         "segment": now.no_image or busy,
-        "cancel_segment": "" if now.job in ("segment", "load") else NOT_RUNNING,
+        "cancel_segment": "" if now.job in ("segment", "load", "next") else NOT_RUNNING,
         "fine_tune": now.no_image or busy or labels,
         "stop": "" if now.job == "fine-tune" else NOT_RUNNING,
         "cancel_fine_tune": "" if now.job == "fine-tune" else NOT_RUNNING,
@@ -63,6 +63,8 @@ def reasons(now: Situation) -> dict[ControlName, str]:
         "load": busy,
         "new_classes": now.no_image or busy,
         "mark_checked": now.no_image or labels,
+        "next": now.no_image or busy,
+        "show_map": no_maps,
         "foreground": no_maps,
         "split": merges or no_maps,
     }

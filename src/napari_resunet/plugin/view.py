@@ -52,6 +52,8 @@ ControlName = Literal[
     "foreground",
     "split",
     "unmark",
+    "next",
+    "show_map",
     "tool_delete",
     "tool_merge",
     "tool_split",
@@ -88,6 +90,8 @@ class SegmentView(QWidget):
     mark_checked_clicked = Signal()
     unmark_clicked = Signal()
     tool_clicked = Signal(str)
+    next_clicked = Signal()
+    map_toggled = Signal(bool)
     fine_tune_clicked = Signal()
     fine_tune_stopped = Signal()
     fine_tune_cancelled = Signal()
@@ -162,6 +166,10 @@ class SegmentView(QWidget):
     def set_checked_text(self, text: str) -> None:
         """Show how much is checked."""
         self._correct.set_text(text)
+
+    def set_map_shown(self, shown: bool) -> None:
+        """Show whether the probability map is in the viewer."""
+        self._correct.set_map_shown(shown)
 
     def set_tool(self, name: str | None) -> None:
         """Show which tool is in hand."""
@@ -292,6 +300,8 @@ class SegmentView(QWidget):
         self._correct.checked_area_changed.connect(self.checked_area_changed)
         self._correct.mark_checked_clicked.connect(self.mark_checked_clicked)
         self._correct.unmark_clicked.connect(self.unmark_clicked)
+        self._correct.next_clicked.connect(self.next_clicked)
+        self._correct.map_toggled.connect(self.map_toggled)
         self._correct.tools.tool_clicked.connect(self.tool_clicked)
         self._fine_tune.fine_tune_clicked.connect(self.fine_tune_clicked)
         self._fine_tune.fine_tune_stopped.connect(self.fine_tune_stopped)

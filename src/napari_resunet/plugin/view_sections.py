@@ -227,6 +227,8 @@ class CorrectSection(Section):
     checked_area_changed = Signal(str)
     mark_checked_clicked = Signal()
     unmark_clicked = Signal()
+    next_clicked = Signal()
+    map_toggled = Signal(bool)
 
     def __init__(self) -> None:
         super().__init__("Correct")
@@ -248,6 +250,23 @@ class CorrectSection(Section):
         self.add_wide(make_row(mark, unmark))
         self._text = TextLine("checked_text")
         self.add_wide(self._text)
+        self._add_next()
+
+    def _add_next(self) -> None:
+        next_ = make_button(
+            "Next", "next", "Go to the unchecked area where the model is least sure"
+        )
+        next_.clicked.connect(self.next_clicked)
+        self._map = make_button(
+            "Show map", "show_map", "Show how probable objects are, pixel by pixel"
+        )
+        self._map.setCheckable(True)
+        self._map.clicked.connect(self.map_toggled)
+        self.add_wide(make_row(next_, self._map))
+
+    def set_map_shown(self, shown: bool) -> None:
+        """Show whether the probability map is there."""
+        self._map.setChecked(shown)
 
     def set_choices(self, choices: Sequence[tuple[str, str]], current: str | None) -> None:
         """Offer areas, each (key, title)."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from napari_resunet.plugin import image_layers
-from napari_resunet.plugin.jobs import Job
+from napari_resunet.plugin.jobs import Job, Listener
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.outcomes import (
     as_version,
@@ -184,9 +184,10 @@ class Work:
         arguments: tuple[Any, ...],
         token: CancelToken,
         image_key: str | None,
+        listener: Listener | None = None,
     ) -> None:
-        """Begin a long job."""
-        self.job = Job(kind, work, arguments, token, self)
+        """Begin a long job; its listener, if not this, tells this of events and end."""
+        self.job = Job(kind, work, arguments, token, listener or self)
         self._job_image = image_key
         self.show.begin()
         self.show.progress(kind, 0, 0, "starting")

@@ -40,9 +40,9 @@ def maps_at(
     from napari_resunet.engine import decode
 
     part, proposal = max(covering, key=lambda c: _area(c[0]))
-    found = decode.maps_at(proposal.kept, _relative(part, proposal.target.window))
+    found = decode.maps_at(proposal.kept, relative(part, proposal.target.window))
     maps = np.zeros((len(found), *(s.stop - s.start for s in window)), np.float32)
-    rows, columns = _relative(part, window)
+    rows, columns = relative(part, window)
     maps[:, rows, columns] = found
     return maps
 
@@ -60,7 +60,8 @@ def _area(window: Window) -> int:
     return rows * columns
 
 
-def _relative(part: Window, whole: Window) -> Window:
+def relative(part: Window, whole: Window) -> Window:
+    """Shift a window into the pixels of a larger one."""
     rows, columns = (
         slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True)
     )

@@ -1,0 +1,236 @@
+"""Where a model is least sure: windows of a plane, ranked.
+
+The criterion is one function, `expected_doubts`, so that another one can be put in its
+place and compared. Windows are those that a user would correct at one go, about 256²
+working pixels; what is checked already does not count.
+
+Binary entropy of the foreground as a measure of doubt: Settles 2009, "Active learning
+literature survey", section 3.1 (uncertainty sampling).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_resunet.engine.decode import KeptMaps
+from napari_resunet.types import FloatArray, LabelArray, MaskArray, ModelInfo, Window
+
+REGION = 256
+"""Working pixels: the side of a window that is corrected at one go."""
+
+NEAR_FOREGROUND = 0.05
+"""A foreground probability from which there may be an object."""
+
+DOUBT = 0.35
+"""An object whose pixels have a larger mean entropy, in bits, is one of doubt."""
+
+MISSED = 0.2
+"""A foreground probability from which something without a label may be an object."""
+
+MOSTLY_CHECKED = 0.5
+"""A window of which a larger share is checked is done."""
+
+Criterion = Callable[[FloatArray, MaskArray, ModelInfo], float]
+"""From maps (n, h, w), what still counts (h, w) and the model's contract to a score."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A window where a look is worth it.
+
+    Attributes
+    ----------
+    window : tuple of slice
+        Rows and columns in image pixels.
+    score : float
+        The criterion there: larger is less sure.
+    n_doubts : int
+        Objects that the model is unsure of.
+    """
+
+    window: Window
+    score: float
+    n_doubts: int
+
+
+def expected_doubts(maps: FloatArray, counts: MaskArray, info: ModelInfo) -> float:
+    """Sum the doubt near foreground, in areas of a typical object.
+
+    A window scores high where there is much to be learned at one go: many objects of
+    which the model is half sure. Background far from any object scores nothing.
+
+    Parameters
+    ----------
+    maps : float array, shape (n_maps, h, w)
+        Probabilities: foreground first; or of classes, background first.
+    counts : bool array, shape (h, w)
+        Where doubt counts.
+    info : ModelInfo
+        What the maps mean, and how large an object is.
+
+    Returns
+    -------
+    float
+        At least 0.
+    """
+    foreground = foreground_of(maps, info)
+    near = counts & (foreground >= NEAR_FOREGROUND)
+    return float(entropy(foreground)[near].sum() / _typical_area(info))
+
+
+def entropy(probability: FloatArray) -> FloatArray:
+    """Compute the binary entropy of probabilities.
+
+    Parameters
+    ----------
+    probability : float array
+        0 to 1.
+
+    Returns
+    -------
+    float32 array of equal shape
+        In bits: 0 (sure) to 1 (as good as a guess).
+    """
+    p = np.clip(probability, 1e-6, 1 - 1e-6)
+    bits: FloatArray = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    return bits
+
+
+def foreground_of(maps: FloatArray, info: ModelInfo) -> FloatArray:
+    """Read the probability that there is something.
+
+    Parameters
+    ----------
+    maps : float array, shape (n_maps, h, w)
+        Of objects: foreground first. Of classes: background first.
+    info : ModelInfo
+        Which of both.
+
+    Returns
+    -------
+    float array, shape (h, w)
+    """
+    foreground: FloatArray = 1 - maps[0] if info.task == "classes" else maps[0]
+    return foreground
+
+
+def rank(
+    kept: KeptMaps,
+    labels: LabelArray,
+    checked: MaskArray | None,
+    core: Window,
+    criterion: Criterion = expected_doubts,
+) -> list[Region]:
+    """Rank the windows of a proposal, the least sure first.
+
+    Parameters
+    ----------
+    kept : KeptMaps
+        Of the proposal.
+    labels : int32 array, shape `kept.shape`
+        As decoded from them.
+    checked : bool array, shape `kept.shape`, or None
+        What is done; None for nothing.
+    core : tuple of slice
+        The part of the proposal to divide into windows, in its image pixels.
+    criterion : callable
+        What to rank by.
+
+    Returns
+    -------
+    list of Region
+        Windows in the proposal's image pixels, without those that are mostly checked;
+        equal scores in the order of rows and columns.
+    """
+    done = np.zeros(kept.shape, bool) if checked is None else checked
+    places = np.ix_(*(_centres(axis.n_working, axis.scale) for axis in kept.axes))
+    working_labels, working_done = labels[places], done[places]
+    regions = []
+    for window in windows(core, (kept.axes[0].scale, kept.axes[1].scale)):
+        if done[window].mean() > MOSTLY_CHECKED:
+            continue
+        part = _to_working(window, kept)
+        maps = kept.maps[:, part[0], part[1]].astype(np.float32)
+        counts = ~working_done[part]
+        score = criterion(maps, counts, kept.info)
+        n_doubts = count_doubts(maps, working_labels[part], counts, kept.info)
+        regions.append(Region(window, score, n_doubts))
+    return sorted(regions, key=lambda r: -r.score)
+
+
+def count_doubts(
+    maps: FloatArray, labels: LabelArray, counts: MaskArray, info: ModelInfo
+) -> int:
+    """Count the objects that the model is unsure of, and those it may have missed.
+
+    Parameters
+    ----------
+    maps : float array, shape (n_maps, h, w)
+        Probabilities.
+    labels : int array, shape (h, w)
+        Objects.
+    counts : bool array, shape (h, w)
+        Where to count.
+    info : ModelInfo
+        What the maps mean, and how large an object is.
+
+    Returns
+    -------
+    int
+    """
+    foreground = foreground_of(maps, info)
+    doubt = entropy(foreground)
+    objects = np.unique(labels[counts & (labels > 0)])
+    means = np.asarray(ndimage.mean(doubt, labels, objects) if len(objects) else ())
+    missed, n_missed = ndimage.label((foreground >= MISSED) & (labels == 0) & counts)
+    areas = np.bincount(missed.ravel(), minlength=n_missed + 1)[1:]
+    thick = areas >= _typical_area(info) / 4
+    return int(np.count_nonzero(means > DOUBT) + thick.sum())
+
+
+def windows(core: Window, scales: tuple[float, float]) -> Iterator[Window]:
+    """Divide a part of an image into equal windows to correct at one go.
+
+    Parameters
+    ----------
+    core : tuple of slice
+        The part, in image pixels.
+    scales : tuple of float
+        Factors from image to working pixels.
+
+    Yields
+    ------
+    tuple of slice
+        In the order of rows and columns.
+    """
+    edges = [
+        np.linspace(c.start, c.stop, max(1, round((c.stop - c.start) * s / REGION)) + 1)
+        for c, s in zip(core, scales, strict=True)
+    ]
+    rows, columns = (np.round(e).astype(int).tolist() for e in edges)
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
+            yield slice(top, bottom), slice(left, right)
+
+
+def _typical_area(info: ModelInfo) -> float:
+    return float(np.pi * info.diameter**2 / 4)
+
+
+def _centres(n: int, scale: float) -> npt.NDArray[Any]:
+    return ((np.arange(n) + 0.5) / scale).astype(int)
+
+
+def _to_working(window: Window, kept: KeptMaps) -> Window:
+    rows, columns = (
+        slice(begin := int(w.start * a.scale), max(begin + 1, int(w.stop * a.scale)))
+        for w, a in zip(window, kept.axes, strict=True)
+    )
+    return rows, columns

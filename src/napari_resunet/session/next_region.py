@@ -1,0 +1,209 @@
+"""Where to look next: over the slice, the stack and the other images.
+
+What is kept of proposals is ranked as it is; of what was never proposed, a few windows
+spread evenly are proposed to find out. Runs in a worker; moving the view is the plugin's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_resunet.session.kept import relative
+from napari_resunet.session.workshop import ImageSnapshot, Ready, Sliders, plain_errors
+from napari_resunet.types import (
+    CancelToken,
+    DeviceChoice,
+    MaskArray,
+    Notice,
+    Progress,
+    Target,
+    Window,
+)
+
+if TYPE_CHECKING:
+    from napari_resunet.engine.uncertainty import Criterion, Region
+    from napari_resunet.network.model_file import Model
+    from napari_resunet.session.segmenter import Proposal
+    from napari_resunet.session.workshop import Workshop
+
+PROBES = 12
+"""Windows that are proposed to find out about what was never proposed."""
+
+LOOKING = "looking where the model is unsure"
+Index = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image to look at.
+
+    Attributes
+    ----------
+    image : ImageSnapshot
+        Its pixels.
+    scale : float or None
+        Factor from image to working pixels, if known.
+    kept : sequence of Proposal
+        What was proposed, the shown plane first.
+    checked : mapping of index to bool array, shape (Y, X)
+        What is done; copies, or the work in a thread would see them change.
+    """
+
+    image: ImageSnapshot
+    scale: float | None
+    kept: Sequence[Proposal]
+    checked: Mapping[Index, MaskArray]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The region to look at next.
+
+    Attributes
+    ----------
+    image_id : str
+        On which image.
+    index : tuple of int
+        On which plane of it.
+    region : Region
+        Its window in image pixels, and why.
+    proposal : Proposal or None
+        Labels for it, where there were none yet.
+    """
+
+    image_id: str
+    index: Index
+    region: Region
+    proposal: Proposal | None
+
+
+FindEvents = Generator[Progress | Notice | Ready, None, Found | None]
+
+
+def find_next(
+    workshop: Workshop,
+    model: Model | str,
+    device: DeviceChoice,
+    candidates: Sequence[Candidate],
+    sliders: Sliders,
+    token: CancelToken,
+    criterion: Criterion | None = None,
+) -> FindEvents:
+    """Find the unchecked region where the model is least sure.
+
+    Parameters
+    ----------
+    workshop : Workshop
+        Proposes at need.
+    model : Model or str
+        A name is loaded first.
+    device : {"auto", "cuda", "mps", "cpu"}
+        Where to compute.
+    candidates : sequence of Candidate
+        The images, the chosen one first: it wins among equals.
+    sliders : Sliders
+        For what is proposed.
+    token : CancelToken
+        Looked at between windows.
+    criterion : callable or None
+        What to rank by; None is `engine.uncertainty.expected_doubts`.
+
+    Yields
+    ------
+    Progress, Notice or Ready
+
+    Returns
+    -------
+    Found or None
+        None where all is checked.
+    """
+    yield Progress(0, 0, LOOKING)
+    from napari_resunet.session.segmenter import Proposal
+
+    found: list[Found] = []
+    with plain_errors():
+        for candidate in candidates:
+            for proposal in candidate.kept:
+                found += _best(candidate, proposal, criterion)
+        probes = _spread(list(_unseen(candidates)), PROBES)
+    for number, (candidate, target) in enumerate(probes):
+        yield Progress(number, len(probes), LOOKING)
+        arguments = candidate.image, [target], candidate.scale, sliders, token
+        for event in workshop.propose(model, device, *arguments):
+            if isinstance(event, Ready):
+                model = event.model
+                yield event
+            elif isinstance(event, Proposal):
+                best = _best(candidate, event, criterion)
+                found += [replace(f, proposal=event) for f in best]
+    return max(found, key=_score, default=None)
+
+
+def _score(found: Found) -> float:
+    return found.region.score
+
+
+def _best(
+    candidate: Candidate, proposal: Proposal, criterion: Criterion | None
+) -> list[Found]:
+    """Find the least sure window of a proposal, if any is left."""
+    from napari_resunet.engine.uncertainty import expected_doubts, rank
+
+    index, whole = proposal.target.index, proposal.target.window
+    checked = candidate.checked.get(index)
+    ranked = rank(
+        proposal.kept,
+        proposal.labels,
+        None if checked is None else checked[whole],
+        relative(proposal.core, whole),
+        criterion or expected_doubts,
+    )
+    return [
+        Found(candidate.image.image_id, index, _placed(region, whole), None)
+        for region in ranked[:1]
+    ]
+
+
+def _placed(region: Region, whole: Window) -> Region:
+    rows, columns = (
+        slice(w.start + o.start, w.stop + o.start)
+        for w, o in zip(region.window, whole, strict=True)
+    )
+    return replace(region, window=(rows, columns))
+
+
+def _unseen(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Target]]:
+    """List the windows of all images that were neither proposed nor checked."""
+    from napari_resunet.engine.planes import Planes
+    from napari_resunet.engine.uncertainty import MOSTLY_CHECKED, windows
+
+    known = next((c.scale for c in candidates if c.scale), 1.0)
+    for candidate in candidates:
+        image, scale = candidate.image, candidate.scale or known
+        planes = Planes(image.levels, image.axes, image.channels)
+        cores = [(p.target.index, p.core) for p in candidate.kept]
+        for index in planes.indices():
+            checked = candidate.checked.get(index)
+            for window in windows(planes.window, (scale, scale)):
+                seen = any(i == index and _holds(core, window) for i, core in cores)
+                done = checked is not None and checked[window].mean() > MOSTLY_CHECKED
+                if not seen and not done:
+                    yield candidate, Target(index, window)
+
+
+def _holds(core: Window, window: Window) -> bool:
+    """Tell whether the centre of a window lies in a part of the image."""
+    return all(
+        c.start <= (w.start + w.stop) / 2 < c.stop
+        for c, w in zip(core, window, strict=True)
+    )
+
+
+def _spread(items: list[Any], n: int) -> list[Any]:
+    """Choose so many items, evenly spread."""
+    places = np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)
+    return [items[i] for i in places.tolist()]

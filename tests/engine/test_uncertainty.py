@@ -1,0 +1,132 @@
+"""Where the model is least sure: windows of a plane, ranked."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_resunet.engine.decode import KeptMaps
+from napari_resunet.engine.resample import Axis
+from napari_resunet.engine.uncertainty import (
+    REGION,
+    count_doubts,
+    entropy,
+    expected_doubts,
+    rank,
+    windows,
+)
+from napari_resunet.types import ModelInfo
+
+INFO = ModelInfo()
+SIDE = 2 * REGION
+CORE = slice(0, SIDE), slice(0, SIDE)
+
+
+def draw(maps, labels, centre, probability, label=None):
+    rows, columns = np.ogrid[: maps.shape[1], : maps.shape[2]]
+    disc = np.hypot(rows - centre[0], columns - centre[1]) < 12
+    maps[0][disc] = probability
+    if label:
+        labels[disc] = label
+
+
+@pytest.fixture
+def scene():
+    """Sure objects everywhere; unsure ones at the bottom right; one missed, top right."""
+    maps = np.zeros((3, SIDE, SIDE), np.float16)
+    labels = np.zeros((SIDE, SIDE), np.int32)
+    places = [(r, c) for r in range(40, SIDE, 60) for c in range(40, SIDE, 60)]
+    for number, place in enumerate(places, start=1):
+        unsure = min(place) > REGION
+        draw(maps, labels, place, 0.6 if unsure else 0.999, number)
+    draw(maps, labels, (70, 400), 0.4)
+    return KeptMaps(maps, (Axis(SIDE, SIDE),) * 2, INFO), labels
+
+
+def test_the_unsure_objects_come_first_and_are_counted(scene):
+    kept, labels = scene
+    first, second, *rest = rank(kept, labels, None, CORE)
+    assert [s.start for s in first.window] == [REGION, REGION]
+    n_unsure = len(np.unique(labels[REGION:, REGION:])) - 1
+    assert first.n_doubts == pytest.approx(n_unsure, abs=1)
+    assert [s.start for s in second.window] == [0, REGION]
+    assert second.n_doubts == 1
+    assert all(region.n_doubts == 0 for region in rest)
+
+
+def test_what_is_checked_is_not_looked_at_again(scene):
+    kept, labels = scene
+    checked = np.zeros(labels.shape, bool)
+    checked[REGION:, REGION:] = True
+    regions = rank(kept, labels, checked, CORE)
+    assert len(regions) == 3
+    assert [s.start for s in regions[0].window] == [0, REGION]
+    assert rank(kept, labels, np.ones(labels.shape, bool), CORE) == []
+
+
+def test_a_part_that_is_checked_counts_no_more(scene):
+    kept, labels = scene
+    checked = np.zeros(labels.shape, bool)
+    checked[REGION : REGION + 100, REGION:] = True
+    part = rank(kept, labels, checked, CORE)[0]
+    whole = rank(kept, labels, None, CORE)[0]
+    assert 0 < part.score < whole.score
+    assert 0 < part.n_doubts < whole.n_doubts
+
+
+def test_it_is_the_same_every_time_and_ties_keep_their_order(scene):
+    kept, labels = scene
+    assert rank(kept, labels, None, CORE) == rank(kept, labels, None, CORE)
+    empty = replace(kept, maps=np.zeros_like(kept.maps))
+    starts = [tuple(s.start for s in r.window) for r in rank(empty, labels * 0, None, CORE)]
+    assert starts == sorted(starts)
+
+
+def least_foreground(maps, counts, info):
+    return -float(maps[0].mean())
+
+
+def test_another_criterion_can_take_its_place(scene):
+    kept, labels = scene
+    regions = rank(kept, labels, None, CORE, least_foreground)
+    assert [s.start for s in regions[-1].window] == [0, REGION]
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_windows_are_given_in_image_pixels(scene, factor):
+    kept, labels = scene
+    n = round(SIDE / factor)
+    axes = (Axis(n, SIDE),) * 2
+    places = (np.arange(n) * factor).astype(int)
+    core = slice(0, n), slice(0, n)
+    first = rank(replace(kept, axes=axes), labels[np.ix_(places, places)], None, core)[0]
+    assert [s.start for s in first.window] == [n // 2, n // 2]
+    assert [s.stop for s in first.window] == [n, n]
+
+
+def test_windows_cover_a_part_exactly_once():
+    count = np.zeros((700, 500), int)
+    for window in windows((slice(20, 690), slice(10, 480)), (1.0, 0.7)):
+        count[window] += 1
+    assert (count[20:690, 10:480] == 1).all()
+    assert count.sum() == 670 * 470
+
+
+def test_entropy_is_largest_at_a_half():
+    bits = entropy(np.array([0.0, 0.1, 0.5, 0.9, 1.0], np.float32))
+    assert bits[2] == pytest.approx(1)
+    assert bits[[0, 4]] == pytest.approx(0, abs=1e-4)
+    assert bits[1] == pytest.approx(bits[3], abs=1e-4)
+
+
+def test_of_classes_the_background_comes_first():
+    info = ModelInfo(task="classes", class_names=("background", "axon"))
+    background = np.full((64, 64), 0.99, np.float32)
+    unsure = np.full((64, 64), 0.5, np.float32)
+    counts = np.ones((64, 64), bool)
+    sure, open_ = (
+        expected_doubts(np.stack([b, 1 - b]), counts, info) for b in (background, unsure)
+    )
+    assert open_ > 1 > sure
+    none = np.zeros((64, 64), np.int32)
+    assert count_doubts(np.stack([background, 1 - background]), none, counts, info) == 0
