@@ -119,8 +119,9 @@ class NextView:
             self._propose(image, found.proposal)
         self._choose(found.image_id)
         _show_plane(self._viewer, image, found.index)
-        self.frame.draw(image, [_frame(found.region.window)])
-        _look_at(self._viewer, image, found.region.window)
+        window = found.region.window
+        self.frame.draw(image, [_frame(window)], window)
+        _look_at(self._viewer, image, window)
         self._work.show.view.set_message(why(found))
 
     def _propose(self, image: Image, proposal: Proposal) -> None:
