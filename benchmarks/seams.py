@@ -1,12 +1,13 @@
 """Do tiles show? ``python benchmarks/seams.py FOLDER``, with images/ and masks/.
 
-Each image goes once in small tiles and once in one pass; true objects that a tile's border
-crosses are scored apart from the others.
+Each image larger than the model's tile goes once in tiles and once in one pass; true
+objects on which two tiles are blended are scored apart from the others, in both.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.predict import Plane, Predictor
 from napari_resunet.engine.tiling import strip
 from napari_resunet.events import drain
+from napari_resunet.types import Example
 
-TILE = 160
+WHOLE = 8192
 
 
 def labels_of(predictor: Predictor, plane: Plane) -> np.ndarray:
@@ -32,11 +34,11 @@ def labels_of(predictor: Predictor, plane: Plane) -> np.ndarray:
     return decode_labels(kept, Decoding())
 
 
-def on_seam(plane: Plane) -> np.ndarray:
+def on_seam(plane: Plane, tile: int) -> np.ndarray:
     """Mark the image pixels where the weight goes over from one tile to the next."""
     lines = []
     for axis in plane.axes:
-        tiles = strip(axis.n_working, TILE)
+        tiles = strip(axis.n_working, tile)
         shared = np.zeros(axis.n_working, bool)
         for i, start in enumerate(tiles.starts):
             weight = tiles.weights(i)
@@ -51,34 +53,51 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="starter")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image")
     arguments = parser.parse_args()
-    model = nru.load_model()
+    model = nru.load_model(arguments.model)
     tiled, whole = (Predictor(model, choose("cpu")) for _ in range(2))
-    tiled.plan.tile, whole.plan.tile = TILE, 4096
-    found: dict[str, list[float]] = {"seam": [], "others": []}
+    tile, whole.plan.tile = tiled.plan.tile, WHOLE
+    best: dict[tuple[str, str], list[float]] = defaultdict(list)
     scores = []
     for pair in find_pairs(arguments.folder)[:: arguments.every]:
         example = pair.read()
-        planes = Planes([example.image])
-        of = planes.measure(model.info.normalization)
-        scale = scale_from_labels(example.labels, model.info)
-        plane = Plane(planes, (), planes.window, scale, of)
-        labels = labels_of(tiled, plane)
-        one = labels_of(whole, plane)
-        scores.append([getattr(score(example.labels, x), n)
-                       for x in (labels, one) for n in ("ap50", "ap75")])  # fmt: skip
-        iou, true_ids, _ = iou_matrix(example.labels, labels)
-        seam = np.unique(example.labels[on_seam(plane)])
-        best = iou.max(1, initial=0)
-        for label, value in zip(true_ids, best, strict=True):
-            found["seam" if label in seam else "others"].append(value)
-    a, b, c, d = np.mean(scores, axis=0)
-    print(f"tiles of {TILE}: AP@0.5 {a:.3f}, AP@0.75 {b:.3f}; one pass: {c:.3f}, {d:.3f}")
-    for name, values in found.items():
-        v = np.array(values)
-        shares = f"at IoU 0.5 {np.mean(v >= 0.5):.3f}, at 0.75 {np.mean(v >= 0.75):.3f}"
-        print(f"true objects, {name:<7}{len(v):>6}: found {shares}")
+        plane = plane_of(example, model)
+        if max(axis.n_working for axis in plane.axes) <= tile:
+            continue
+        seam = np.unique(example.labels[on_seam(plane, tile)])
+        both = {"tiles": labels_of(tiled, plane), "one pass": labels_of(whole, plane)}
+        for how, labels in both.items():
+            iou, true_ids, _ = iou_matrix(example.labels, labels)
+            for label, value in zip(true_ids, iou.max(1, initial=0), strict=True):
+                best["on a seam" if label in seam else "elsewhere", how].append(value)
+        results = [score(example.labels, labels) for labels in both.values()]
+        scores.append([(r.ap50, r.ap75, r.n_found) for r in results])
+    print_tables(np.array(scores), best, tile)
+
+
+def plane_of(example: Example, model: nru.Model) -> Plane:
+    """Make an image ready, at the scale that its true objects ask for."""
+    planes = Planes([example.image])
+    measured = planes.measure(model.info.normalization)
+    scale = scale_from_labels(example.labels, model.info)
+    return Plane(planes, (), planes.window, scale, measured)
+
+
+def print_tables(
+    scores: np.ndarray, best: dict[tuple[str, str], list[float]], tile: int
+) -> None:
+    """Print whole images, then true objects by place."""
+    print(f"{len(scores)} images of more than {tile} working pixels")
+    for how, (ap50, ap75, n_found) in zip(
+        ("tiles", "one pass"), np.moveaxis(scores, 1, 0).mean(1), strict=True
+    ):
+        print(f"{how:<12}AP@0.5 {ap50:.3f}  AP@0.75 {ap75:.3f}  objects {n_found:.1f}")
+    for (where, how), values in sorted(best.items()):
+        found = np.array(values)
+        shares = f"{np.mean(found >= 0.5):.3f}, at 0.75 {np.mean(found >= 0.75):.3f}"
+        print(f"true objects {where}, {how:<9}{len(found):>6}: found at IoU 0.5 {shares}")
 
 
 if __name__ == "__main__":

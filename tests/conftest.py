@@ -11,6 +11,14 @@ from napari_resunet.session.api import load_model
 from napari_resunet.types import ModelInfo
 
 
+@pytest.fixture(autouse=True)
+def sessions_elsewhere(tmp_path_factory, monkeypatch):
+    """Keep the sessions of tests out of the user's documents."""
+    folder = tmp_path_factory.mktemp("sessions")
+    monkeypatch.setenv("NAPARI_RESUNET_SESSIONS", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def starter() -> Model:
     return load_model()

@@ -79,10 +79,14 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--patch", type=int, default=128, help="multiple of 32")
+    parser.add_argument("--rate", type=float, default=8e-4, help="largest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", help="model to go on from; else random weights")
     parser.add_argument(
         "--classes", type=_names, default=(), help="for example axon,myelin"
+    )
+    parser.add_argument(
+        "--synthetic", type=int, default=0, help="images of random microscopy besides"
     )
     parser.add_argument("--checkpoint", type=Path, help="resumed from where it exists")
     parser.add_argument("--half", action="store_true", help="write half precision")
@@ -169,6 +173,7 @@ def _train(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         batch=arguments.batch,
         patch=arguments.patch,
+        rate=arguments.rate,
         seed=arguments.seed,
     )
     request = TrainRequest(
@@ -179,6 +184,7 @@ def _train(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         device=arguments.device,
         half=arguments.half,
+        synthetic=arguments.synthetic,
     )
     bar = _Bar("training")
     try:

@@ -42,5 +42,9 @@ class FileError(ResunetError):
     """An image, a labels file or a folder cannot be read or written."""
 
 
+class SessionError(FileError):
+    """A session folder is damaged, foreign, in use, or not safe to open."""
+
+
 class Cancelled(ResunetError):
     """The user took the work back: nothing to report."""

@@ -43,7 +43,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         )
         os.close(handle)
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -52,7 +52,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,7 +64,8 @@ def _umask() -> int:
     return mask
 
 
-def _cannot_write(target: Path, error: OSError) -> FileError:
+def cannot_write(target: Path, error: OSError) -> FileError:
+    """Say that a file cannot be written, and why."""
     return FileError(
         f"'{target}' cannot be written ({error.strerror or error}): choose another "
         "folder or free some space, and try again."

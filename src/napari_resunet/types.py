@@ -94,6 +94,8 @@ class ModelInfo:
         Working object diameter in pixels: images are rescaled until objects have it.
     tile : int
         Largest side of the working tile in pixels, a multiple of 32.
+    smallest : float
+        Found objects under this share of a disc of the working diameter are dust.
     lineage : Lineage
         Parent, dates, counts.
     """
@@ -103,13 +105,19 @@ class ModelInfo:
     channels: str = "1 channel: thrice; 2 channels: and zeros; 3 channels: as they are"
     normalization: Normalization = field(default_factory=Normalization)
     diameter: float = 24.0
-    tile: int = 704
+    tile: int = 256
+    smallest: float = 0.05
     lineage: Lineage = field(default_factory=Lineage)
 
     @property
     def n_maps(self) -> int:
         """Number of output maps of the network."""
         return len(self.class_names)
+
+    @property
+    def disc(self) -> float:
+        """Area of a disc of the working diameter in pixels."""
+        return float(np.pi * self.diameter**2 / 4)
 
 
 @dataclass(frozen=True)

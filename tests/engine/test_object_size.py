@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.object_size import estimate_scale
+from napari_resunet.engine.object_size import DUST, estimate_scale, smallest_share
+from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.predict import Predictor
 from napari_resunet.engine.targets import median_diameter
 from napari_resunet.events import drain
+from napari_resunet.types import Example, ModelInfo
 
 
 def estimate(model, image):
@@ -24,3 +26,25 @@ def test_objects_are_brought_to_the_working_diameter(starter, nuclei, factor):
 
 def test_an_empty_field_is_left_at_its_scale(starter):
     assert estimate(starter, np.zeros((100, 100))) == 1.0
+
+
+def squares(n):
+    """n squares of 4 x 4 pixels in a row; the last is cut by the checked area."""
+    labels = np.zeros((12, 6 * n + 6), np.int32)
+    for i in range(n):
+        labels[4:8, 6 * i + 4 : 6 * i + 8] = i + 1
+    checked = np.ones(labels.shape, bool)
+    checked[:, 6 * n] = False
+    return Example(np.zeros(labels.shape), labels, checked, scale=3.0)
+
+
+def test_what_is_smaller_than_any_corrected_object_is_dust():
+    info = ModelInfo()
+    image = training_image(squares(12), info)
+    assert smallest_share([image], info) * info.disc == pytest.approx(DUST * 16 * 3**2)
+
+
+def test_few_corrected_objects_do_not_say_what_is_dust():
+    info = ModelInfo()
+    image = training_image(squares(8), info)
+    assert smallest_share([image], info) == info.smallest

@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QLabel,
     QProgressBar,
+    QSlider,
     QWidget,
 )
 from superqt import QDoubleSlider
@@ -78,6 +79,7 @@ VALUE_SIGNALS = (
     "image_chosen",
     "channels_chosen",
     "object_size_changed",
+    "object_size_previewed",
     "object_size_auto_changed",
     "version_chosen",
     "device_chosen",
@@ -192,6 +194,29 @@ def test_object_size_is_sent_and_zero_is_not_a_size(view: SegmentView) -> None:
     size.setValue(0.0)
     find(view, QCheckBox, "object_size_auto").setChecked(True)
     assert recorder.sent == [30.0, True]
+
+
+def test_the_size_slider_sends_what_the_number_shows(view: SegmentView) -> None:
+    recorder = Recorder(view)
+    slider = find(view, QSlider, "object_size_slider")
+    slider.setValue(slider.maximum() // 2)
+    shown = find(view, QDoubleSpinBox, "object_size").value()
+    assert recorder.sent == [pytest.approx(shown, abs=0.06)]
+    assert 40 < shown < 50  # the middle of 2 to 1000 on a logarithmic scale
+
+
+def test_a_drag_of_the_size_slider_asks_once(view: SegmentView) -> None:
+    recorder = Recorder(view)
+    changed: list[float] = []
+    view.object_size_changed.connect(changed.append)
+    slider = find(view, QSlider, "object_size_slider")
+    slider.setSliderDown(True)
+    for position in (100, 120, 140):
+        slider.setSliderPosition(position)
+    assert changed == []
+    assert len(recorder.sent) == 3  # previews
+    slider.setSliderDown(False)
+    assert changed == [recorder.sent[-1]]
 
 
 def test_setters_are_silent(view: SegmentView) -> None:

@@ -32,17 +32,21 @@ class PlaneLedger:
         What the user changed, objects as a whole.
     checked : bool array
         Where the user vouches for every pixel.
+    revision : int
+        Goes up with each of our own changes, for whoever keeps a copy.
     """
 
     applied: LabelArray
     proposed: MaskArray
     touched: MaskArray
     checked: MaskArray
+    revision: int = 0
 
     @classmethod
     def empty(cls, shape: tuple[int, int]) -> PlaneLedger:
         """Start with no labels, nothing proposed, touched or checked."""
-        return cls(np.zeros(shape, np.int32), *(np.zeros(shape, bool) for _ in range(3)))
+        proposed, touched, checked = (np.zeros(shape, bool) for _ in range(3))
+        return cls(np.zeros(shape, np.int32), proposed, touched, checked)
 
     def observe(self, current: npt.NDArray[Any]) -> None:
         """Take note of what the user changed.
@@ -54,6 +58,7 @@ class PlaneLedger:
         """
         self.touched |= touched_pixels(current, self.applied)
         self.applied = current.astype(np.int32)
+        self.revision += 1
 
     def check(self, region: MaskArray) -> None:
         """Mark a region as checked, as far as there was a proposal or a correction.
@@ -66,6 +71,7 @@ class PlaneLedger:
         known = self.proposed | self.touched
         # Without any proposal the user drew everything: the region is as they say.
         self.checked |= region & known if self.proposed.any() else region
+        self.revision += 1
 
     def uncheck(self, region: MaskArray) -> None:
         """Take a region back; what the user changed there stays theirs."""

@@ -1,6 +1,6 @@
-"""All corrected regions of this run of the program, each as it was last learned from.
+"""All corrected regions of the session, each as it was last learned from.
 
-Kept in memory; the same records are what a folder on disk would hold.
+Kept in memory; ``session/store/corrections.py`` keeps the same on disk.
 """
 
 from __future__ import annotations
@@ -48,10 +48,17 @@ class Correction:
 
 
 class CorrectionLog:
-    """The training set so far: one example for each corrected plane of each image."""
+    """The training set so far: one example for each corrected plane of each image.
+
+    Attributes
+    ----------
+    fresh : list of (Correction, Example)
+        What was recorded and not yet taken to be kept on disk.
+    """
 
     def __init__(self) -> None:
-        self._examples: dict[Key, Example] = {}
+        self._kept: dict[Key, tuple[Correction, Example]] = {}
+        self.fresh: list[tuple[Correction, Example]] = []
 
     def record(self, correction: Correction, example: Example) -> None:
         """Keep a correction with its image crop; a later one of the same plane replaces it.
@@ -63,16 +70,35 @@ class CorrectionLog:
         example : Example
             What to learn from it.
         """
+        self.restore(correction, example)
+        self.fresh.append((correction, example))
+
+    def restore(self, correction: Correction, example: Example) -> None:
+        """Keep a correction that comes from the disk."""
         key = (correction.image_id, correction.index)
-        self._examples.pop(key, None)
-        self._examples[key] = example
+        self._kept.pop(key, None)
+        self._kept[key] = correction, example
+
+    def keep_again(self) -> None:
+        """Have all kept on disk once more, in another place."""
+        self.fresh = list(self._kept.values())
+
+    def clear(self) -> None:
+        """Forget all, when another session is opened."""
+        self._kept.clear()
+        self.fresh.clear()
 
     def examples(self) -> list[Example]:
         """List all, the latest last."""
-        return list(self._examples.values())
+        return [example for _, example in self._kept.values()]
+
+    @property
+    def n_images(self) -> int:
+        """From how many images they are."""
+        return len({image_id for image_id, _ in self._kept})
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self._kept)
 
 
 def as_example(correction: Correction, image: npt.NDArray[Any], **known: Any) -> Example:

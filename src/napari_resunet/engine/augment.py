@@ -20,6 +20,7 @@ def vary_intensity(
     contract: Normalization,
     rng: np.random.Generator,
     invert: float = 0.0,
+    strength: float = 1.0,
 ) -> torch.Tensor:
     """Vary colour, contrast, gamma, sharpness and noise of a patch.
 
@@ -33,6 +34,8 @@ def vary_intensity(
         Source of all chance.
     invert : float
         Share of the patches whose contrast is turned round.
+    strength : float
+        0 to 1: how far and how often the rest varies.
 
     Returns
     -------
@@ -41,13 +44,13 @@ def vary_intensity(
     """
     unit = pixels.float() * contract.std + contract.mean
     if unit.shape[0] == IS_COLOUR:
-        unit = _vary_colour(unit, rng)
+        unit = _vary_colour(unit, rng, strength)
     if rng.random() < invert:
         unit = 1.0 - unit
-    unit = _vary_contrast(unit, rng)
-    if rng.random() < 0.3:
+    unit = _vary_contrast(unit, rng, strength)
+    if rng.random() < 0.3 * strength:
         unit = transforms.gaussian_blur(unit, [7, 7], [float(rng.uniform(0.3, 1.6))])
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 * strength:
         noise = rng.normal(0.0, rng.uniform(0.0, 0.12), size=tuple(unit.shape))
         unit = unit + torch.from_numpy(noise.astype(np.float32))
     unit = unit.clamp(contract.clip_low, contract.clip_high)
@@ -63,22 +66,27 @@ def complete_channels(pixels: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, missing))
 
 
-def _vary_contrast(unit: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    gamma = float(2.0 ** rng.uniform(-0.8, 0.8))
+def _vary_contrast(
+    unit: torch.Tensor, rng: np.random.Generator, strength: float
+) -> torch.Tensor:
+    gamma = float(2.0 ** (strength * rng.uniform(-0.8, 0.8)))
     inside = unit.clamp(0.0, 1.0)
     # Only what lies in 0..1 bends: the clipped ends keep their distance.
     unit = unit - inside + inside**gamma
-    gain = float(2.0 ** rng.uniform(-0.7, 0.4))
-    offset = float(rng.uniform(-0.15, 0.15))
+    gain = float(2.0 ** (strength * rng.uniform(-0.7, 0.4)))
+    offset = float(strength * rng.uniform(-0.15, 0.15))
     return (unit - 0.5) * gain + 0.5 + offset
 
 
-def _vary_colour(unit: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def _vary_colour(
+    unit: torch.Tensor, rng: np.random.Generator, strength: float
+) -> torch.Tensor:
     kind = rng.random()
-    if kind < 0.2:
+    if kind < 0.2 * strength:
         return unit.mean(0, keepdim=True)
-    if kind < 0.3:
+    if kind < 0.3 * strength:
         return unit[torch.from_numpy(rng.permutation(IS_COLOUR))]
-    gains = torch.from_numpy(rng.uniform(0.8, 1.2, (IS_COLOUR, 1, 1)).astype(np.float32))
-    offsets = torch.from_numpy(rng.uniform(-0.1, 0.1, (IS_COLOUR, 1, 1)).astype(np.float32))
+    shape = (IS_COLOUR, 1, 1)
+    gains = 1.0 + strength * torch.from_numpy(rng.uniform(-0.2, 0.2, shape)).float()
+    offsets = strength * torch.from_numpy(rng.uniform(-0.1, 0.1, shape)).float()
     return unit * gains + offsets

@@ -6,7 +6,8 @@ each object belongs to the block that holds its centre, so that none is cut or d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,8 +22,14 @@ from napari_resunet.engine.resample import Axis
 from napari_resunet.types import LabelArray, ModelInfo
 
 BLOCK = 1024
-MARGIN_DIAMETERS = 4
-"""Objects up to so many working diameters are whole in the block of their centre."""
+MARGIN_DIAMETERS = 3
+"""Objects up to twice so many working diameters are whole in the block of their centre."""
+
+N_THREADS = min(4, os.cpu_count() or 1)
+"""Blocks decoded at once: watershed and filters do not hold Python's lock."""
+
+Core = tuple[tuple[int, int], tuple[int, int]]
+"""Rows and columns of a block in working pixels, each from and to."""
 
 
 @dataclass(frozen=True)
@@ -65,82 +72,67 @@ def decode_labels(kept: KeptMaps, decoding: Decoding) -> LabelArray:
         Objects numbered from 1, or class values.
     """
     labels = np.zeros(kept.shape, np.int32)
-    for _ in decode_into(labels, kept, decoding):
-        pass
+    cores = _cores(kept)
+    if kept.info.task == "classes":
+        for core in cores:
+            _decode_classes(labels, kept, decoding, core)
+        return labels
+    n_objects = 0
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        for first in range(0, len(cores), N_THREADS):
+            # A few at a time: their labels are small beside those of the whole plane.
+            few = cores[first : first + N_THREADS]
+            found = list(pool.map(lambda core: _found(kept, decoding, core), few))
+            for core, objects in zip(few, found, strict=True):
+                target = labels[_image_window(kept, _with_margin(kept, core))]
+                write = (objects > 0) & (target == 0)
+                target[write] = objects[write] + n_objects
+                n_objects += int(objects.max(initial=0))
     return labels
 
 
-def decode_into(
-    labels: LabelArray, kept: KeptMaps, decoding: Decoding
-) -> Iterator[tuple[slice, slice]]:
-    """Decode a plane block by block.
-
-    Parameters
-    ----------
-    labels : int32 array, shape (Y, X) in image pixels
-        Zeros; filled in place.
-    kept : KeptMaps
-        Of the plane.
-    decoding : Decoding
-        The sliders.
-
-    Yields
-    ------
-    tuple of slice
-        The window of the image that was filled last.
-    """
-    rows, columns = kept.axes
-    n_objects = 0
-    for top, left in product(
-        range(0, rows.n_working, BLOCK), range(0, columns.n_working, BLOCK)
-    ):
-        core = (
-            (top, min(top + BLOCK, rows.n_working)),
-            (left, min(left + BLOCK, columns.n_working)),
-        )
-        if kept.info.task == "classes":
-            yield _decode_classes(labels, kept, decoding, core)
-        else:
-            window, n_objects = _decode_instances(labels, kept, decoding, core, n_objects)
-            yield window
-
-
-Core = tuple[tuple[int, int], tuple[int, int]]
+def _cores(kept: KeptMaps) -> list[Core]:
+    rows, columns = (
+        [
+            (begin, min(begin + BLOCK, axis.n_working))
+            for begin in range(0, axis.n_working, BLOCK)
+        ]
+        for axis in kept.axes
+    )
+    return list(product(rows, columns))
 
 
 def _decode_classes(
     labels: LabelArray, kept: KeptMaps, decoding: Decoding, core: Core
-) -> tuple[slice, slice]:
+) -> None:
     window = _image_window(kept, core)
     maps = np.stack([_to_image(m, kept, window) for m in kept.maps])
     named = maps[1:].argmax(0) + 1
     # At 0.5 the likelier of background and foreground wins.
     labels[window] = np.where(1.0 - maps[0] >= decoding.foreground, named, 0)
-    return window
 
 
-def _decode_instances(
-    labels: LabelArray, kept: KeptMaps, decoding: Decoding, core: Core, n_objects: int
-) -> tuple[tuple[slice, slice], int]:
+def _with_margin(kept: KeptMaps, core: Core) -> Core:
     margin = int(MARGIN_DIAMETERS * kept.info.diameter)
-    outer = tuple(
+    rows, columns = (
         (max(0, begin - margin), min(axis.n_working, end + margin))
         for (begin, end), axis in zip(core, kept.axes, strict=True)
     )
+    return rows, columns
+
+
+def _found(kept: KeptMaps, decoding: Decoding, core: Core) -> LabelArray:
+    """Decode a block: the objects whose centre it holds, in its and its margin's pixels."""
+    outer = _with_margin(kept, core)
     block = kept.maps[:, slice(*outer[0]), slice(*outer[1])]
-    found = decode(block, decoding, kept.info.diameter)
+    found = decode(block, decoding, kept.info.smallest * kept.info.disc)
     if outer != core:
         found = _owned(found, core, outer)
-    n_found = int(found.max(initial=0))
-    window = _image_window(kept, (outer[0], outer[1]))
-    target = labels[window]
-    new = _labels_to_image(found, (outer[0][0], outer[1][0]), kept, window, decoding)
-    write = (new > 0) & (target == 0)
-    target[write] = new[write] + n_objects
-    return window, n_objects + n_found
+    window = _image_window(kept, outer)
+    return _labels_to_image(found, (outer[0][0], outer[1][0]), kept, window, decoding)
 
 
-def _owned(found: LabelArray, core: Core, outer: tuple[tuple[int, int], ...]) -> LabelArray:
+def _owned(found: LabelArray, core: Core, outer: Core) -> LabelArray:
     """Keep the objects whose centre lies in the core; number them from 1."""
     slices = ndimage.find_objects(found)
     keep = np.zeros(len(slices) + 1, np.int32)

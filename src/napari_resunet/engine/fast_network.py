@@ -1,4 +1,8 @@
-"""The same function, run faster: folded BatchNorm, channels last, native precision."""
+"""The same function, run faster.
+
+In inference: folded BatchNorm, channels last, native precision; in training: a faster
+backward pass.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import copy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_resunet.engine.device import Compute, place
+from napari_resunet.engine.fast_upsample import FastUpsample
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import nn, torch
 
@@ -36,6 +41,13 @@ def fast_copy(network: ResNetUNet, compute: Compute) -> ResNetUNet:
     # The aliases in base_model are not called, and one of them still has its BatchNorm.
     del fast.base_model
     return place(fast.to(compute.dtype), compute)
+
+
+def place_for_training(network: ResNetUNet, compute: Compute) -> None:
+    """Move a network to its device and, on a CPU, speed its backward pass up; in place."""
+    place(network, compute)
+    if compute.kind == "cpu":
+        network.upsample = FastUpsample()
 
 
 def _fold_block(block: nn.Module) -> None:

@@ -1,7 +1,8 @@
 """Learning from a few corrections: a copy of the weights, a held-out part, a gate.
 
-BatchNorm keeps its statistics, the encoder learns more slowly than the decoder, the
-best weights on the held-out part are the result. Training from folders is `train`.
+BatchNorm's statistics follow the new images, and intensities vary less than in training
+from folders: both make it learn faster, see ``docs/learning.md``. The best weights on the
+held-out part are the result. Training from folders is `train`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,8 +20,8 @@ from napari_resunet.engine.device import (
     failure,
     free_cached_memory,
     is_out_of_memory,
-    place,
 )
+from napari_resunet.engine.fast_network import place_for_training
 from napari_resunet.engine.held_out import (
     HeldOut,
     HeldOutScore,
@@ -28,6 +29,7 @@ from napari_resunet.engine.held_out import (
     split,
 )
 from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.object_size import smallest_share
 from napari_resunet.engine.optimize import make_optimizer, set_rate, train_step
 from napari_resunet.engine.patches import (
     Geometry,
@@ -65,6 +67,8 @@ class FineTuning:
         How much a touched object's pixel counts against another.
     touched_share : float
         Share of the patches that are centred on something touched.
+    intensity : float
+        0 to 1: how strongly intensities vary.
     zoom : float
         Patches are zoomed by up to 2 to this power, either way.
     looks : int
@@ -79,10 +83,11 @@ class FineTuning:
     seconds: float = 60.0
     batch: int = 4
     patch: int = 128
-    rate: float = 5e-4
-    encoder_share: float = 0.3
+    rate: float = 2e-3
+    encoder_share: float = 1.0
     touched_weight: float = 3.0
     touched_share: float = 0.5
+    intensity: float = 0.2
     zoom: float = 0.3
     looks: int = 12
     patience: int = 10
@@ -105,6 +110,8 @@ class FineTuneStep:
         How much of the work is done, 0 to 1.
     seconds_left : float
         Estimate.
+    best : dict of str to Tensor, or None
+        The weights, where they are the best so far on the held-out part.
     """
 
     step: int
@@ -112,6 +119,7 @@ class FineTuneStep:
     held_out: float | None
     share: float
     seconds_left: float
+    best: dict[str, torch.Tensor] | None = None
 
 
 FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuned]
@@ -159,8 +167,8 @@ def fine_tune_steps(
     OutOfMemoryError, DeviceError
         If the device cannot do it.
     """
-    images, parts = _prepare(model.info, examples, recipe)
-    run = _Run(model, images, parts, recipe, compute, token or CancelToken(), decoding)
+    material = _prepare(model.info, examples, recipe)
+    run = _Run(model, material, recipe, compute, token or CancelToken(), decoding)
     try:
         best = yield from run.events()
     except (RuntimeError, MemoryError) as error:
@@ -168,9 +176,16 @@ def fine_tune_steps(
     return verdict(model, examples, run.outcome(best))
 
 
-def _prepare(
-    info: ModelInfo, examples: Sequence[Example], recipe: FineTuning
-) -> tuple[list[TrainingImage], list[HeldOut]]:
+@dataclass(frozen=True)
+class _Material:
+    """What the corrections give: images to learn from, strips to judge by, the dust."""
+
+    images: list[TrainingImage]
+    parts: list[HeldOut]
+    smallest: float
+
+
+def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -> _Material:
     images, parts = [], []
     for example in examples:
         image = training_image(example, info, recipe.touched_weight)
@@ -178,13 +193,13 @@ def _prepare(
         if (image.weight > 0).any():
             images.append(image)
         if part is not None:
-            parts.append(part)
+            parts.append(replace(part, earlier=example is not examples[-1]))
     if not images:
         raise CorrectionError(
             "There is nothing to learn from: correct some labels and mark the area as "
             "checked first."
         )
-    return images, parts
+    return _Material(images, parts, smallest_share(images, info))
 
 
 @dataclass
@@ -200,16 +215,16 @@ class _Run:
     def __init__(
         self,
         model: Model,
-        images: list[TrainingImage],
-        parts: list[HeldOut],
+        material: _Material,
         recipe: FineTuning,
         compute: Compute,
         token: CancelToken,
         decoding: Decoding | None,
     ) -> None:
         self.info = model.info
-        self.images = images
-        self.parts = parts
+        self.images = material.images
+        self.parts = material.parts
+        self.smallest = material.smallest
         self.recipe = recipe
         self.compute = compute
         self.token = token
@@ -221,14 +236,14 @@ class _Run:
 
     def events(self) -> Generator[FineTuneStep | Notice, None, _Best]:
         """Train; return the best weights on the held-out part, or the last without one."""
-        # Evaluation mode freezes BatchNorm's statistics; its weights still learn.
-        self.network.eval().requires_grad_(True)
-        place(self.network, self.compute)
+        self.network.train().requires_grad_(True)
+        place_for_training(self.network, self.compute)
         optimizer = make_optimizer(
             self.network, self.recipe.rate, self.recipe.encoder_share
         )
         rng = np.random.default_rng(self.recipe.seed)
         self.before = self._look()
+        self.info = replace(self.info, smallest=self.smallest)
         best = _Best(self.before, None)
         begin, looks, without_gain = time.monotonic(), 0, 0
         while (share := self._share(begin)) < 1 and not self.token.stopped:
@@ -237,13 +252,14 @@ class _Run:
             loss = train_step(self.network, optimizer, batch, self.info.task, self.compute)
             self.steps += 1
             share = self._share(begin)
-            held_out = None
+            held_out, gained = None, False
             if self.parts and (share >= 1 or share * self.recipe.looks >= looks + 1):
                 looks = int(share * self.recipe.looks)
                 gained = self._keep_best(best)
                 held_out = self.last_look
                 without_gain = 0 if gained else without_gain + 1
-            yield FineTuneStep(self.steps, loss, held_out, share, _left(begin, share))
+            left, found = _left(begin, share), best.state if gained else None
+            yield FineTuneStep(self.steps, loss, held_out, share, left, found)
             if self.token.cancelled:
                 raise Cancelled
             if without_gain >= self.recipe.patience:
@@ -263,19 +279,23 @@ class _Run:
             n_held_out=sum(part.n_objects for part in self.parts),
             steps=self.steps,
             seed=self.recipe.seed,
+            smallest=self.smallest,
         )
 
     def _look(self) -> HeldOutScore | None:
         if not self.parts:
             return None
-        return evaluate(self.network, self.info, self.parts, self.compute, self.decoding)
+        self.network.eval()
+        score = evaluate(self.network, self.info, self.parts, self.compute, self.decoding)
+        self.network.train()
+        return score
 
     def _keep_best(self, best: _Best) -> bool:
         score = self._look()
-        if score is None or best.score is None:
+        if score is None or best.score is None or self.before is None:
             return False
         self.last_look = score.value
-        if not score.better_than(best.score):
+        if not (score.keeps(self.before) and score.better_than(best.score)):
             return False
         best.score, best.state = score, self._weights()
         return True
@@ -294,7 +314,10 @@ class _Run:
         centre = _centre(image, self.recipe, rng)
         geometry = Geometry(zoom=self.recipe.zoom)
         patch = cut_patch(image, centre, self.recipe.patch, geometry, rng)
-        return vary_intensity(patch.pixels, self.info.normalization, rng), patch
+        pixels = vary_intensity(
+            patch.pixels, self.info.normalization, rng, strength=self.recipe.intensity
+        )
+        return pixels, patch
 
 
 def _centre(

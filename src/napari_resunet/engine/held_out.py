@@ -30,8 +30,8 @@ FEWEST_OBJECTS = 5
 SMALLEST_SIDE = 24
 """A checked region is split only where the strip keeps so many working pixels."""
 
-LARGEST_SIDE = 320
-"""A strip is scored on at most so many working pixels a side: it is done often."""
+LARGEST_SIDE = 192
+"""With its margins a strip is one tile of inference: scoring is done often."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,13 @@ class HeldOut:
         The strip with a margin around it; weight 0 in the margin.
     inside : tuple of slice
         The strip in the image's pixels.
+    earlier : bool
+        Whether it belongs to a correction that the start may have learned from.
     """
 
     image: TrainingImage
     inside: tuple[slice, slice]
+    earlier: bool = False
 
     @property
     def n_objects(self) -> int:
@@ -66,14 +69,21 @@ class HeldOutScore:
         Mean AP over the IoU thresholds 0.5 … 0.9, or mean Dice for classes; 0 to 1.
     loss : float
         Training loss, for telling equal scores apart.
+    earlier : float
+        The value on earlier corrections alone; 1 where there are none.
     """
 
     value: float
     loss: float
+    earlier: float = 1.0
 
     def better_than(self, other: HeldOutScore) -> bool:
         """Compare by score, then by loss."""
         return (self.value, -self.loss) > (other.value, -other.loss)
+
+    def keeps(self, start: HeldOutScore) -> bool:
+        """Tell whether earlier corrections are predicted as well as before."""
+        return self.earlier >= start.earlier
 
 
 def split(image: TrainingImage) -> tuple[TrainingImage, HeldOut | None]:
@@ -165,9 +175,13 @@ def evaluate(
     results = [_evaluate_one(network, info, part, compute, decoding) for part in parts]
     shares = np.array([max(1, part.n_objects) for part in parts], float)
     values, losses = np.array(results).T
+    earlier = np.array([part.earlier for part in parts])
     return HeldOutScore(
         value=float(np.average(values, weights=shares)),
         loss=float(np.average(losses, weights=shares)),
+        earlier=float(np.average(values, weights=shares * earlier))
+        if earlier.any()
+        else 1.0,
     )
 
 

@@ -21,9 +21,6 @@ from napari_resunet.types import LabelArray
 SMOOTHING = 1.0
 """Sigma in working pixels of the Gaussian on the distance map."""
 
-MIN_OBJECT_SHARE = 0.05
-"""Objects under this share of a disc of the working diameter are dust."""
-
 
 @dataclass(frozen=True)
 class Decoding:
@@ -46,7 +43,7 @@ class Decoding:
         return 0.05 + 0.8 * self.split
 
 
-def decode(maps: npt.NDArray[Any], decoding: Decoding, diameter: float) -> LabelArray:
+def decode(maps: npt.NDArray[Any], decoding: Decoding, smallest: float) -> LabelArray:
     """Turn maps into objects.
 
     Parameters
@@ -55,8 +52,8 @@ def decode(maps: npt.NDArray[Any], decoding: Decoding, diameter: float) -> Label
         Foreground probability, normalised inner distance, boundary probability.
     decoding : Decoding
         Thresholds.
-    diameter : float
-        Working object diameter in pixels: sets what is too small to be one.
+    smallest : float
+        Objects of fewer pixels are dust.
 
     Returns
     -------
@@ -67,9 +64,8 @@ def decode(maps: npt.NDArray[Any], decoding: Decoding, diameter: float) -> Label
     # The boundary map helps the network to learn, but taking it off here gained nothing.
     ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), SMOOTHING)
     seeds = _seeds(ridge, foreground, decoding.seed_level)
-    labels = watershed(-ridge, seeds, mask=foreground)
-    smallest = max(MIN_OBJECT_PIXELS, MIN_OBJECT_SHARE * np.pi * diameter**2 / 4)
-    return _without_dust(labels, smallest)
+    labels = _flooded(ridge, seeds, foreground)
+    return _without_dust(labels, max(MIN_OBJECT_PIXELS, smallest))
 
 
 def _seeds(
@@ -84,6 +80,24 @@ def _seeds(
     result: npt.NDArray[np.int32] = seeds.astype(np.int32, copy=False)
     result[orphan] = n_seeds + islands[orphan]
     return result
+
+
+def _flooded(
+    ridge: npt.NDArray[np.float32],
+    seeds: npt.NDArray[np.int32],
+    foreground: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.int32]:
+    """Grow the seeds by watershed; only their rims enter the queue, which saves a third."""
+    inner = seeds > 0
+    for axis in (0, 1):
+        same = np.diff(seeds, axis=axis) == 0
+        before, after = ((slice(None),) * axis + (s,) for s in (slice(-1), slice(1, None)))
+        inner[before] &= same
+        inner[after] &= same
+    rims = np.where(inner, 0, seeds)
+    labels: npt.NDArray[np.int32] = watershed(-ridge, rims, mask=foreground & ~inner)
+    labels[inner] = seeds[inner]
+    return labels
 
 
 def _without_dust(labels: npt.NDArray[Any], smallest: float) -> LabelArray:

@@ -1,22 +1,24 @@
-"""How large the objects are: the factor from image to working pixels.
+"""How large the objects are: the factor from image to working pixels, and what is dust.
 
 The network itself is asked, on the busiest part of the image, until the objects that
-it finds have its working diameter.
+it finds have its working diameter; the corrections tell how small an object may be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_resunet.engine.instances import Decoding, decode
 from napari_resunet.engine.normalize import normalize
+from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.predict import Event, Plane, Predictor
 from napari_resunet.engine.targets import median_diameter
-from napari_resunet.types import CancelToken, Statistics
+from napari_resunet.types import CancelToken, ModelInfo, Statistics
 
 PROBE = 512
 """Side of the probed part in working pixels."""
@@ -24,6 +26,12 @@ PROBE = 512
 ROUNDS = 4
 CLOSE_ENOUGH = 1.15
 SCALES = (1 / 16, 8.0)
+
+FEWEST_WHOLE = 10
+"""From so many whole corrected objects on, their sizes say what is dust."""
+
+DUST = 0.8
+"""Dust is smaller than this times the 5th percentile of the corrected objects."""
 
 
 def estimate_scale(
@@ -63,7 +71,8 @@ def estimate_scale(
     for _ in range(ROUNDS):
         plane = _probe(predictor, planes, index, of, scale)
         maps = yield from predictor.maps(plane, token)
-        labels = decode(maps, Decoding(), predictor.model.info.diameter)
+        # At a wrong scale objects may be small: the model's own limit is not for here.
+        labels = decode(maps, Decoding(), ModelInfo.smallest * predictor.model.info.disc)
         diameter = median_diameter(labels)
         if diameter is None:
             return 1.0
@@ -72,6 +81,41 @@ def estimate_scale(
         if 1 / CLOSE_ENOUGH < factor < CLOSE_ENOUGH:
             break
     return scale
+
+
+def smallest_share(images: Sequence[TrainingImage], info: ModelInfo) -> float:
+    """Tell from the corrections which objects are too small to be one.
+
+    Parameters
+    ----------
+    images : sequence of TrainingImage
+        All corrections.
+    info : ModelInfo
+        The model's.
+
+    Returns
+    -------
+    float
+        Share of a disc of the working diameter; the model's own where too few objects
+        are wholly inside the checked area.
+    """
+    areas = np.concatenate([_whole_areas(image) for image in images])
+    if info.task == "classes" or areas.size < FEWEST_WHOLE:
+        return info.smallest
+    return DUST * float(np.percentile(areas, 5)) / info.disc
+
+
+def _whole_areas(image: TrainingImage) -> npt.NDArray[np.float64]:
+    """Measure the objects that the checked area does not cut, in working pixels."""
+    known = image.weight > 0
+    rim = np.ones_like(known)
+    rim[1:-1, 1:-1] = False
+    objects = np.maximum(image.labels, 0)
+    areas = np.bincount(objects.ravel()).astype(np.float64)
+    areas[np.unique(objects[rim | ~known])] = 0
+    areas[0] = 0
+    scaled: npt.NDArray[np.float64] = areas[areas > 0] * image.scale**2
+    return scaled
 
 
 def _probe(

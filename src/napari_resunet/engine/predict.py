@@ -38,7 +38,7 @@ from napari_resunet.types import (
     Task,
 )
 
-BATCH_ON_GPU = 4
+BATCH_ON_GPU = 16
 SMALLEST_TILE = 128
 LARGEST_MAPS_IN_MEMORY = 2**29
 """Maps of more bytes lie in a temporary file that the system pages in and out."""
@@ -194,14 +194,12 @@ class Predictor:
             pixels = np.pad(pixels, missing, mode="symmetric")
         return to_network_channels(pixels)
 
-    def _run(self, tiles: list[FloatArray]) -> FloatArray:
+    def _run(self, tiles: list[FloatArray]) -> torch.Tensor:
         compute = self.plan.compute
         images = torch.from_numpy(np.stack(tiles)).to(compute.device, compute.dtype)
         with torch.inference_mode():
             logits = self.plan.network(images.contiguous(memory_format=torch.channels_last))
-            probabilities = to_probabilities(logits.float(), self.model.info.task)
-        result: FloatArray = probabilities.cpu().numpy()
-        return result
+            return to_probabilities(logits.float(), self.model.info.task).cpu()
 
 
 @dataclass(frozen=True)
@@ -237,10 +235,12 @@ def _empty_maps(shape: tuple[int, ...]) -> Maps:
 
 
 def _blend(
-    maps: Maps, output: FloatArray, rows: Strip, columns: Strip, place: tuple[int, int]
+    maps: Maps, output: torch.Tensor, rows: Strip, columns: Strip, place: tuple[int, int]
 ) -> None:
     top, left = rows.starts[place[0]], columns.starts[place[1]]
     weights = rows.weights(place[0])[:, None] * columns.weights(place[1])[None]
-    target = maps[:, top : top + rows.size, left : left + columns.size]
+    target = torch.from_numpy(maps[:, top : top + rows.size, left : left + columns.size])
     height, width = target.shape[1:]
-    target += (output[:, :height, :width] * weights[:height, :width]).astype(np.float16)
+    # torch: numpy's arithmetic in half precision is ten times slower.
+    part = output[:, :height, :width] * torch.from_numpy(weights[:height, :width])
+    target += part.half()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -111,28 +110,3 @@ def read_working(
         for c in range(pixels.shape[-1])
     ]
     return np.ascontiguousarray(np.stack(channels, axis=-1), dtype=np.float32)
-
-
-def to_image_labels(
-    labels: npt.NDArray[Any],
-    axes: tuple[Axis, Axis],
-    window: tuple[slice, slice],
-) -> npt.NDArray[Any]:
-    """Bring whole-plane working labels to a window of the image, nearest neighbour.
-
-    Parameters
-    ----------
-    labels : integer array, shape (Y, X) in working pixels
-        Of the whole plane.
-    axes : tuple of Axis
-        Rows, columns.
-    window : tuple of slice
-        Image pixels.
-
-    Returns
-    -------
-    array, shape of the window
-    """
-    rows = axes[0].nearest_working(window[0])
-    columns = axes[1].nearest_working(window[1])
-    return labels[np.ix_(rows, columns)]

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_resunet.engine import device
 from napari_resunet.engine.augment import vary_intensity
+from napari_resunet.engine.fast_network import place_for_training
 from napari_resunet.engine.optimize import make_optimizer, set_rate, train_step
 from napari_resunet.engine.patches import (
     Geometry,
@@ -103,7 +104,8 @@ def train_steps(
         After each step, with the smoothed loss.
     """
     images = [(group, training_image(example, info)) for group, example in examples]
-    device.place(network, compute).train()
+    network.train()
+    place_for_training(network, compute)
     optimizer = make_optimizer(network, recipe.rate)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     first = 0

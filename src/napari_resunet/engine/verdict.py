@@ -14,8 +14,8 @@ from napari_resunet.network.torch_import import torch
 from napari_resunet.types import Example, Lineage, ModelInfo
 
 STAYS = (
-    "The model did not get better on the held-out part, so the old one stays. Correct a "
-    "few more objects and fine-tune again."
+    "The model did not get better on the held-out part (or got worse on that of earlier "
+    "corrections), so the old one stays. Correct a few more objects and fine-tune again."
 )
 NO_HELD_OUT = (
     "The model has learned, but the checked area is too small to hold a part out: look at "
@@ -37,6 +37,8 @@ class Outcome:
         Held-out objects.
     steps, seed : int
         Of the training.
+    smallest : float
+        What is dust, as a share of a disc of the working diameter.
     """
 
     state: dict[str, torch.Tensor] | None
@@ -45,6 +47,7 @@ class Outcome:
     n_held_out: int
     steps: int
     seed: int
+    smallest: float
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,15 @@ def verdict(model: Model, examples: Sequence[Example], outcome: Outcome) -> Fine
     FineTuned
         With `model` itself where nothing was better.
     """
-    result, message = model, STAYS
+    result, message = model, STAYS + _too_few(outcome, model.info)
     if outcome.state is not None:
         network = ResNetUNet(model.info.n_maps)
         network.load_state_dict(outcome.state)
-        info = replace(model.info, lineage=_lineage(model, examples, outcome))
+        info = replace(
+            model.info,
+            smallest=outcome.smallest,
+            lineage=_lineage(model, examples, outcome),
+        )
         result, message = Model(network.eval(), info), _sentence(outcome, model.info)
     return FineTuned(
         result,
@@ -106,6 +113,30 @@ def verdict(model: Model, examples: Sequence[Example], outcome: Outcome) -> Fine
     )
 
 
+def unfinished(model: Model, state: dict[str, torch.Tensor], steps: int) -> Model:
+    """Make a model of the best weights of a training that goes on.
+
+    Parameters
+    ----------
+    model : Model
+        The start.
+    state : dict of str to Tensor
+        The weights.
+    steps : int
+        Done so far.
+
+    Returns
+    -------
+    Model
+    """
+    network = ResNetUNet(model.info.n_maps)
+    network.load_state_dict(state)
+    lineage = Lineage(
+        parent_id=model.info.lineage.model_id, steps=steps, versions=library_versions()
+    )
+    return Model(network.eval(), replace(model.info, lineage=lineage))
+
+
 def _sentence(outcome: Outcome, info: ModelInfo) -> str:
     if outcome.before is None or outcome.after is None:
         return NO_HELD_OUT
@@ -113,9 +144,12 @@ def _sentence(outcome: Outcome, info: ModelInfo) -> str:
         f"Score on the held-out part: {outcome.before:.2f} before, "
         f"{outcome.after:.2f} after."
     )
-    if info.task == "instances" and outcome.n_held_out < FEWEST_OBJECTS:
-        text += f" It has only {outcome.n_held_out} object(s): too few to be sure."
-    return text
+    return text + _too_few(outcome, info)
+
+
+def _too_few(outcome: Outcome, info: ModelInfo) -> str:
+    few = info.task == "instances" and 0 < outcome.n_held_out < FEWEST_OBJECTS
+    return f" It has only {outcome.n_held_out} object(s): too few to be sure." * few
 
 
 def _lineage(model: Model, examples: Sequence[Example], outcome: Outcome) -> Lineage:

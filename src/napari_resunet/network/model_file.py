@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from napari_resunet.errors import ModelFileError
 from napari_resunet.files import atomic_path
 from napari_resunet.network.resnet_unet import STRIDE, EncoderWeights, ResNetUNet
 from napari_resunet.network.torch_import import torch
+from napari_resunet.programs import library_versions as library_versions
 from napari_resunet.types import INSTANCE_MAPS, Lineage, ModelInfo
 
 FORMAT_VERSION = 1
@@ -71,7 +70,10 @@ class Model:
         }
         header = {"format_version": FORMAT_VERSION, **asdict(self.info)}
         with atomic_path(Path(path)) as temporary:
-            save_file(weights, temporary, {HEADER_KEY: json.dumps(header)})
+            try:
+                save_file(weights, temporary, {HEADER_KEY: json.dumps(header)})
+            except SafetensorError as error:  # a full disk comes as this, too
+                raise OSError(str(error)) from error
 
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
@@ -132,18 +134,6 @@ def with_new_maps(model: Model, info: ModelInfo, seed: int = 0) -> Model:
     }
     start.network.load_state_dict(kept, strict=False)
     return start
-
-
-def library_versions() -> dict[str, str]:
-    """List the versions that a result depends on."""
-    names = ("napari-resunet", "torch", "torchvision", "numpy")
-    versions = {"python": platform.python_version()}
-    for name in names:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "unknown"
-    return versions
 
 
 def read_model(path: Path) -> Model:

@@ -1,6 +1,7 @@
 """The one place that imports torch and torchvision.
 
-Everything else takes them from here, because the first import has two traps.
+Everything else takes them from here, because the first import has two traps, and because
+memory must be set up before the first tensor.
 
 * On Linux with Mesa's LLVM drivers, torchvision imports triton, whose library
   exports thousands of LLVM symbols that clash with Mesa's once an OpenGL window
@@ -9,10 +10,13 @@ Everything else takes them from here, because the first import has two traps.
 * On Windows, torch imported after Qt can fail to load ``c10.dll``
   (pytorch#166628). Adding torch's own library folder to the search path first
   helps; where it does not, the user gets a sentence.
+* glibc gives the memory of every large tensor back to the system and asks for it again:
+  a quarter of the time of a tile (``benchmarks/speed.py``).
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import os
@@ -21,6 +25,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_resunet.errors import TorchUnavailableError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of ``malloc.h``. glibc itself raises the second to at most 32 MiB."""
 
 
 def _load_triton_bound_to_itself() -> None:
@@ -44,7 +51,18 @@ def _add_torch_libraries_to_search_path() -> None:
         os.add_dll_directory(str(Path(spec.origin).parent / "lib"))
 
 
+def _keep_freed_memory() -> None:
+    """Let glibc (Linux) reuse up to half a gigabyte; elsewhere there is no such call."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(M_MMAP_THRESHOLD, 2**25)
+        set_option(M_TRIM_THRESHOLD, 2**29)
+
+
 _load_triton_bound_to_itself()
+_keep_freed_memory()
 try:
     _add_torch_libraries_to_search_path()
     import torch

@@ -12,9 +12,15 @@ from napari_resunet.errors import ResunetError
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.correcting import Correcting
 from napari_resunet.plugin.layers import Layers
+from napari_resunet.plugin.learn_along import LearnAlong
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
+from napari_resunet.plugin.session_continue import Continue
+from napari_resunet.plugin.session_export import Export
+from napari_resunet.plugin.session_keeper import SessionKeeper
+from napari_resunet.plugin.size_circle import SizeCircle
 from napari_resunet.plugin.state import ImageState
+from napari_resunet.plugin.version_actions import VersionActions
 from napari_resunet.plugin.work import Work
 from napari_resunet.session.settings import Settings
 from napari_resunet.session.workshop import Sliders, suggested_name
@@ -51,21 +57,34 @@ class Controller:
         self.show = Presenter(view)
         self.layers = Layers(viewer, self.refresh, self._enable, self._image_changed)
         self.work = Work(self.show, self.layers, self.refresh)
-        self.work.device = settings.device
-        self.work.sliders = Sliders(settings.foreground, settings.split)
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
-        self.correcting = Correcting(self.work, self._image, self.choose_image)
+        self.correcting = Correcting(
+            self.work, self._image, self.choose_image, self._counted
+        )
+        self.size_circle = SizeCircle(viewer)
+        self.learn_along = LearnAlong(self.work, self._image)
+        self.keeper: SessionKeeper | None = None
+        self.version_list: VersionActions | None = None
         self._connect()
-        self._show_settings(settings)
+        self.take_settings(settings)
         self.refresh()
+        self.keeper = SessionKeeper(self, view.session)
+        self.sessions = Continue(self.keeper)
+        self.export = Export(self.keeper)
+        self.version_list = VersionActions(self, view.versions)
 
     def shut_down(self) -> None:
-        """Abandon what runs and stop listening."""
+        """Write what is left, abandon what runs and stop listening."""
+        self.learn_along.shut_down()
+        if self.keeper is not None:
+            self.keeper.shut_down()
         self.work.abandon_all()
-        self.correcting.shut_down()
+        # Our own lines leave the viewer now: nobody needs to hear of that.
         self.layers.unbind()
+        self.correcting.shut_down()
+        self.size_circle.remove()
 
     # What the user asks for ---------------------------------------------------------
 
@@ -85,6 +104,10 @@ class Controller:
         self.state.auto = False
         self._made_stale("The object size was changed: click Segment again.")
         self._show_size()
+
+    def preview_object_size(self, pixels: float) -> None:
+        """Show a size on the canvas while the user is still choosing."""
+        self.size_circle.follow(self._image(), pixels)
 
     def set_object_size_auto(self, auto: bool) -> None:
         """Estimate the object size with the next Segment, or leave it as it is."""
@@ -169,7 +192,11 @@ class Controller:
             self.view.set_message(f"Saved as {path}.")
 
     def mark_checked(self) -> None:
-        """Mark the chosen area as checked."""
+        """Mark the chosen area as checked, and learn from it if that is switched on."""
+        self._check()
+        self.learn_along.area_checked()
+
+    def _check(self) -> None:
         image = self._image()
         if image is None:
             return
@@ -192,7 +219,7 @@ class Controller:
         image = self._image()
         if image is None or self.work.job is not None:
             return
-        self.mark_checked()
+        self._check()
         if not self.layers.make_binding(image).counts()[1]:
             self.view.set_message(NOTHING_CHECKED, "warning")
             return
@@ -227,11 +254,19 @@ class Controller:
         versions = self.work.versions
         self.view.set_images(images, self._image_key)
         self.view.set_versions(versions.listed(), versions.current.key)
+        if self.version_list is not None:
+            self.version_list.refresh()
         self._show_channels()
         self._show_size()
         self._show_regions()
         self._enable()
         self.correcting.refresh()
+        self.learn_along.follow()
+
+    @property
+    def image_key(self) -> str | None:
+        """Key of the chosen image."""
+        return self._image_key
 
     @property
     def _diameter(self) -> float:
@@ -248,8 +283,14 @@ class Controller:
         self.view.set_message(sentence)
         self._enable()
 
+    def _counted(self, objects: int) -> None:
+        if self.keeper is not None:
+            self.keeper.counted(self._image_key, objects)
+
     def _image_changed(self, key: str) -> None:
         self.work.image_changed(key)
+        if self.keeper is not None:
+            self.keeper.image_changed(key)
         self.refresh()
 
     def _show_channels(self) -> None:
@@ -259,7 +300,9 @@ class Controller:
         self.show.channels(n, self.state.channels)
 
     def _show_size(self) -> None:
-        self.show.size(self._diameter, self.state.scale, self.state.auto)
+        scale = self.state.scale
+        self.show.size(self._diameter, scale, self.state.auto)
+        self.size_circle.follow(self._image(), scale and self._diameter / scale)
 
     def _show_regions(self) -> None:
         regions = self.layers.regions()
@@ -290,6 +333,7 @@ class Controller:
         view.image_chosen.connect(self.choose_image)
         view.channels_chosen.connect(self.choose_channels)
         view.object_size_changed.connect(self.set_object_size)
+        view.object_size_previewed.connect(self.preview_object_size)
         view.object_size_auto_changed.connect(self.set_object_size_auto)
         view.version_chosen.connect(self.choose_version)
         view.device_chosen.connect(self.choose_device)
@@ -306,8 +350,16 @@ class Controller:
         view.mark_checked_clicked.connect(self.mark_checked)
         view.unmark_clicked.connect(self.unmark)
         view.fine_tune_clicked.connect(self.fine_tune)
+        view.learn_along_switched.connect(self.learn_along.turn)
         view.fine_tune_stopped.connect(self.stop)
         view.fine_tune_cancelled.connect(self.cancel)
+
+    def take_settings(self, settings: Settings) -> None:
+        """Take the settings of a session."""
+        self.work.device = settings.device
+        self.work.sliders = Sliders(settings.foreground, settings.split)
+        self.scope = settings.scope
+        self._show_settings(settings)
 
     def _show_settings(self, settings: Settings) -> None:
         self.view.set_device(settings.device)

@@ -43,7 +43,9 @@ class Correcting:
     image : callable
         Returns the chosen image.
     choose : callable
-        Called with the key of the image to choose.
+        Called with the key of an image to work on.
+    on_counted : callable
+        Called with the number of checked objects of the chosen image.
     """
 
     def __init__(
@@ -51,8 +53,9 @@ class Correcting:
         work: Work,
         image: Callable[[], Image | None],
         choose: Callable[[str], None],
+        on_counted: Callable[[int], None],
     ) -> None:
-        self._work, self._image = work, image
+        self._work, self._image, self._on_counted = work, image, on_counted
         self._view, self._viewer = work.show.view, work.layers.viewer
         self.tools = ObjectTools(work, self._tool_changed)
         self.outline = Guide(self._viewer, "checked area", "gold")
@@ -171,4 +174,6 @@ class Correcting:
             return
         index = image_layers.shown_index(image, self._viewer)
         objects = None if self._classes else count_objects(binding.plane(index))
-        self._work.show.counts(objects, *binding.counts(), binding.edits)
+        checked_objects, checked_pixels = binding.counts()
+        self._work.show.counts(objects, checked_objects, checked_pixels, binding.edits)
+        self._on_counted(checked_objects)

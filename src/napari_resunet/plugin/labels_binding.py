@@ -13,7 +13,11 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_resunet.corrections.edit import Edit
-from napari_resunet.corrections.ledger import Ledger, bounding_window
+from napari_resunet.corrections.ledger import (
+    Ledger,
+    PlaneLedger,
+    bounding_window,
+)
 from napari_resunet.corrections.log import Correction
 from napari_resunet.plugin.image_layers import (
     channel_axis,
@@ -44,7 +48,7 @@ class LabelsBinding:
 
     def __init__(self, image: Image, on_stroke: Callable[[], None]) -> None:
         self.image_id = key_of(image)
-        self._channel = channel_axis(image)
+        self.channel = channel_axis(image)
         self._on_stroke = on_stroke
         self._in_stroke = False
         self._writing = False
@@ -88,6 +92,11 @@ class LabelsBinding:
         if not self._in_stroke:
             self._write_waiting()
 
+    def restore(self, index: Index, labels: LabelArray, ledger: PlaneLedger) -> None:
+        """Put back a plane from an earlier run of the program; `show` when all are."""
+        self.plane(index)[:] = labels
+        self.ledger.planes[index] = ledger
+
     def check(self, index: Index, region: MaskArray) -> None:
         """Mark a region of a plane as checked."""
         ledger = self.ledger.plane(index)
@@ -126,8 +135,8 @@ class LabelsBinding:
 
     def _where(self, index: Index) -> Index:
         where = list(index)
-        if self._channel is not None:
-            where.insert(self._channel, 0)
+        if self.channel is not None:
+            where.insert(self.channel, 0)
         return tuple(where)
 
     def _correction(self, index: Index) -> Correction:
@@ -151,9 +160,9 @@ class LabelsBinding:
             plane = self.plane(index)
             merged = self.ledger.plane(index).renewed(plane, labels, window, core, task)
             plane[window] = merged
-        self._show()
+        self.show()
 
-    def _show(self) -> None:
+    def show(self) -> None:
         """Redraw, and drop the undo history, whose steps would write stale pixels."""
         mode = self.layer.mode
         self._writing = True

@@ -91,9 +91,9 @@ class Layers:
         """Find the labels of an image."""
         return self._bindings.get(key or "")
 
-    def bindings(self) -> list[LabelsBinding]:
-        """List the labels of all images."""
-        return list(self._bindings.values())
+    def bindings(self) -> dict[str, LabelsBinding]:
+        """List the labels of all images, by the image's key."""
+        return dict(self._bindings)
 
     def make_binding(self, image: Image) -> LabelsBinding:
         """Find the labels of an image, or add an empty Labels layer for it."""

@@ -61,7 +61,7 @@ class NextView:
             return
         token = CancelToken()
         arguments = (
-            work.workshop, work.versions.current.model, work.device,
+            work.workshop, work.versions.current.to_use, work.device,
             self._candidates(image), work.sliders, token,
         )  # fmt: skip
         work.start(NEXT, find_next, arguments, token, None, self)

@@ -91,7 +91,7 @@ class ObjectTools:
 
     def follow(self) -> None:
         """Bind the keys on the labels that came; `unbind` undoes it for all."""
-        layers = [binding.layer for binding in self._work.layers.bindings()]
+        layers = [binding.layer for binding in self._work.layers.bindings().values()]
         for layer in [x for x in self._bound if x not in layers]:
             self._unbind_keys(layer)
         for layer in [x for x in layers if x not in self._bound]:
@@ -293,7 +293,7 @@ class ObjectTools:
         return not sentence
 
     def _binding(self, layer: Labels) -> LabelsBinding | None:
-        found = [b for b in self._work.layers.bindings() if b.layer is layer]
+        found = [b for b in self._work.layers.bindings().values() if b.layer is layer]
         return found[0] if found else None
 
     def _say(self, sentence: str, kind: Any = "info") -> None:

@@ -2,32 +2,72 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_resunet.plugin.state import Version
+from napari_resunet.plugin.state import STARTER, Version
+from napari_resunet.session.store.models import VersionRecord
+from napari_resunet.types import now
 
 if TYPE_CHECKING:
+    from napari_resunet.engine.finetune import FineTuneStep
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.workshop import Learned
 
 
 def as_version(model: Model, number: int, learned: Learned | None = None) -> Version:
-    """Name a model for the list of versions."""
-    if learned is None:
-        new = model.info.lineage.steps == 0
-        return Version(
-            model.info.lineage.model_id,
-            f"{number}: new classes" if new else f"{number}: loaded from a file",
-            f"Task {model.info.task}, made {model.info.lineage.created}",
-            model,
-        )
-    score = "" if learned.after is None else f", score {learned.after:.2f}"
-    return Version(
-        model.info.lineage.model_id,
-        f"{number}: learned from {learned.n_objects} objects{score}",
-        f"Made {model.info.lineage.created} in {model.info.lineage.steps} steps",
-        model,
+    """Make the version of a model that was just learned, loaded or begun."""
+    lineage = model.info.lineage
+    known: dict[str, Any] = {"origin": "loaded" if lineage.steps else "new classes"}
+    if learned is not None:
+        known = {
+            "origin": "learned",
+            "objects": learned.n_objects,
+            "regions": learned.n_regions,
+            "images": learned.n_images,
+            "before": learned.before,
+            "after": learned.after,
+        }
+    record = VersionRecord(
+        number=number,
+        created=lineage.created,
+        model_id=lineage.model_id,
+        parent_id=lineage.parent_id or "",
+        task=model.info.task,
+        **known,
     )
+    return version_of(record, model)
+
+
+def version_of(
+    record: VersionRecord, model: Model | None = None, source: str = STARTER
+) -> Version:
+    """Make the version that a record tells of, loaded or not."""
+    return Version(record.model_id, _title(record), _tooltip(record), model, record, source)
+
+
+def _title(record: VersionRecord) -> str:
+    if record.name:
+        return f"{record.number}: {record.name}"
+    if record.origin != "learned":
+        told = {"new classes": "new classes", "unfinished": "unfinished training"}
+        return f"{record.number}: {told.get(record.origin, 'loaded from a file')}"
+    score = "" if record.after is None else f", score {record.after:.2f}"
+    return f"{record.number}: learned from {record.objects} objects{score}"
+
+
+def _tooltip(record: VersionRecord) -> str:
+    lines = [f"Task {record.task}, made {record.created}"]
+    if record.origin == "learned":
+        lines.append(learned_from(record))
+    return "\n".join(filter(None, [*lines, record.note]))
+
+
+def learned_from(record: VersionRecord) -> str:
+    """Count what a version learned from."""
+    counts = (
+        (record.objects, "object"), (record.regions, "region"), (record.images, "image"),
+    )  # fmt: skip
+    return ", ".join(f"{n} {word}{'s' if n != 1 else ''}" for n, word in counts)
 
 
 def first_words(model: Model) -> str:
@@ -40,9 +80,34 @@ def first_words(model: Model) -> str:
 
 def result_text(learned: Learned) -> str:
     """Compare before and after."""
-    if learned.before is None or learned.after is None:
+    return score_text(learned.before, learned.after, learned.improved)
+
+
+def score_text(before: float | None, after: float | None, improved: bool) -> str:
+    """Put two scores on the held-out part in words."""
+    if before is None or after is None:
         return "No held-out part: too few corrections to score."
-    verdict = "better: in use" if learned.improved else "not better: the old model stays"
-    return (
-        f"Held-out score {learned.before:.2f} before, {learned.after:.2f} after ({verdict})"
-    )
+    verdict = "better: in use" if improved else "not better: the old model stays"
+    return f"Held-out score {before:.2f} before, {after:.2f} after ({verdict})"
+
+
+def step_entry(step: FineTuneStep) -> dict[str, Any]:
+    """Write a step of fine-tuning for the history."""
+    return {
+        "event": "step",
+        "step": step.step,
+        "loss": round(step.loss, 6),
+        "held_out": step.held_out,
+    }
+
+
+def end_entry(learned: Learned) -> dict[str, Any]:
+    """Write the end of a fine-tuning for the history."""
+    return {
+        "event": "end",
+        "time": now(),
+        "before": learned.before,
+        "after": learned.after,
+        "improved": learned.improved,
+        "model_id": learned.model.info.lineage.model_id,
+    }

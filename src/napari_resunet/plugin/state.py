@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from napari_resunet.session.store.models import VersionRecord
 
 if TYPE_CHECKING:
     from napari_resunet.network.model_file import Model
@@ -27,17 +30,28 @@ class Version:
     title, tooltip : str
         For the list.
     model : Model or None
-        None: the starter, not loaded yet.
+        None: not loaded yet.
+    record : VersionRecord or None
+        What is known of it; None for the starter.
+    source : str
+        By which name it is loaded: "starter", or the path of its file.
     """
 
     key: str
     title: str
     tooltip: str
     model: Model | None
+    record: VersionRecord | None = None
+    source: str = STARTER
+
+    @property
+    def to_use(self) -> Model | str:
+        """The model, or the name to load it by."""
+        return self.model or self.source
 
 
 class Versions:
-    """All models of this run of the program, oldest first, and which one is used."""
+    """All models of the session, oldest first, and which one is used."""
 
     def __init__(self) -> None:
         self._all = [Version(STARTER, "Starter", "The model that comes with us", None)]
@@ -48,12 +62,39 @@ class Versions:
         self._all.append(version)
         self.current = version
 
+    def all(self) -> list[Version]:
+        """List all, the starter first."""
+        return list(self._all)
+
+    def get(self, key: str) -> Version | None:
+        """Find a version."""
+        return next((v for v in self._all if v.key == key), None)
+
+    def loaded(self, source: str, model: Model) -> None:
+        """Fill in the weights of what is loaded by that name, now that they are there."""
+        for version in self.all():
+            if version.source == source and version.model is None:
+                self.put(replace(version, model=model))
+
     def starter_loaded(self, model: Model) -> None:
-        """Fill in the starter's weights, now that they are there."""
-        filled = Version(STARTER, "Starter", self._all[0].tooltip, model)
-        if self.current is self._all[0]:
-            self.current = filled
-        self._all[0] = filled
+        """Fill in the starter's weights."""
+        self.loaded(STARTER, model)
+
+    def put(self, version: Version) -> None:
+        """Exchange the version of the same key."""
+        position = next(i for i, v in enumerate(self._all) if v.key == version.key)
+        if self.current is self._all[position]:
+            self.current = version
+        self._all[position] = version
+
+    def remove(self, key: str) -> None:
+        """Delete a version that is neither the starter nor in use."""
+        self._all = [v for v in self._all if v.key != key or v is self.current]
+
+    def restore(self, versions: Sequence[Version], current: str) -> None:
+        """Take the versions of a session, behind the starter; use one of them."""
+        self._all[1:] = versions
+        self.current = self.get(current) or self._all[0]
 
     def choose(self, key: str) -> None:
         """Use another version."""
@@ -70,7 +111,7 @@ class Versions:
 
     def next_number(self) -> int:
         """Give the next version its number."""
-        return len(self._all)
+        return 1 + max((v.record.number for v in self._all if v.record), default=0)
 
 
 @dataclass

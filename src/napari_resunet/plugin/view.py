@@ -19,7 +19,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_resunet.plugin.view_parts import MessageKind, MessageLine, WheelGuard
+from napari_resunet.plugin.session_section import SessionSection
+from napari_resunet.plugin.versions_section import VersionsSection
+from napari_resunet.plugin.view_parts import (
+    MessageKind,
+    MessageLine,
+    Section,
+    WheelGuard,
+)
 from napari_resunet.plugin.view_sections import (
     CorrectSection,
     FineTuneSection,
@@ -66,6 +73,7 @@ class SegmentView(QWidget):
     image_chosen = Signal(str)
     channels_chosen = Signal(tuple)
     object_size_changed = Signal(float)
+    object_size_previewed = Signal(float)
     object_size_auto_changed = Signal(bool)
     version_chosen = Signal(str)
     device_chosen = Signal(str)
@@ -87,6 +95,7 @@ class SegmentView(QWidget):
     fine_tune_clicked = Signal()
     fine_tune_stopped = Signal()
     fine_tune_cancelled = Signal()
+    learn_along_switched = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -95,6 +104,8 @@ class SegmentView(QWidget):
         self._segment = SegmentSection()
         self._correct = CorrectSection()
         self._fine_tune = FineTuneSection()
+        self.versions = VersionsSection()
+        self.session = SessionSection()
         self._message = MessageLine()
         self._guard = WheelGuard(self)
         self._lay_out()
@@ -256,21 +267,22 @@ class SegmentView(QWidget):
         whole.addWidget(scroll, 1)
         whole.addWidget(self._message)
 
-    def _sections(
-        self,
-    ) -> tuple[ImageSection, ModelSection, SegmentSection, CorrectSection, FineTuneSection]:
+    def _sections(self) -> tuple[Section, ...]:
         return (
             self._image,
             self._model,
             self._segment,
             self._correct,
             self._fine_tune,
+            self.versions,
+            self.session,
         )
 
     def _forward_upper(self) -> None:
         self._image.image_chosen.connect(self.image_chosen)
         self._image.channels_chosen.connect(self.channels_chosen)
         self._image.object_size_changed.connect(self.object_size_changed)
+        self._image.object_size_previewed.connect(self.object_size_previewed)
         self._image.object_size_auto_changed.connect(self.object_size_auto_changed)
         self._model.version_chosen.connect(self.version_chosen)
         self._model.device_chosen.connect(self.device_chosen)
@@ -293,4 +305,5 @@ class SegmentView(QWidget):
         self._correct.tools.tool_clicked.connect(self.tool_clicked)
         self._fine_tune.fine_tune_clicked.connect(self.fine_tune_clicked)
         self._fine_tune.fine_tune_stopped.connect(self.fine_tune_stopped)
+        self._fine_tune.learn_along_switched.connect(self.learn_along_switched)
         self._fine_tune.fine_tune_cancelled.connect(self.fine_tune_cancelled)

@@ -28,6 +28,7 @@ from napari_resunet.plugin.view_parts import (
     make_button,
     make_row,
 )
+from napari_resunet.plugin.view_size import ObjectSize
 from napari_resunet.plugin.view_tools import ToolButtons
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class ImageSection(Section):
     image_chosen = Signal(str)
     channels_chosen = Signal(tuple)
     object_size_changed = Signal(float)
+    object_size_previewed = Signal(float)
     object_size_auto_changed = Signal(bool)
 
     def __init__(self) -> None:
@@ -78,29 +80,12 @@ class ImageSection(Section):
         self.set_channels([], ())
 
     def _add_object_size(self) -> None:
-        self._size = QDoubleSpinBox()
-        self._size.setObjectName("object_size")
-        self._size.setAccessibleName("Object size in image pixels")
-        self._size.setToolTip("Diameter of a typical object in image pixels")
-        self._size.setRange(0.0, 9999.0)
-        self._size.setDecimals(1)
-        self._size.setSuffix(" px")
-        self._size.setSpecialValueText("not known")
-        # Typing 120 must not ask for 1 and 12 pixels on the way.
-        self._size.setKeyboardTracking(False)
-        self._size.valueChanged.connect(self._on_size_changed)
-        self._auto = QCheckBox("auto")
-        self._auto.setObjectName("object_size_auto")
-        self._auto.setAccessibleName("Estimate the object size")
-        self._auto.setToolTip("Estimate the size from the proposal or the corrections")
-        self._auto.toggled.connect(self.object_size_auto_changed)
-        row = QWidget()
-        layout = make_row(self._size)
-        layout.addWidget(self._auto)
-        row.setLayout(layout)
-        self.add_row("Object size", row)
-        self._size_text = TextLine("object_size_text")
-        self.add_wide(self._size_text)
+        self._size = ObjectSize()
+        self._size.changed.connect(self.object_size_changed)
+        self._size.previewed.connect(self.object_size_previewed)
+        self._size.auto_changed.connect(self.object_size_auto_changed)
+        self.add_row("Object size", self._size)
+        self.add_wide(self._size.text)
 
     def set_images(self, images: Sequence[tuple[str, str]], current: str | None) -> None:
         """Offer images, each (key, name)."""
@@ -121,25 +106,12 @@ class ImageSection(Section):
         self, pixels: float | None, factor: float | None, auto: bool
     ) -> None:
         """Show the object size, what it makes of the image, and who chose it."""
-        blockers = QSignalBlocker(self._size), QSignalBlocker(self._auto)
-        self._size.setValue(pixels or 0.0)
-        self._auto.setChecked(auto)
-        for blocker in blockers:
-            blocker.unblock()
-        size = "" if pixels is None else f"{pixels:.4g} px"
-        scaled = (
-            "" if factor is None else f"image scaled \N{MULTIPLICATION SIGN}{factor:.2f}"
-        )
-        self._size_text.set_text(" · ".join(filter(None, (size, scaled))))
+        self._size.show_size(pixels, factor, auto)
 
     def _on_channel_chosen(self) -> None:
         keys = [combo.current_key() for combo in self._channels]
         used = [int(key) for key in keys if key is not None and key != NO_CHANNEL]
         self.channels_chosen.emit(tuple(used))
-
-    def _on_size_changed(self, pixels: float) -> None:
-        if pixels > 0:
-            self.object_size_changed.emit(pixels)
 
 
 class ModelSection(Section):
@@ -311,10 +283,12 @@ class FineTuneSection(Section):
     fine_tune_clicked = Signal()
     fine_tune_stopped = Signal()
     fine_tune_cancelled = Signal()
+    learn_along_switched = Signal(bool)
 
     def __init__(self) -> None:
         super().__init__("Fine-tune")
         self._add_start()
+        self._add_switch()
         stop = make_button("Stop", "stop", "End now and keep the best so far")
         stop.clicked.connect(self.fine_tune_stopped)
         cancel = make_button("Cancel", "cancel_fine_tune", "End now and throw it away")
@@ -348,6 +322,16 @@ class FineTuneSection(Section):
         row.addWidget(QLabel("for about"))
         row.addWidget(self.minutes)
         self.add_wide(row)
+
+    def _add_switch(self) -> None:
+        switch = QCheckBox("Learn while I correct")
+        switch.setObjectName("learn_along")
+        switch.setToolTip(
+            "Fine-tune by itself each time an area is marked as checked, and renew the "
+            "proposals elsewhere when the model got better"
+        )
+        switch.toggled.connect(self.learn_along_switched)
+        self.add_wide(switch)
 
     def set_result_text(self, text: str) -> None:
         """Show the comparison of before and after."""

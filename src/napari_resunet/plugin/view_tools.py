@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_resunet.plugin.tools import TOOLS
 from napari_resunet.plugin.view_parts import make_button
@@ -18,6 +18,8 @@ class ToolButtons(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        # Or a form in a dock that is too low presses the rows flat.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(6)

@@ -13,15 +13,37 @@ from typing import TYPE_CHECKING, Any
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.jobs import Job, Listener
 from napari_resunet.plugin.layers import Layers
-from napari_resunet.plugin.outcomes import as_version, first_words, result_text
+from napari_resunet.plugin.outcomes import (
+    as_version,
+    end_entry,
+    first_words,
+    result_text,
+    step_entry,
+)
 from napari_resunet.plugin.presenter import Presenter
 from napari_resunet.plugin.scopes import again
 from napari_resunet.plugin.state import ImageState, Versions
-from napari_resunet.session.workshop import Learned, Ready, Sliders, Workshop
-from napari_resunet.types import CancelToken, DeviceChoice, Notice, Progress, Target
+from napari_resunet.session.workshop import (
+    Comparison,
+    Learned,
+    Ready,
+    Sliders,
+    Workshop,
+)
+from napari_resunet.types import (
+    CancelToken,
+    DeviceChoice,
+    Notice,
+    Progress,
+    Target,
+    now,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Image
+
+    from napari_resunet.engine.finetune import FineTuneStep
+    from napari_resunet.network.model_file import Model
 
 SEGMENT, FINE_TUNE, LOAD, REDRAW = "segment", "fine-tune", "load", "redraw"
 NEXT = "next"
@@ -51,6 +73,7 @@ class Work:
         self.device: DeviceChoice = "auto"
         self.job: Job | None = None
         self.redraw_job: Job | None = None
+        self.on_compared: Callable[[Comparison | None], None] | None = None
         self._on_change = on_change
         self._states: dict[str, ImageState] = {}
         self._job_image: str | None = None
@@ -58,10 +81,19 @@ class Work:
         self._redraw_again = False
         self._renew_next = False
         self._verdict = ""
+        self.history: list[dict[str, Any]] = []
+        """Steps and scores that were not yet taken to be kept."""
+        self.best: FineTuneStep | None = None
+        """The latest best weights of a running fine-tuning, to be kept against a crash."""
 
     def state(self, key: str | None) -> ImageState:
         """Find or make the settings of an image."""
         return self._states.setdefault(key or "", ImageState())
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether fine-tuning runs."""
+        return self.job is not None and self.job.kind == FINE_TUNE
 
     def abandon_all(self) -> None:
         """Let go of all that runs."""
@@ -100,7 +132,7 @@ class Work:
         key, token = image_layers.key_of(image), CancelToken()
         state = self.state(key)
         arguments = (
-            self.versions.current.model, self.device,
+            self.versions.current.to_use, self.device,
             image_layers.snapshot(image, state.channels), targets,
             state.scale, self.sliders, token,
         )  # fmt: skip
@@ -113,7 +145,7 @@ class Work:
         key, token = image_layers.key_of(image), CancelToken()
         state = self.state(key)
         arguments = (
-            self.versions.current.model, self.device,
+            self.versions.current.to_use, self.device,
             image_layers.snapshot(image, state.channels),
             self.layers.make_binding(image).corrections(),
             state.scale, state.auto, self.sliders, seconds, token,
@@ -122,11 +154,24 @@ class Work:
         self.show.view.set_message(f"Learning from {objects} objects; paint on meanwhile.")
         self.show.view.start_plot()
         self.show.view.set_result_text("")
+        self.history.append({"event": "begin", "time": now()})
         self.start(FINE_TUNE, self.workshop.learn, arguments, token, key)
+
+    def compare(self, image: Image, models: tuple[Model | str, Model | str]) -> None:
+        """Propose the visible area with two models; nothing is written into labels."""
+        key, token = image_layers.key_of(image), CancelToken()
+        state = self.state(key)
+        index = image_layers.shown_index(image, self.layers.viewer)
+        arguments = (
+            models, self.device, image_layers.snapshot(image, state.channels),
+            Target(index, image_layers.visible_window(image)),
+            state.scale, self.sliders, token,
+        )  # fmt: skip
+        self.start(LOAD, self.workshop.compare, arguments, token, key)
 
     def new_classes(self, names: tuple[str, ...]) -> None:
         """Start a model of named classes from the features of the one in use."""
-        arguments = (self.versions.current.model, names, self.device)
+        arguments = (self.versions.current.to_use, names, self.device)
         self.start(LOAD, self.workshop.new_classes, arguments, CancelToken(), None)
 
     def load(self, path: str) -> None:
@@ -193,7 +238,7 @@ class Work:
         elif isinstance(event, Notice):
             self.show.view.set_message(event.message, "warning")
         elif isinstance(event, Ready):
-            self.versions.starter_loaded(event.model)
+            self.versions.loaded(event.name, event.model)
             self.show.view.set_device_text(event.device_text)
         else:
             self._on_engine_event(job, event)
@@ -209,6 +254,8 @@ class Work:
             self.show.step(
                 event.step, event.loss, event.held_out, event.share, event.seconds_left
             )
+            self.history.append(step_entry(event))
+            self.best = event if event.best else self.best
         else:
             self._size_found(event.scale)
 
@@ -220,12 +267,20 @@ class Work:
             self.versions.add(as_version(result.model, self.versions.next_number()))
             self.show.view.set_device_text(result.device_text)
             self.show.view.set_message(first_words(result.model))
+        elif isinstance(result, Comparison):
+            self._compared(result)
         elif job.kind == SEGMENT:
             done = "Correct what is wrong, then click Fine-tune."
             self.show.view.set_message(f"{self._verdict} {done}".strip())
 
+    def _compared(self, result: Comparison | None) -> None:
+        if self.on_compared is not None:
+            self.on_compared(result)
+
     def on_error(self, job: Job, sentence: str) -> None:
         """Say what went wrong."""
+        if job.kind == LOAD:
+            self._compared(None)
         if sentence:
             self.show.view.set_message(sentence, "error")
         else:
@@ -264,6 +319,7 @@ class Work:
             self.versions.add(as_version(learned.model, number, learned))
             self.state(self._job_image).scale = learned.scale
             self._renew_next = True
+        self.history.append(end_entry(learned))
         self._verdict = learned.message
         self.show.view.set_result_text(result_text(learned))
         self.show.view.set_message(

@@ -86,7 +86,7 @@ FindEvents = Generator[Progress | Notice | Ready, None, Found | None]
 
 def find_next(
     workshop: Workshop,
-    model: Model | None,
+    model: Model | str,
     device: DeviceChoice,
     candidates: Sequence[Candidate],
     sliders: Sliders,
@@ -99,8 +99,8 @@ def find_next(
     ----------
     workshop : Workshop
         Proposes at need.
-    model : Model or None
-        None loads the starter first.
+    model : Model or str
+        A name is loaded first.
     device : {"auto", "cuda", "mps", "cpu"}
         Where to compute.
     candidates : sequence of Candidate

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.engine.device import choose
+from napari_resunet.engine.random_microscopy import random_microscopy
 from napari_resunet.engine.train import Recipe, train_steps
 from napari_resunet.network.model_file import (
     Model,
@@ -16,7 +19,9 @@ from napari_resunet.network.model_file import (
     with_new_maps,
 )
 from napari_resunet.session.api import load_model
-from napari_resunet.types import DeviceChoice, Lineage, ModelInfo, Progress
+from napari_resunet.types import DeviceChoice, Example, Lineage, ModelInfo, Progress
+
+SYNTHETIC_SIDE = 320
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class TrainRequest:
         Where to compute.
     half : bool
         Write half precision.
+    synthetic : int
+        How many images of random microscopy to train on besides.
     """
 
     folders: Sequence[Path]
@@ -48,6 +55,7 @@ class TrainRequest:
     checkpoint: Path | None = None
     device: DeviceChoice = "auto"
     half: bool = False
+    synthetic: int = 0
 
 
 def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
@@ -72,6 +80,7 @@ def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
     model = _begin(request, recipe)
     compute = choose(request.device)
     examples = [(pair.group, pair.read()) for pair in pairs]
+    examples += [("synthetic", _draw(recipe.seed, i)) for i in range(request.synthetic)]
     yield from train_steps(
         model.network, model.info, examples, recipe, compute, request.checkpoint
     )
@@ -83,6 +92,11 @@ def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
     )
     trained = Model(model.network.cpu(), replace(model.info, lineage=lineage))
     trained.save(request.output, half=request.half)
+
+
+def _draw(seed: int, number: int) -> Example:
+    rng = np.random.default_rng((seed, number))
+    return Example(*random_microscopy((SYNTHETIC_SIDE, SYNTHETIC_SIDE), rng))
 
 
 def _begin(request: TrainRequest, recipe: Recipe) -> Model:

@@ -17,6 +17,7 @@ from napari_resunet.errors import ResunetError
 from napari_resunet.types import (
     CancelToken,
     DeviceChoice,
+    LabelArray,
     Notice,
     Progress,
     Statistics,
@@ -65,10 +66,11 @@ class Sliders:
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is there: what it is, and where it will compute."""
+    """The model is there: what it is, where it will compute, by which name it came."""
 
     model: Model
     device_text: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Learned:
         Factor from image to working pixels that the corrections ask for.
     n_objects : int
         Corrected objects learned from.
+    n_regions, n_images : int
+        Corrected regions, and of how many images.
     """
 
     model: Model
@@ -98,6 +102,24 @@ class Learned:
     message: str
     scale: float
     n_objects: int
+    n_regions: int = 0
+    n_images: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What two models propose for one window.
+
+    Attributes
+    ----------
+    target : Target
+        The window.
+    labels : tuple of int32 array, shape of the window
+        One of each model.
+    """
+
+    target: Target
+    labels: tuple[LabelArray, LabelArray]
 
 
 class Workshop:
@@ -116,24 +138,26 @@ class Workshop:
             from napari_resunet.session.api import load_model
 
             model = load_model(name)
-            return Ready(model, self._segmenter_for(model, device).compute.description)
+            text = self._segmenter_for(model, device).compute.description
+            return Ready(model, text, name)
 
     def new_classes(
-        self, model: Model | None, names: Sequence[str], device: DeviceChoice
+        self, model: Model | str, names: Sequence[str], device: DeviceChoice
     ) -> Generator[Progress, None, Ready]:
-        """Start a model of named classes from the features of `model` or the starter."""
-        ready = yield from self.load("starter", device)
+        """Start a model of named classes from the features of `model`."""
+        if isinstance(model, str):
+            model = (yield from self.load(model, device)).model
         with plain_errors():
             from napari_resunet.network.model_file import with_new_maps
             from napari_resunet.types import ModelInfo
 
             info = ModelInfo(task="classes", class_names=("background", *names))
-            fresh = with_new_maps(model or ready.model, info)
-            return Ready(fresh, ready.device_text)
+            fresh = with_new_maps(model, info)
+            return Ready(fresh, self._segmenter_for(fresh, device).compute.description)
 
     def propose(
         self,
-        model: Model | None,
+        model: Model | str,
         device: DeviceChoice,
         image: ImageSnapshot,
         targets: Sequence[Target],
@@ -141,9 +165,9 @@ class Workshop:
         sliders: Sliders,
         token: CancelToken,
     ) -> Generator[Progress | Notice | Ready | SizeFound | Proposal, None, None]:
-        """Propose labels; loads the starter first where there is no model yet."""
-        if model is None:
-            ready = yield from self.load("starter", device)
+        """Propose labels; a model that is only a name is loaded first."""
+        if isinstance(model, str):
+            ready = yield from self.load(model, device)
             yield ready
             model = ready.model
         with plain_errors():
@@ -160,6 +184,28 @@ class Workshop:
                 statistics=self._measure(model, image, planes),
                 token=token,
             )
+
+    def compare(
+        self,
+        models: tuple[Model | str, Model | str],
+        device: DeviceChoice,
+        image: ImageSnapshot,
+        target: Target,
+        scale: float | None,
+        sliders: Sliders,
+        token: CancelToken,
+    ) -> Generator[Progress | Notice | Ready | SizeFound, None, Comparison]:
+        """Propose one window with two models."""
+        found: list[LabelArray] = []
+        for model in models:
+            arguments = (model, device, image, [target], scale, sliders, token)
+            for event in self.propose(*arguments):
+                if (labels := _proposed(event)) is None:
+                    scale = getattr(event, "scale", scale)
+                    yield event  # type: ignore[misc]
+                else:
+                    found.append(labels)
+        return Comparison(target, (found[0], found[1]))
 
     def decode(
         self,
@@ -183,7 +229,7 @@ class Workshop:
 
     def learn(
         self,
-        model: Model | None,
+        model: Model | str,
         device: DeviceChoice,
         image: ImageSnapshot,
         corrections: Sequence[Correction],
@@ -194,8 +240,8 @@ class Workshop:
         token: CancelToken,
     ) -> Generator[Progress | Notice | Ready | FineTuneStep, None, Learned]:
         """Fine-tune on all corrections so far; `auto_scale` lets them set the scale."""
-        if model is None:
-            ready = yield from self.load("starter", device)
+        if isinstance(model, str):
+            ready = yield from self.load(model, device)
             yield ready
             model = ready.model
         with plain_errors():
@@ -224,6 +270,8 @@ class Workshop:
             message=result.message,
             scale=scale,
             n_objects=result.model.info.lineage.corrected_objects,
+            n_regions=len(self.corrections),
+            n_images=self.corrections.n_images,
         )
 
     def _segmenter_for(self, model: Model, device: DeviceChoice) -> Segmenter:
@@ -262,6 +310,19 @@ class Workshop:
             crop = planes.read(correction.index, *correction.window)
             example = as_example(correction, crop, scale=scale, statistics=measured)
             self.corrections.record(correction, example)
+
+
+def _proposed(event: Any) -> LabelArray | None:
+    """Cut a proposal to what was asked for; None for any other event."""
+    from napari_resunet.session.segmenter import Proposal
+
+    if not isinstance(event, Proposal):
+        return None
+    rows, columns = (
+        slice(inner.start - whole.start, inner.stop - whole.start)
+        for inner, whole in zip(event.core, event.target.window, strict=True)
+    )
+    return event.labels[rows, columns]
 
 
 def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:

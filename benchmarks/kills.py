@@ -1,0 +1,30 @@
+"""Kill a program that keeps a session many times at random moments; see what is left.
+
+    python benchmarks/kills.py [ROUNDS]
+
+The rounds are those of ``tests/session/kill_rounds.py``: painting, saving, compacting,
+fine-tuning, changing versions. A killed program must leave a folder that opens with all
+that was confirmed, and with all that was painted more than a second before. POSIX only.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROUNDS = Path(__file__).parents[1] / "tests" / "session" / "kill_rounds.py"
+LONGEST = 0.8
+"""Seconds that a round may last before the kill."""
+
+
+def main(rounds: int) -> int:
+    """Go the rounds; the exit status is 0 where nothing was lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(ROUNDS), f"{folder}/s", str(rounds), str(LONGEST)]
+        return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000))

@@ -1,0 +1,86 @@
+"""Two proposals of one area in one layer of their own, to flip between."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from napari_resunet.plugin import image_layers
+from napari_resunet.session.workshop import Comparison
+
+
+class ComparedLayer:
+    """A Labels layer that cannot be edited; the user's labels are hidden meanwhile.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Where.
+    image : Image
+        Of which image.
+    comparison : Comparison
+        The two proposals.
+    titles : tuple of str
+        Of the two versions.
+    hidden : Labels or None
+        The user's labels.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Image,
+        comparison: Comparison,
+        titles: tuple[str, str],
+        hidden: Labels | None,
+    ) -> None:
+        self._viewer = viewer
+        self._titles = titles
+        self._shown = 0
+        self._hidden = hidden if hidden is not None and hidden.visible else None
+        place = image_layers.labels_place(image)
+        offset = _offset(image, comparison)
+        place["translate"] = place["translate"] + np.array(place["scale"]) * offset
+        leading = (1,) * (image.ndim - 2)
+        self._data = [
+            labels.reshape(*leading, *labels.shape) for labels in comparison.labels
+        ]
+        self.layer = Labels(self._data[0].copy(), name=self._name(), **place)
+        if self._hidden is not None:
+            self._hidden.visible = False
+        viewer.add_layer(self.layer)
+        self.layer.editable = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the user has not removed the layer."""
+        return self.layer in self._viewer.layers
+
+    def flip(self) -> int:
+        """Show the other proposal; return which one that is, 0 or 1."""
+        self._shown = 1 - self._shown
+        self.layer.data = self._data[self._shown].copy()
+        self.layer.name = self._name()
+        self.layer.editable = False
+        return self._shown
+
+    def remove(self) -> None:
+        """Take the layer away and show the user's labels again."""
+        if self.is_there:
+            self._viewer.layers.remove(self.layer)
+        if self._hidden is not None and self._hidden in self._viewer.layers:
+            self._hidden.visible = True
+
+    def _name(self) -> str:
+        return f"compare {self._titles[self._shown]}"
+
+
+def _offset(image: Image, comparison: Comparison) -> np.ndarray:
+    """Find where in the image the area begins, in pixels of the labels."""
+    begin = list(comparison.target.index)
+    channel = image_layers.channel_axis(image)
+    if channel is not None:
+        begin.insert(channel, 0)
+    rows, columns = comparison.target.window
+    return np.array([*begin, rows.start, columns.start], float)

@@ -1,0 +1,262 @@
+"""Continue: an earlier session comes back into the viewer, and goes on being kept.
+
+Reading happens in a worker (`session.restore`); here, on the main thread, layers are
+added, and what cannot be found is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+from napari_resunet.errors import FileError
+from napari_resunet.plugin import image_layers
+from napari_resunet.plugin.jobs import Job
+from napari_resunet.plugin.outcomes import score_text, version_of
+from napari_resunet.plugin.session_images import (
+    add_image,
+    finest,
+    is_file_of_pixels,
+    restore_labels,
+)
+from napari_resunet.plugin.state import STARTER
+from napari_resunet.session.restore import (
+    Restored,
+    RestoredImage,
+    is_image,
+    read_pixels,
+    restore_steps,
+)
+from napari_resunet.session.store.folder import (
+    SessionFolder,
+    SessionInUse,
+    copy_session,
+)
+from napari_resunet.session.store.history import Entry, last_run
+from napari_resunet.session.store.places import free_name, sessions_folder
+from napari_resunet.session.store.recent import recent_sessions
+from napari_resunet.session.store.schema import ImageRecord
+from napari_resunet.types import CancelToken, Progress
+
+if TYPE_CHECKING:
+    from napari_resunet.plugin.session_keeper import SessionKeeper
+
+log = logging.getLogger(__name__)
+
+
+class Continue:
+    """Opens sessions for a keeper.
+
+    Parameters
+    ----------
+    keeper : SessionKeeper
+        Who goes on with the session.
+    """
+
+    def __init__(self, keeper: SessionKeeper) -> None:
+        self.keeper = keeper
+        self.controller = keeper.controller
+        self.section = keeper.section
+        self.job: Job | None = None
+        self._folder: SessionFolder | None = None
+        self._missing: list[RestoredImage] = []
+        self.section.continue_clicked.connect(self.ask)
+
+    def ask(self) -> None:
+        """Let the user choose a session."""
+        mine = self.keeper.folder
+        others = [s for s in recent_sessions() if mine is None or s.folder != mine.root]
+        path = self.section.ask_session(others)
+        if path is not None:
+            self.open(path)
+
+    def open(self, path: Path) -> None:
+        """Continue a session; one that is in use is told, and a copy offered."""
+        if self.job is not None or self.controller.work.job is not None:
+            self._say("Wait for the running job, or cancel it.", "warning")
+            return
+        try:
+            self._folder = self._opened(path)
+        except FileError as error:
+            self._say(str(error), "error")
+            return
+        if self._folder is None:
+            return
+        self.keeper.shut_session()
+        self._missing = []
+        self._say("Opening the session …", "info")
+        self.job = Job("continue", restore_steps, (self._folder,), CancelToken(), self)
+        self.job.start()
+
+    def _opened(self, path: Path) -> SessionFolder | None:
+        if self.keeper.folder is not None and self.keeper.folder.root == path:
+            self._say("This session is open in this window already.", "info")
+            return None
+        try:
+            return SessionFolder.open(path)
+        except SessionInUse as error:
+            if not self.section.ask_copy(str(error)):
+                self._say(str(error), "warning")
+                return None
+        target = free_name(sessions_folder() / f"{path.name} copy")
+        copy_session(path, target)
+        return SessionFolder.open(target)
+
+    # What the job says --------------------------------------------------------------
+
+    def on_event(self, job: Job, event: Any) -> None:
+        """Add images as they come."""
+        if isinstance(event, Progress):
+            self._say(f"Session: {event.message} …", "info")
+        elif event.data is None:
+            self._missing.append(event)
+        else:
+            self._add(event, event.data)
+
+    def on_result(self, job: Job, result: Restored) -> None:
+        """Bring back all else, then ask for what is missing."""
+        folder, self._folder = self._folder, None
+        assert folder is not None
+        # Opening an image may let other events run: nobody goes on before all is back.
+        try:
+            self.keeper.use(folder)
+            still = [image for image in self._missing if not self._found(image)]
+            self._bring_back(folder, result)
+            self._tell(folder.file.name, still, result.notices)
+        finally:
+            self._go_on()
+
+    def on_error(self, job: Job, sentence: str) -> None:
+        """Say what is wrong with the session; it is left as it is."""
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.close(0.5)
+        self._say(sentence, "error")
+        self._go_on()
+
+    def on_end(self, job: Job) -> None:
+        """Nothing waits for the end itself."""
+
+    def _go_on(self) -> None:
+        self.job = None
+        self.keeper.go_on()
+        self.controller.refresh()
+
+    def _tell(self, name: str, missing: list[RestoredImage], notices: list[str]) -> None:
+        left = [
+            f"'{image.record.name}' was not found: its labels stay in the session, and "
+            "its corrections go on being learned from."
+            for image in missing
+        ]
+        said = " ".join([f"Session '{name}' goes on.", *left, *notices])
+        self._say(said, "warning" if left or notices else "info")
+
+    # Images -------------------------------------------------------------------------
+
+    def _add(self, image: RestoredImage, data: Any, layer: Image | None = None) -> None:
+        record, layers = image.record, self.controller.layers
+        layer = layer or self._open_already(record)
+        layer = layer or add_image(layers.viewer, record, data)
+        binding = layers.make_binding(layer)
+        key = image_layers.key_of(layer)
+        fits = binding.ledger.shape == record.plane_shape
+        if fits:
+            restore_labels(binding, record, image.states)
+        state = self.controller.work.state(key)
+        state.channels, state.auto = record.channels, record.auto
+        state.scale = record.object_scale
+        self.keeper.adopt(key, record.key, image.states if fits else {})
+
+    def _open_already(self, record: ImageRecord) -> Image | None:
+        """Find the image among the layers that have no labels of ours yet."""
+        layers = self.controller.layers
+        for key, _ in layers.images():
+            layer = layers.image(key)
+            free = layer is not None and layers.binding(key) is None
+            if layer is not None and free and is_image(record, finest(layer)):
+                return layer
+        return None
+
+    def _found(self, image: RestoredImage) -> bool:
+        """Find an image that was not where we could read it: open it, or ask for it."""
+        record = image.record
+        path: Path | None = Path(record.source or "")
+        if not is_file_of_pixels(record.source):
+            path = self.section.ask_image(record.name, record.source or "")
+        while path is not None:
+            if self._from_file(image, path):
+                return True
+            self._say(
+                f"'{path.name}' does not hold the pixels of '{record.name}': choose "
+                "another file.",
+                "warning",
+            )
+            path = self.section.ask_image(record.name, record.source or "")
+        return False
+
+    def _from_file(self, image: RestoredImage, path: Path) -> bool:
+        data = read_pixels(path, image.record)
+        if data is not None:
+            self._add(image, data)
+            return True
+        layer = self._opened_by_napari(image.record, path)
+        if layer is not None:
+            self._add(image, None, layer)
+        return layer is not None
+
+    def _opened_by_napari(self, record: ImageRecord, path: Path) -> Image | None:
+        """Have napari read a file; keep the layer that holds the pixels, if any does."""
+        viewer = self.controller.layers.viewer
+        try:
+            opened = viewer.open(str(path), plugin=record.reader)
+        except Exception:  # whatever a reader plugin may raise
+            log.warning("'%s' could not be opened", path, exc_info=True)
+            return None
+        found = None
+        for layer in opened:
+            fits = isinstance(layer, Image) and is_image(record, finest(layer))
+            if found is None and fits:
+                found = layer
+            else:
+                viewer.layers.remove(layer)
+        return found
+
+    # All else -----------------------------------------------------------------------
+
+    def _bring_back(self, folder: SessionFolder, restored: Restored) -> None:
+        work, file = self.controller.work, folder.file
+        versions = [version_of(r, None, str(path)) for r, path in restored.versions]
+        numbers = {r.number: r for r, _ in restored.versions}
+        known = [n for n in numbers if n <= file.current_version]
+        current = numbers[max(known)].model_id if known else STARTER
+        work.versions.restore(versions, current)
+        self.keeper.learned.restore(numbers)
+        layer_ids = {key: layer_id for layer_id, key in self.keeper.keys.items()}
+        work.workshop.corrections.clear()
+        for saved in restored.corrections:
+            image_id = layer_ids.get(saved.record.image, saved.record.image)
+            work.workshop.corrections.restore(saved.correction(image_id), saved.example)
+        self._show_history(restored.history)
+        self.controller.take_settings(file.settings)
+        if file.current_image in layer_ids:
+            self.controller.choose_image(layer_ids[file.current_image])
+
+    def _show_history(self, history: list[Entry]) -> None:
+        view = self.controller.view
+        points = last_run(history)
+        if points:
+            view.start_plot()
+            for point in points:
+                view.add_loss(*point)
+        ends = [entry for entry in history if entry.get("event") == "end"]
+        if ends:
+            end = ends[-1]
+            view.set_result_text(
+                score_text(end.get("before"), end.get("after"), bool(end.get("improved")))
+            )
+
+    def _say(self, sentence: str, kind: Any) -> None:
+        self.controller.view.set_message(sentence, kind)

@@ -1,0 +1,180 @@
+"""What was learned goes to the session folder: versions, corrections, history.
+
+`work` and the correction log leave these in lists; here they are taken from there and
+handed to the folder's writing threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_resunet.session.store.corrections import save_correction
+from napari_resunet.session.store.folder import SessionFolder
+from napari_resunet.session.store.history import append_history
+from napari_resunet.session.store.models import (
+    UNFINISHED,
+    VersionRecord,
+    delete_version,
+    save_record,
+    save_version,
+    stem_of,
+)
+
+if TYPE_CHECKING:
+    from napari_resunet.corrections.log import Correction
+    from napari_resunet.engine.finetune import FineTuneStep
+    from napari_resunet.network.model_file import Model
+    from napari_resunet.plugin.work import Work
+    from napari_resunet.types import Example
+
+
+class LearnedKeeper:
+    """Keeps what was learned.
+
+    Parameters
+    ----------
+    work : Work
+        Where it comes from.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.on_disk: dict[int, VersionRecord] = {}
+        """Versions that are safely written, by number; filled by a writing thread."""
+        self._asked: set[int] = set()
+        self._entries: list[dict[str, Any]] = []
+        self._written: list[dict[str, Any]] = []
+        self._guard = threading.Lock()
+        self._unfinished = False
+
+    def something(self) -> bool:
+        """Whether there is a version to keep."""
+        return any(v.record for v in self.work.versions.all())
+
+    def restore(self, records: Mapping[int, VersionRecord]) -> None:
+        """Take note of what is on disk already, from an earlier run."""
+        self.on_disk = dict(records)
+        self._asked = set(records)
+
+    def start_anew(self) -> None:
+        """Have everything written once more, in another folder."""
+        self.restore({})
+        self.work.workshop.corrections.keep_again()
+        self._entries, self._written = self._written + self._entries, []
+
+    def keep(self, folder: SessionFolder, keys: Mapping[str, str]) -> None:
+        """Hand over all that is new.
+
+        Parameters
+        ----------
+        folder : SessionFolder
+            Where to.
+        keys : mapping of str to str
+            The session's name for each image layer.
+        """
+        self._keep_versions(folder)
+        self._keep_corrections(folder, keys)
+        self._keep_history(folder)
+        self._keep_best(folder)
+
+    def update(self, folder: SessionFolder | None, record: VersionRecord) -> None:
+        """Write a version's new name or note."""
+        if folder is None or record.number not in self.on_disk:
+            return
+        sha256 = self.on_disk[record.number].sha256
+        record = record.model_copy(update={"sha256": sha256})
+        self.on_disk[record.number] = record
+        folder.put_large(f"record {record.number}", lambda root: save_record(root, record))
+
+    def delete(self, folder: SessionFolder | None, record: VersionRecord) -> None:
+        """Delete a version from the disk."""
+        self.on_disk.pop(record.number, None)
+        if folder is not None:
+            stem = stem_of(record)
+            folder.put_large(
+                f"version {record.number}", lambda root: delete_version(root, stem)
+            )
+
+    def _keep_versions(self, folder: SessionFolder) -> None:
+        for version in self.work.versions.all():
+            record, model = version.record, version.model
+            if record is None or model is None or record.number in self._asked:
+                continue
+            self._asked.add(record.number)
+            folder.put_large(f"version {record.number}", self._saving(record, model))
+
+    def _saving(self, record: VersionRecord, model: Model) -> Callable[[Path], None]:
+        def save(root: Path) -> None:
+            self.on_disk[record.number] = save_version(root, record, model.save)
+
+        return save
+
+    def _keep_corrections(self, folder: SessionFolder, keys: Mapping[str, str]) -> None:
+        log = self.work.workshop.corrections
+        fresh, log.fresh = log.fresh, []
+        for correction, example in fresh:
+            # What was restored of an image that is not open carries the session's name.
+            key = keys.get(correction.image_id, correction.image_id)
+            if folder.file.image(key) is None:
+                log.fresh.append((correction, example))
+                continue
+            name = f"correction {key} {correction.index}"
+            folder.put_large(name, _saving_correction(key, correction, example))
+
+    def _keep_history(self, folder: SessionFolder) -> None:
+        fresh, self.work.history = self.work.history, []
+        if not fresh:
+            return
+        with self._guard:
+            self._entries += fresh
+        folder.put_often("history", self._write_history)
+
+    def _write_history(self, root: Path) -> None:
+        with self._guard:
+            entries = list(self._entries)
+        append_history(root, entries)
+        with self._guard:
+            del self._entries[: len(entries)]
+            self._written += entries
+
+    def _keep_best(self, folder: SessionFolder) -> None:
+        step, self.work.best = self.work.best, None
+        base = self.work.versions.current.model
+        if step is not None and base is not None and self.work.is_learning:
+            self._unfinished = True
+            number = self.work.versions.next_number()
+            folder.put_large(UNFINISHED, _saving_best(step, base, number))
+        elif self._unfinished and not self.work.is_learning:
+            self._unfinished = False
+            folder.put_large(UNFINISHED, lambda root: delete_version(root, UNFINISHED))
+
+
+def _saving_correction(
+    key: str, correction: Correction, example: Example
+) -> Callable[[Path], None]:
+    return lambda root: save_correction(root, key, correction, example)
+
+
+def _saving_best(step: FineTuneStep, base: Model, number: int) -> Callable[[Path], None]:
+    """Write the best weights so far, that a crash must not take."""
+
+    def save(root: Path) -> None:
+        from napari_resunet.engine.verdict import unfinished
+
+        assert step.best is not None
+        model = unfinished(base, step.best, step.step)
+        lineage = model.info.lineage
+        record = VersionRecord(
+            number=number,
+            origin=UNFINISHED,
+            model_id=lineage.model_id,
+            parent_id=lineage.parent_id or "",
+            task=model.info.task,
+            after=step.held_out,
+        )
+        save_version(root, record, model.save, UNFINISHED)
+
+    return save

@@ -1,0 +1,158 @@
+"""The part of the dock that shows where the work is kept, and opens earlier sessions.
+
+Words, widgets, signals and dialogs; what they lead to is `session_keeper` and
+`session_continue`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QIcon
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QListWidget,
+    QListWidgetItem,
+    QMessageBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_resunet.plugin.view_parts import Section, TextLine, make_button, make_row
+from napari_resunet.session.store.recent import RecentSession
+
+NOTHING = "Nothing to keep yet. Your work will be saved by itself."
+
+
+class SessionSection(Section):
+    """Where the session lies; Continue, Move, Export."""
+
+    continue_clicked = Signal()
+    move_clicked = Signal()
+    export_clicked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__("Session")
+        self._place = TextLine("session_place")
+        self._place.setTextFormat(Qt.TextFormat.PlainText)
+        self.add_wide(self._place)
+        self._trouble = TextLine("session_trouble")
+        self._trouble.setTextFormat(Qt.TextFormat.PlainText)
+        self.add_wide(self._trouble)
+        proceed = make_button("Continue…", "continue_session", "Open an earlier session")
+        proceed.clicked.connect(self.continue_clicked)
+        self._move = make_button("Move…", "move_session", "Keep the session elsewhere")
+        self._move.clicked.connect(self.move_clicked)
+        export = make_button(
+            "Export labels…",
+            "export_labels",
+            "Write the labels of the image as a TIFF, with a note of how they were made",
+        )
+        export.clicked.connect(self.export_clicked)
+        self.add_wide(make_row(proceed, self._move))
+        self.add_wide(export)
+        self.set_place(None)
+
+    def set_place(self, folder: Path | None) -> None:
+        """Show where the session lies; None while there is none."""
+        self._place.set_text(NOTHING if folder is None else f"Saved in {folder}")
+        self._place.setToolTip("" if folder is None else str(folder))
+        self._move.setEnabled(folder is not None)
+
+    def set_trouble(self, sentence: str) -> None:
+        """Show why the session cannot be written now; empty when it can."""
+        self._trouble.set_text(sentence)
+
+    def ask_parent(self) -> Path | None:
+        """Ask for the folder to put the session into."""
+        found = QFileDialog.getExistingDirectory(self, "Move the session into")
+        return Path(found) if found else None
+
+    def ask_session(self, sessions: Sequence[RecentSession]) -> Path | None:
+        """Ask which session to continue."""
+        dialog = ContinueDialog(sessions, self)
+        accepted = dialog.exec()
+        dialog.deleteLater()
+        return dialog.chosen() if accepted else None
+
+    def ask_copy(self, sentence: str) -> bool:
+        """Ask whether to continue with a copy of a session that is in use."""
+        answer = QMessageBox.question(
+            self, "The session is in use", f"{sentence}\n\nContinue with a copy?"
+        )
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
+    def ask_image(self, name: str, before: str) -> Path | None:
+        """Ask for the file of an image that is not where it was."""
+        title = f"Where is the image '{name}' now? (It was {before})"
+        found, _ = QFileDialog.getOpenFileName(self, title)
+        return Path(found) if found else None
+
+    def ask_export(self, suggested: str) -> Path | None:
+        """Ask where to write labels."""
+        found, _ = QFileDialog.getSaveFileName(
+            self, "Export the labels", suggested, "TIFF (*.tif *.tiff)"
+        )
+        return Path(found) if found else None
+
+
+class ContinueDialog(QDialog):
+    """A list of sessions with pictures, and a way to any other folder."""
+
+    def __init__(
+        self, sessions: Sequence[RecentSession], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Continue a session")
+        self.resize(520, 420)
+        self._other: Path | None = None
+        self.list = QListWidget()
+        self.list.setObjectName("sessions")
+        self.list.setAccessibleName("Recent sessions")
+        self.list.setIconSize(QSize(72, 72))
+        for session in sessions:
+            self.list.addItem(_item(session))
+        self.list.setCurrentRow(0)
+        self.list.itemDoubleClicked.connect(self.accept)
+        other = make_button(
+            "Another folder…", "other_session", "A session that lies elsewhere"
+        )
+        other.clicked.connect(self._ask_other)
+        buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel
+        )
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.list, 1)
+        layout.addWidget(other)
+        layout.addWidget(buttons)
+
+    def chosen(self) -> Path | None:
+        """Return the folder that the user chose."""
+        item = self.list.currentItem()
+        if self._other is not None or item is None:
+            return self._other
+        return Path(item.data(Qt.ItemDataRole.UserRole))
+
+    def _ask_other(self) -> None:
+        found = QFileDialog.getExistingDirectory(self, "Open a session folder")
+        if found:
+            self._other = Path(found)
+            self.accept()
+
+
+def _item(session: RecentSession) -> QListWidgetItem:
+    day = datetime.fromisoformat(session.changed).astimezone()
+    objects = f"{session.checked_objects} corrected objects"
+    item = QListWidgetItem(f"{session.name}\n{day:%Y-%m-%d %H:%M} · {objects}")
+    if session.thumbnail is not None:
+        item.setIcon(QIcon(str(session.thumbnail)))
+    item.setToolTip(str(session.folder))
+    item.setData(Qt.ItemDataRole.UserRole, str(session.folder))
+    return item

@@ -1,0 +1,113 @@
+"""Images of a session: those that came from memory are stored, the others are found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.files import atomic_path
+from napari_resunet.session.store.layout import source_path
+from napari_resunet.session.store.safety import read_tiff
+from napari_resunet.session.store.schema import ImageRecord
+from napari_resunet.session.store.tiff import BIG, sync_folder
+
+RATIO = 60
+"""How much a stored image may grow: pixels are not as empty as labels."""
+
+
+def store_image(root: Path, image: ImageRecord, array: Any) -> None:
+    """Store the pixels of an image, plane by plane.
+
+    Parameters
+    ----------
+    root : Path
+        The session folder.
+    image : ImageRecord
+        Whose pixels.
+    array : array-like
+        numpy, dask, zarr …; the finest level.
+
+    Raises
+    ------
+    FileError
+        If they cannot be written.
+    """
+    import tifffile
+
+    dtype = np.dtype(array.dtype)
+    stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+    path = source_path(root, image.key)
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            _pages(array, image.rgb, stored),
+            shape=image.shape,
+            dtype=stored,
+            photometric="rgb" if image.rgb else "minisblack",
+            compression="zlib",
+            compressionargs={"level": 1},
+            bigtiff=math.prod(image.shape) * stored.itemsize > BIG,
+            maxworkers=1,
+        )
+    sync_folder(path.parent)
+
+
+def _pages(array: Any, rgb: bool, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
+    for index in np.ndindex(tuple(array.shape[: -3 if rgb else -2])):
+        yield np.ascontiguousarray(np.asarray(array[index]), dtype)
+
+
+def load_image(root: Path, image: ImageRecord) -> npt.NDArray[Any]:
+    """Read the stored pixels of an image.
+
+    Returns
+    -------
+    array
+        Shape and dtype as recorded.
+
+    Raises
+    ------
+    SessionError
+        If they are missing, damaged, or not as recorded.
+    """
+    path = source_path(root, image.key)
+    array = read_tiff(path, image.shape, "uif", RATIO)
+    return array.astype(image.dtype, copy=False)
+
+
+def draw_thumbnail(plane: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Draw a small picture of a plane with the outlines of its objects.
+
+    Parameters
+    ----------
+    plane : array, shape (Y, X) or (Y, X, 3)
+        Pixels, already coarse.
+    labels : integer array, shape (Y, X)
+        Of the same pixels.
+
+    Returns
+    -------
+    uint8 array, shape (Y, X, 3)
+    """
+    values = np.nan_to_num(plane[..., :3] if plane.ndim == 3 else plane[..., None])
+    low, high = np.percentile(values, (1, 99)) if values.size else (0.0, 1.0)
+    grey = np.clip((values - low) / max(float(high - low), 1e-9), 0, 1) * 255
+    picture = np.broadcast_to(grey, (*labels.shape, 3)).astype(np.uint8)
+    edge = np.zeros(labels.shape, bool)
+    edge[1:] |= labels[1:] != labels[:-1]
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    picture[edge] = (255, 200, 0)
+    return picture
+
+
+def write_thumbnail(path: Path, picture: npt.NDArray[Any]) -> None:
+    """Write a picture as PNG, all or nothing."""
+    import imageio.v3
+
+    with atomic_path(path) as temporary:
+        imageio.v3.imwrite(temporary, picture, extension=".png")

@@ -1,0 +1,103 @@
+"""TIFFs of a session: written whole or not at all, readable by any tool."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.files import atomic_path, cannot_write
+
+BIG = 2**31
+"""Bytes from which a TIFF needs 64-bit offsets."""
+
+
+def write_tiff(path: Path, array: npt.NDArray[Any], **options: Any) -> None:
+    """Write an array as a compressed TIFF, all or nothing, and see it on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    array : array
+        Booleans become 0 and 255.
+    **options
+        Of ``tifffile.imwrite``.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written.
+    """
+    import tifffile
+
+    if array.dtype == bool:
+        array = array.view(np.uint8) * np.uint8(255)
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            array,
+            compression="zlib",
+            compressionargs={"level": 1},
+            bigtiff=array.nbytes > BIG,
+            maxworkers=1,
+            **options,
+        )
+    sync_folder(path.parent)
+
+
+def label_dtype(labels: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+    """Store labels in the type that other tools expect: unsigned, 16 bits if they fit."""
+    if labels.min(initial=0) < 0:
+        return labels
+    return labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all or nothing.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """See the names in a folder safely on the disk, where the system can do that.
+
+    Raises
+    ------
+    FileError
+        If the disk refuses.
+    """
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise cannot_write(folder, error) from error

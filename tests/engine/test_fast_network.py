@@ -1,0 +1,49 @@
+import copy
+
+import pytest
+import torch
+
+from napari_resunet.engine.device import Compute
+from napari_resunet.engine.fast_network import fast_copy, place_for_training
+from napari_resunet.engine.fast_upsample import FastUpsample
+from napari_resunet.network.resnet_unet import ResNetUNet
+
+CPU = Compute("cpu", torch.float32)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(3)
+    network = ResNetUNet(3)
+    network(torch.randn(2, 3, 64, 64))  # statistics of BatchNorm that are not 0 and 1
+    return network.eval()
+
+
+def test_inference_gives_the_same_maps(network):
+    images = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        difference = fast_copy(network, CPU)(images) - network(images)
+    assert difference.abs().max() < 1e-4
+
+
+def test_training_gives_the_same_gradients(network):
+    fast = copy.deepcopy(network)
+    place_for_training(fast, CPU)
+    images = torch.randn(2, 3, 64, 96)
+    for each in (network, fast):
+        each(images).square().mean().backward()
+    for (name, slow), (_, quick) in zip(
+        network.named_parameters(), fast.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(quick.grad, slow.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_training_leaves_the_state_dict_that_others_can_load(network):
+    fast = copy.deepcopy(network)
+    place_for_training(fast, CPU)
+    ResNetUNet(3).load_state_dict(fast.state_dict(), strict=True)
+
+
+def test_upsampling_is_differentiated_exactly():
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(FastUpsample(), (x,))

@@ -1,0 +1,178 @@
+"""Versions of the model: listed, kept, renamed, exported, deleted, compared."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_resunet.engine.finetune import FineTuneStep
+from napari_resunet.network.model_file import Model, read_model
+from napari_resunet.plugin.outcomes import as_version
+from napari_resunet.plugin.state import STARTER
+from napari_resunet.plugin.work import Work
+from napari_resunet.session.restore import restore_steps
+from napari_resunet.session.store.folder import SessionFolder
+from napari_resunet.session.store.models import list_versions
+from napari_resunet.session.workshop import Learned
+from napari_resunet.types import Lineage
+
+
+def learned(model, number, parent):
+    """Make what a fine-tuning from `parent` ends with, without the wait."""
+    lineage = Lineage(parent_id=parent.info.lineage.model_id, steps=5, corrected_objects=9)
+    child = Model(model.network, replace(model.info, lineage=lineage))
+    outcome = Learned(child, True, 0.4, 0.6, "", 1.0, 9, 2, 1)
+    return as_version(child, number, outcome)
+
+
+@pytest.fixture
+def two(dock, image_of_nuclei, starter, random_model):
+    """A dock with an image, proposals, and two versions, the second in use."""
+    dock.viewer.add_image(image_of_nuclei, name="cells")
+    dock.segment()
+    for number in (1, 2):
+        dock.work.versions.add(learned(random_model, number, starter))
+    dock.controller.refresh()
+    assert dock.controller.keeper.flush(20)
+    return dock
+
+
+def choose(dock, position):
+    tree = dock.view.versions.list
+    tree.setCurrentItem(tree.topLevelItem(position))
+    return dock.work.versions.all()[position].key
+
+
+def cells(dock):
+    tree = dock.view.versions.list
+    return [
+        [tree.topLevelItem(row).text(column) for column in range(4)]
+        for row in range(tree.topLevelItemCount())
+    ]
+
+
+def test_versions_are_listed_and_on_disk(two):
+    rows = cells(two)
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    assert rows[1][2] == "9 objects, 2 regions, 1 image"
+    assert rows[1][3] == "0.40 → 0.60"
+    folder = two.controller.keeper.folder
+    assert list(list_versions(folder.root)) == ["v001", "v002"]
+    assert json.loads((folder.root / "session.json").read_text())["current_version"] == 2
+
+
+def test_a_name_and_a_note_are_kept(two, monkeypatch):
+    choose(two, 1)
+    monkeypatch.setattr(two.view.versions, "ask_text", lambda *_: "für Zellen")
+    two.find("rename_version").click()
+    two.find("note_version").click()
+    assert "1: für Zellen" in [title for _, title, _ in two.work.versions.listed()]
+    keeper = two.controller.keeper
+    assert keeper.flush(10)
+    record = list_versions(keeper.folder.root)["v001"]
+    assert (record.name, record.note) == ("für Zellen", "für Zellen")
+    assert record.sha256
+
+
+def test_the_starter_and_the_version_in_use_cannot_be_deleted(two):
+    for position, allowed in ((0, False), (1, True), (2, False)):
+        choose(two, position)
+        assert two.find("delete_version").isEnabled() == allowed
+        two.controller.version_list.delete(two.work.versions.current.key)
+        two.controller.version_list.delete(STARTER)
+    assert len(cells(two)) == 3
+    choose(two, 1)
+    two.find("delete_version").click()
+    assert [row[0] for row in cells(two)] == ["0", "2"]
+    keeper = two.controller.keeper
+    assert keeper.flush(10)
+    assert list(list_versions(keeper.folder.root)) == ["v002"]
+    assert two.work.versions.next_number() == 3
+
+
+def test_a_version_is_exported(two, tmp_path, monkeypatch):
+    key = choose(two, 1)
+    path = tmp_path / "mine.safetensors"
+    monkeypatch.setattr(two.view, "ask_save_path", lambda suggested: path)
+    two.find("export_version").click()
+    assert read_model(path).info.lineage.model_id == key
+
+
+def test_two_versions_are_compared_without_touching_the_labels(two):
+    labels = two.labels
+    before = labels.data.copy()
+    choose(two, 0)
+    two.find("compare_versions").click()
+    two.wait()
+    (layer,) = [x for x in two.viewer.layers if x.name.startswith("compare")]
+    assert not labels.visible
+    assert not layer.editable
+    starter_labels = layer.data.copy()
+    assert starter_labels.max() > 5
+    assert "Starter" in two.find("compared_text").text()
+    two.find("flip_versions").click()
+    assert "2:" in two.find("compared_text").text()
+    assert not np.array_equal(layer.data, starter_labels)
+    two.find("flip_versions").click()
+    assert np.array_equal(layer.data, starter_labels)
+    two.find("compare_versions").click()
+    assert layer not in two.viewer.layers
+    assert labels.visible
+    assert np.array_equal(labels.data, before)
+
+
+def test_exported_labels_tell_how_they_were_made(two, tmp_path, monkeypatch):
+    path = tmp_path / "out"
+    section = two.controller.keeper.section
+    monkeypatch.setattr(section, "ask_export", lambda suggested: path)
+    two.controller.choose_region("slice")
+    two.click("mark_checked")
+    two.find("export_labels").click()
+    two.qtbot.waitUntil(lambda: two.controller.export.job is None, timeout=20_000)
+    assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), two.labels.data)
+    about = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    keeper = two.controller.keeper
+    record = list_versions(keeper.folder.root)["v002"]
+    assert about["model"]["sha256"] == record.sha256
+    assert about["model"]["model_id"] == two.work.versions.current.key
+    assert about["checked_share"] == 1.0
+    assert about["settings"]["foreground"] == 0.5
+    assert about["image"]["name"] == "cells"
+    assert "torch" in about["programs"]
+
+
+def test_a_crash_while_learning_leaves_the_version_before_and_the_best_so_far(
+    two, monkeypatch, tmp_path
+):
+    import shutil
+
+    monkeypatch.setattr(Work, "is_learning", True)
+    state = {
+        k: v + 1 for k, v in two.work.versions.current.model.network.state_dict().items()
+    }
+    two.work.best = FineTuneStep(7, 0.1, 0.8, 0.5, 10.0, state)
+    keeper = two.controller.keeper
+    assert keeper.flush(10)
+    crashed = tmp_path / "crashed"
+    shutil.copytree(keeper.folder.root, crashed)
+    folder = SessionFolder.open(crashed)
+    assert folder.file.current_version == 2
+    steps, restored = restore_steps(folder), None
+    while restored is None:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            restored = stop.value
+    assert [record.number for record, _ in restored.versions] == [1, 2, 3]
+    assert "cut short" in restored.notices[0]
+    record, path = restored.versions[-1]
+    assert record.after == 0.8
+    assert record.parent_id == two.work.versions.current.key
+    name = "conv_last.bias"
+    assert (read_model(path).network.state_dict()[name] == state[name]).all()
+    folder.close()
+    monkeypatch.setattr(Work, "is_learning", False)
+    assert keeper.flush(10)
+    assert not list(keeper.folder.root.glob("models/unfinished*"))
