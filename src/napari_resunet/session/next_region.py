@@ -143,7 +143,7 @@ class _Probe:
     def __init__(
         self,
         workshop: Workshop,
-        model: Model | None,
+        model: Model | str,
         device: DeviceChoice,
         sliders: Sliders,
         token: CancelToken,
