@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROUNDS = Path(__file__).parents[1] / "tests" / "session" / "kill_rounds.py"
-LONGEST = 0.8
+LONGEST = 0.5
 """Seconds that a round may last before the kill."""
 
 

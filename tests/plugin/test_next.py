@@ -114,6 +114,23 @@ def test_next_can_be_cancelled_and_waits_for_other_jobs(desk, nuclei):
     assert desk.controller.layers.binding(desk.controller._image_key) is None
 
 
+@pytest.mark.parametrize("what", ["pixels", "size"])
+def test_a_change_meanwhile_makes_the_search_stale(desk, nuclei, what):
+    image = desk.viewer.add_image(np.tile(nuclei[0], (3, 3)), name="cells")
+    desk.controller.set_object_size(20)
+    desk.click("next")
+    if what == "pixels":
+        image.data = np.zeros((64, 80), np.uint8)
+    else:
+        desk.controller.set_object_size(60)
+    desk.wait()
+    desk.qtbot.wait(300)
+    assert desk.controller.layers.binding(desk.controller._image_key) is None
+    assert desk.controller.correcting.next.frame.layer is None
+    assert "changed" in desk.message
+    assert desk.find("next").isEnabled()
+
+
 def test_the_map_is_shown_over_the_image_and_taken_away(desk, image_of_nuclei):
     place = {"scale": (2, 0.5), "translate": (30, 7)}
     image = desk.viewer.add_image(image_of_nuclei, name="cells", **place)

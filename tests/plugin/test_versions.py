@@ -56,8 +56,10 @@ def cells(dock):
 def test_versions_are_listed_and_on_disk(two):
     rows = cells(two)
     assert [row[0] for row in rows] == ["0", "1", "2"]
-    assert rows[1][2] == "9 objects, 2 regions, 1 image"
-    assert rows[1][3] == "0.40 → 0.60"
+    assert rows[1][1] == "0.40 → 0.60"
+    assert rows[1][2] == "9 obj, 2 reg, 1 img"
+    item = two.view.versions.list.topLevelItem(1)
+    assert "9 objects, 2 regions, 1 image" in item.toolTip(2)
     folder = two.controller.keeper.folder
     assert list(list_versions(folder.root)) == ["v001", "v002"]
     assert json.loads((folder.root / "session.json").read_text())["current_version"] == 2

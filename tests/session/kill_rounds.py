@@ -184,8 +184,10 @@ def main(root: Path, rounds: int, seconds: float) -> None:
     image = ImageRecord(name="cells", shape=SHAPE, dtype="uint8", axes="YX")
     folder.update(folder.file.model_copy(update={"images": (image,)}))
     assert folder.close()
-    for _ in range(rounds):
+    for number in range(rounds):
         one_round(root, seconds)
+        if number % 100 == 99:
+            print(f"{number + 1} kills survived", flush=True)
     state = SessionFolder.open(root)
     strokes = int(state.load_plane(state.file.images[0].key, ()).labels.max())
     versions = state.file.current_version

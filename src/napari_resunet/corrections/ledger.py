@@ -76,6 +76,7 @@ class PlaneLedger:
     def uncheck(self, region: MaskArray) -> None:
         """Take a region back; what the user changed there stays theirs."""
         self.checked &= ~region
+        self.revision += 1
 
     @property
     def protected(self) -> MaskArray:

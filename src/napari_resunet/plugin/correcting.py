@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PATIENCE = 250
 """Milliseconds without a stroke before objects are counted again."""
 
+LARGE = 1024
+"""Image pixels: the outline is drawn for a look at no more."""
+
 NO_LABELS = "Click Segment first, or paint some labels."
 ONE_SLICE = "This image has one slice only."
 
@@ -160,7 +163,9 @@ class Correcting:
         # Slow to import, and not needed for the dock to open.
         from napari_resunet.corrections.outline import outlines
 
-        self.outline.draw(image, outlines(plane.checked))
+        # In a large plane one looks at a part, where a line for the whole were a bar.
+        part = slice(0, min(LARGE, *plane.checked.shape))
+        self.outline.draw(image, outlines(plane.checked), (part, part))
 
     def _show_counts(self) -> None:
         image, binding = self._image(), self._binding()

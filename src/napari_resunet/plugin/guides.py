@@ -11,13 +11,14 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from qtpy.QtCore import QTimer
 
-from napari_resunet.plugin.image_layers import OURS, key_of, plane_place, plane_shape
+from napari_resunet.plugin.image_layers import OURS, key_of, plane_place
+from napari_resunet.types import Window
 
 Line = npt.NDArray[Any]
 """Places in image pixels, shape (n, 2)."""
 
-WIDTH_SHARE = 1 / 400
-"""Width of a line as a share of the image's smaller side, at least a pixel."""
+WIDTH_SHARE = 1 / 300
+"""Width of a line as a share of the side of what is looked at."""
 
 
 class Guide:
@@ -44,8 +45,8 @@ class Guide:
             self._layer = None
         return self._layer
 
-    def draw(self, image: Image, lines: Sequence[Line]) -> None:
-        """Show these lines in place of the last ones."""
+    def draw(self, image: Image, lines: Sequence[Line], window: Window) -> None:
+        """Show these lines in place of the last ones, fine for a look at a window."""
         lines = [line for line in lines if len(np.unique(line, axis=0)) > 1]
         if not lines:
             self.clear()
@@ -55,7 +56,7 @@ class Guide:
             self.remove()
             layer = self.lay(image)
         layer.data = []
-        width = max(1.0, min(plane_shape(image)) * WIDTH_SHARE)
+        width = WIDTH_SHARE * max(s.stop - s.start for s in window)
         layer.add(
             list(lines), shape_type="path", edge_width=width, edge_color=self._colour,
             face_color="transparent",

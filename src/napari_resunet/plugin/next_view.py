@@ -15,6 +15,7 @@ from napari.layers import Image
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.guides import Guide
 from napari_resunet.plugin.jobs import Job
+from napari_resunet.plugin.work import NEXT
 from napari_resunet.session.next_region import Candidate, Found, find_next
 from napari_resunet.types import CancelToken, Window
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from napari_resunet.plugin.work import Work
     from napari_resunet.session.segmenter import Proposal
 
-NEXT = "next"
 ALL_CHECKED = "Everything is checked: there is nothing left to look at."
 FILL = 0.9
 """Share of the canvas that the region takes."""
@@ -119,8 +119,9 @@ class NextView:
             self._propose(image, found.proposal)
         self._choose(found.image_id)
         _show_plane(self._viewer, image, found.index)
-        self.frame.draw(image, [_frame(found.region.window)])
-        _look_at(self._viewer, image, found.region.window)
+        window = found.region.window
+        self.frame.draw(image, [_frame(window)], window)
+        _look_at(self._viewer, image, window)
         self._work.show.view.set_message(why(found))
 
     def _propose(self, image: Image, proposal: Proposal) -> None:

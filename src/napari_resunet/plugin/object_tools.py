@@ -204,7 +204,8 @@ class ObjectTools:
         while event.type == "mouse_move":
             path.append(self._place(layer, event.position))
             if begun and not tool.at_cursor:
-                self._trace.draw(begun.image, [_outline(path, boxed)])
+                seen = image_layers.visible_window(begun.image)
+                self._trace.draw(begun.image, [_outline(path, boxed)], seen)
             yield
         self._trace.clear()
         if begun and self._hand:

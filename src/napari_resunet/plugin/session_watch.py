@@ -51,7 +51,10 @@ class LabelsWatch:
             index: PlaneWatch(binding.ledger.shape, state)
             for index, state in (states or {}).items()
         }
+        self._painted_on: dict[tuple[Index, Corner], None] = {}
+        """Blocks that a stroke touched: looked at first …"""
         self._dirty: dict[tuple[Index, Corner], None] = {}
+        """… then those of planes that may have changed anywhere."""
         self._revisions = {i: p.revision for i, p in binding.ledger.planes.items()}
         self._round = self._all_blocks()
         for index in () if states is not None else binding.ledger.planes:
@@ -87,10 +90,11 @@ class LabelsWatch:
 
     def _next_place(self) -> tuple[Index, Corner] | None:
         """Take the next block to look at: told of, else of the slow round."""
-        if self._dirty:
-            place = next(iter(self._dirty))
-            del self._dirty[place]
-            return place
+        for queue in (self._painted_on, self._dirty):
+            if queue:
+                place = next(iter(queue))
+                del queue[place]
+                return place
         following = next(self._round, None)
         if following is None:
             self._round = self._all_blocks()
@@ -114,8 +118,8 @@ class LabelsWatch:
         self._look_where_marked()
         found: Found = {}
         end = time.perf_counter() + told
-        while self._dirty and time.perf_counter() < end:
-            self._compare(*next(iter(self._dirty)), found)
+        while (self._painted_on or self._dirty) and time.perf_counter() < end:
+            self._compare(*next(iter(self._painted_on or self._dirty)), found)
         end = time.perf_counter() + around
         while time.perf_counter() < end and (place := self._next_place()):
             self._compare(*place, found)
@@ -128,6 +132,7 @@ class LabelsWatch:
         return self.capture(seconds, 0.0)
 
     def _compare(self, index: Index, corner: Corner, found: Found) -> None:
+        self._painted_on.pop((index, corner), None)
         self._dirty.pop((index, corner), None)
         plane, ledgers = self.binding.plane(index), self.binding.ledger
         if index not in self._planes:
@@ -141,13 +146,14 @@ class LabelsWatch:
             found.setdefault(index, []).append(patch)
 
     def _look(self, index: Index, window: tuple[slice, slice] | None) -> None:
+        queue = self._dirty if window is None else self._painted_on
         for corner in corners(self.binding.ledger.shape, window):
-            self._dirty[index, corner] = None
+            queue[index, corner] = None
 
     def _look_where_marked(self) -> list[Index]:
         """Look at the planes whose marks we changed ourselves."""
         planes = self.binding.ledger.planes
-        marked = [i for i, p in planes.items() if self._revisions.get(i) != p.revision]
+        marked = [i for i, p in planes.items() if self._revisions.get(i, 0) != p.revision]
         for index in marked:
             self._revisions[index] = planes[index].revision
             self._look(index, None)

@@ -40,7 +40,7 @@ class SizeCircle:
         now = key_of(image), round(diameter, 1)
         if now != self._shown:
             self._shown = now
-            self._guide.draw(image, [_circle(image, diameter)])
+            self._guide.draw(image, [_circle(image, diameter)], visible_window(image))
             self._timer.start()
 
     def remove(self) -> None:

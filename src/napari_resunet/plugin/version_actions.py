@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_resunet.errors import FileError
 from napari_resunet.files import atomic_path
 from napari_resunet.plugin.compare import ComparedLayer
-from napari_resunet.plugin.outcomes import learned_from, version_of
+from napari_resunet.plugin.outcomes import version_of
 from napari_resunet.plugin.state import STARTER, Version
 from napari_resunet.plugin.versions_section import VersionRow, VersionsSection
 from napari_resunet.resources import starter_path
@@ -167,13 +167,14 @@ def _row(version: Version, idle: bool, numbers: dict[str, int]) -> VersionRow:
     if record is None:
         return VersionRow(version.key, ("0", "", "starter", ""), version.tooltip, False)
     parent = numbers.get(record.parent_id, 0)
-    origin = learned_from(record) if record.origin == "learned" else record.origin
+    counts = f"{record.objects} obj, {record.regions} reg, {record.images} img"
+    origin = counts if record.origin == "learned" else record.origin
     score = "" if record.after is None else f"{record.after:.2f}"
     if record.before is not None and record.after is not None:
         score = f"{record.before:.2f} → {record.after:.2f}"
     told = f"{version.title}\nFrom version {parent}\n{version.tooltip}"
     day = record.created[:16].replace("T", " ")
-    return VersionRow(version.key, (str(record.number), day, origin, score), told, idle)
+    return VersionRow(version.key, (str(record.number), score, origin, day), told, idle)
 
 
 def _write(version: Version, path: Path) -> None:

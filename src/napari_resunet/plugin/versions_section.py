@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_resunet.plugin.view_parts import Section, TextLine, make_button, make_row
 
-COLUMNS = ("No.", "Date", "Learned from", "Held-out score")
+COLUMNS = ("No.", "Held out", "Learned from", "Date")
 HEIGHT = 110
 
 

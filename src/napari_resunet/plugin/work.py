@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from napari_resunet.network.model_file import Model
 
 SEGMENT, FINE_TUNE, LOAD, REDRAW = "segment", "fine-tune", "load", "redraw"
+NEXT = "next"
 
 
 class Work:
@@ -103,7 +104,7 @@ class Work:
 
     def abandon_stale(self, sentence: str) -> None:
         """Let go of a running segmentation, whose result would be wrong by now."""
-        if self.job is None or self.job.kind != SEGMENT:
+        if self.job is None or self.job.kind not in (SEGMENT, NEXT):
             return
         self.job.abandon()
         self.job = None
@@ -123,7 +124,7 @@ class Work:
         """Forget what was measured and proposed of an image: it has other pixels now."""
         self.workshop.forget(key)
         self.state(key).forget_maps()
-        if self._job_image == key:
+        if self._job_image in (key, None):  # Next looks at all images
             self.abandon_stale("The image was changed, so its segmentation was cancelled.")
 
     def propose(self, image: Image, targets: list[Target]) -> None:

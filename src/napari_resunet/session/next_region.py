@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_resunet.session.segmenter import Proposal
     from napari_resunet.session.workshop import Workshop
 
-PROBES = 12
+PROBES = 6
 """Windows that are proposed to find out about what was never proposed."""
 
 LOOKING = "looking where the model is unsure"
@@ -122,25 +122,55 @@ def find_next(
         None where all is checked.
     """
     yield Progress(0, 0, LOOKING)
-    from napari_resunet.session.segmenter import Proposal
-
     found: list[Found] = []
     with plain_errors():
         for candidate in candidates:
             for proposal in candidate.kept:
                 found += _best(candidate, proposal, criterion)
         probes = _spread(list(_unseen(candidates)), PROBES)
+    probe = _Probe(workshop, model, device, sliders, token)
     for number, (candidate, target) in enumerate(probes):
         yield Progress(number, len(probes), LOOKING)
-        arguments = candidate.image, [target], candidate.scale, sliders, token
-        for event in workshop.propose(model, device, *arguments):
-            if isinstance(event, Ready):
-                model = event.model
-                yield event
-            elif isinstance(event, Proposal):
-                best = _best(candidate, event, criterion)
-                found += [replace(f, proposal=event) for f in best]
+        for proposal in (yield from probe.propose(candidate, target)):
+            best = _best(candidate, proposal, criterion)
+            found += [replace(f, proposal=proposal) for f in best]
     return max(found, key=_score, default=None)
+
+
+class _Probe:
+    """Proposes windows; remembers the model that was loaded and the sizes found."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        model: Model | str,
+        device: DeviceChoice,
+        sliders: Sliders,
+        token: CancelToken,
+    ) -> None:
+        self._workshop, self._model, self._device = workshop, model, device
+        self._sliders, self._token = sliders, token
+        self._scales: dict[str, float] = {}
+
+    def propose(
+        self, candidate: Candidate, target: Target
+    ) -> Generator[Ready, None, list[Proposal]]:
+        from napari_resunet.session.segmenter import Proposal, SizeFound
+
+        key, proposals = candidate.image.image_id, []
+        scale = candidate.scale or self._scales.get(key)
+        for event in self._workshop.propose(
+            self._model, self._device, candidate.image, [target], scale,
+            self._sliders, self._token,
+        ):  # fmt: skip
+            if isinstance(event, Ready):
+                self._model = event.model
+                yield event
+            elif isinstance(event, SizeFound):
+                self._scales[key] = event.scale
+            elif isinstance(event, Proposal):
+                proposals.append(event)
+        return proposals
 
 
 def _score(found: Found) -> float:

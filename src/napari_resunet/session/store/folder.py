@@ -8,6 +8,7 @@ other. What cannot be written now is kept and tried again.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shutil
 import threading
@@ -39,6 +40,9 @@ COMPACT_IDLE = 2**18
 
 COMPACT_ALWAYS = 2**26
 """… and while they work."""
+
+LARGE = 2**24
+"""Pixels of a plane from which a snapshot would hold up the strokes that follow."""
 
 REST = 3.0
 """Seconds without a change that count as a rest."""
@@ -167,7 +171,7 @@ class SessionFolder:
         return self._often.flush(max(0.0, end - time.monotonic())) and large
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Write what waits and leave tidy snapshots, as far as that goes in the time.
+        """Write what waits; leave tidy snapshots, as far as that goes in the time.
 
         Returns
         -------
@@ -179,11 +183,15 @@ class SessionFolder:
         self._closed = True
         if self._stale:
             self.update(self.file.model_copy(update={"changed": now()}))
-        self._often.put("compact", self._guarded("often", self.compact))
         end = time.monotonic() + timeout
-        done = self._often.close(timeout)
-        done = self._large.close(max(0.1, end - time.monotonic())) and done
-        self._lock.release()
+        done = self.flush(timeout)
+        if done:
+            self._often.put("compact", self._guarded("often", self.compact))
+        left = max(0.1, end - time.monotonic())
+        # A thread that is still writing must keep other windows out.
+        ended = [writer.close(left) for writer in (self._often, self._large)]
+        if all(ended):
+            self._lock.release()
         return done
 
     def move(self, target: Path) -> None:
@@ -214,9 +222,12 @@ class SessionFolder:
     def compact(self) -> None:
         """Write new snapshots where there is a journal. In the writing thread only.
 
-        Where that fails, the journal stays and is as good.
+        Where that fails, the journal stays and is as good. Of the largest planes it does
+        until it has grown, for their snapshots take long.
         """
         for plane in list(self._planes.values()):
+            if math.prod(plane.shape) > LARGE and plane.journal_bytes < COMPACT_ALWAYS:
+                continue
             try:
                 plane.compact()
             except (FileError, OSError) as error:

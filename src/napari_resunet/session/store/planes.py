@@ -111,6 +111,8 @@ class PlaneStore:
         FileError
             If it cannot be written; the old generation is as good as before.
         """
+        if self._journal is not None and not self.journal_bytes:
+            return
         state = self.load()
         if not self.journal_bytes:
             return
