@@ -38,6 +38,7 @@ from napari_resunet.engine.patches import (
     cut_patch,
     training_image,
 )
+from napari_resunet.engine.sampling import Sampler
 from napari_resunet.engine.verdict import FineTuned, Outcome, verdict
 from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOfMemoryError
 from napari_resunet.network.model_file import Model
@@ -222,7 +223,7 @@ class _Run:
         decoding: Decoding | None,
     ) -> None:
         self.info = model.info
-        self.images = material.images
+        self.sampler = Sampler(material.images, recipe.touched_share)
         self.parts = material.parts
         self.smallest = material.smallest
         self.recipe = recipe
@@ -309,26 +310,13 @@ class _Run:
         return min(1.0, (time.monotonic() - begin) / self.recipe.seconds)
 
     def _patch(self, rng: np.random.Generator) -> tuple[torch.Tensor, Patch]:
-        areas = np.array([np.sqrt((image.weight > 0).sum()) for image in self.images])
-        image = self.images[int(rng.choice(len(self.images), p=areas / areas.sum()))]
-        centre = _centre(image, self.recipe, rng)
+        image, centre = self.sampler.draw(rng)
         geometry = Geometry(zoom=self.recipe.zoom)
         patch = cut_patch(image, centre, self.recipe.patch, geometry, rng)
         pixels = vary_intensity(
             patch.pixels, self.info.normalization, rng, strength=self.recipe.intensity
         )
         return pixels, patch
-
-
-def _centre(
-    image: TrainingImage, recipe: FineTuning, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Draw where to cut: around corrections, and across the whole checked region."""
-    where = np.flatnonzero(image.weight > 1) if rng.random() < recipe.touched_share else ()
-    if not len(where):
-        where = np.flatnonzero(image.weight > 0)
-    row, column = divmod(int(rng.choice(where)), image.weight.shape[1])
-    return float(row), float(column)
 
 
 def _schedule(share: float) -> float:
