@@ -100,7 +100,8 @@ def _draw(seed: int, number: int) -> Example:
 
 
 def _begin(request: TrainRequest, recipe: Recipe) -> Model:
-    info = ModelInfo()
+    # The output depends on the input's size: proposals go in tiles as large as patches.
+    info = ModelInfo(tile=max(recipe.patch, ModelInfo.tile))
     if request.classes:
         info = replace(info, task="classes", class_names=("background", *request.classes))
     if request.start is None:
@@ -109,4 +110,4 @@ def _begin(request: TrainRequest, recipe: Recipe) -> Model:
     if parent.info.class_names != info.class_names:
         return with_new_maps(parent, info, seed=recipe.seed)
     lineage = Lineage(parent_id=parent.info.lineage.model_id)
-    return Model(parent.network, replace(parent.info, lineage=lineage))
+    return Model(parent.network, replace(parent.info, lineage=lineage, tile=info.tile))

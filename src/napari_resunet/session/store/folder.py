@@ -264,9 +264,8 @@ class SessionFolder:
                 # An unmounted drive leaves an empty folder: nothing is begun anew in it.
                 if not self.is_there:
                     raise FileError(
-                        f"The session folder '{self.root}' is not there. Your work is "
-                        "kept in memory: bring the folder back, or choose another place "
-                        "by 'Move…'."
+                        f"The session folder '{self.root}' is not there: bring it back, "
+                        "or choose another place by 'Move…'."
                     )
                 task()
 

@@ -20,6 +20,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 STALLED = 4.0
 """Seconds that one task may take before the user is told."""
 
+KEPT = "Your work is kept in memory and written as soon as that is possible."
+
 Task = Callable[[], None]
 
 
@@ -58,10 +60,7 @@ class Writer:
         """Why writing fails now, in one sentence; empty while it works."""
         began = self._began
         if began is not None and time.monotonic() - began > STALLED:
-            return (
-                "The drive of the session does not answer. Your work is kept in memory "
-                "and will be written as soon as it does."
-            )
+            return f"The drive of the session does not answer. {KEPT}"
         return self._trouble
 
     def take_lost(self) -> list[str]:
@@ -136,7 +135,7 @@ class Writer:
             task()
         except (OSError, FileError) as error:
             log.warning("The session could not be written", exc_info=error)
-            trouble, again = str(error), True
+            trouble, again = f"{error} {KEPT}", True
         except Exception as error:  # one bad task must not end the thread
             log.exception("A part of the session could not be written")
             self._lost.append(f"{type(error).__name__}: {error}")
