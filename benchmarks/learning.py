@@ -80,7 +80,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Domain:
-    """Images to correct and images to score, with the truth and the scale."""
+    """Images to correct and images to score, with the truth and the scale.
+
+    The scale is told to all columns: objects, or connected parts of the first class, come
+    to the working diameter.
+    """
 
     name: str
     info: ModelInfo
@@ -115,7 +119,10 @@ def _evenly(pairs: Sequence[Pair], n: int, first: float = 0.0) -> list[Pair]:
 def _scaled(example: Example, info: ModelInfo) -> Example:
     pixels = example.image if example.image.ndim == 3 else example.image[..., None]
     measured = statistics(pixels, info.normalization, joint=pixels.shape[-1] == 3)
-    scale = scale_from_labels(example.labels, info)
+    objects = example.labels
+    if info.task == "classes":
+        objects, _ = ndimage.label(example.labels == 1)
+    scale = scale_from_labels(objects, ModelInfo())
     return replace(example, scale=scale, statistics=measured)
 
 

@@ -111,7 +111,7 @@ def test_earlier_corrections_must_not_get_worse(starter, nuclei):
     wide = np.where(np.tile(labels, (2, 2)) > 0, np.tile(labels, (2, 2)) + copies, 0)
     too_large = Example(np.tile(image, (2, 2)), expand_labels(wide, 4), scale=1.1)
     few = Example(image[:72, :140], labels[:72, :140], scale=1.1)
-    recipe = FineTuning(steps=16, batch=2, patch=96, looks=4)
+    recipe = FineTuning(steps=16, batch=2, patch=96, looks=4, zoom=0.3)
     steps = []
     result = run(starter, [few, too_large], recipe, on_event=steps.append)
     assert max(s.held_out for s in steps if s.held_out is not None) > result.before

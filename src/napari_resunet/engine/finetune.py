@@ -45,6 +45,10 @@ from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import CancelToken, Example, ModelInfo, Notice
 
+NOISE = 0.03
+"""Between weights whose held-out scores differ by less the later ones are taken: they
+have learned longer and at a lower rate, and few objects are held out."""
+
 
 @dataclass(frozen=True)
 class FineTuning:
@@ -89,7 +93,7 @@ class FineTuning:
     touched_weight: float = 3.0
     touched_share: float = 0.5
     intensity: float = 0.2
-    zoom: float = 0.3
+    zoom: float = 0.8
     looks: int = 12
     patience: int = 10
     seed: int = 0
@@ -209,6 +213,9 @@ class _Best:
     state: dict[str, torch.Tensor] | None
     """None: the start is the best so far."""
 
+    peak: float = 0.0
+    """Highest value seen, whether it was taken or not."""
+
 
 class _Run:
     """One fine-tuning in progress."""
@@ -296,7 +303,10 @@ class _Run:
         if score is None or best.score is None or self.before is None:
             return False
         self.last_look = score.value
-        if not (score.keeps(self.before) and score.better_than(best.score)):
+        best.peak = max(best.peak, score.value)
+        if not (score.keeps(self.before) and score.better_than(self.before)):
+            return False
+        if score.value < best.peak - NOISE:
             return False
         best.score, best.state = score, self._weights()
         return True
