@@ -61,7 +61,7 @@ def test_what_is_kept_is_ranked_without_the_network(starter, image, monkeypatch)
     assert (second.index, second.region.window) != (found.index, found.region.window)
     assert second.region.score <= found.region.score
     surest, _ = look(starter, Candidate(image, 1.0, kept, {}), sureness)
-    assert surest.region.window != found.region.window
+    assert (surest.index, surest.region.window) != (found.index, found.region.window)
     everything = {(z,): np.ones((160, 176), bool) for z in (0, 1)}
     assert look(starter, Candidate(image, 1.0, kept, everything))[0] is None
 
