@@ -65,6 +65,8 @@ def draw(rows: Rows, path: Path) -> None:
         top.set(title=domain, ylabel="mean Dice" if classes else "AP@0.5", ylim=(0, 1))
         what = "share of wrong pixels" if classes else "edits per object"
         bottom.set(xlabel="corrected regions", ylabel=what)
+        for panel in (top, bottom):
+            panel.xaxis.get_major_locator().set_params(integer=True)
     panels[0, 0].legend(fontsize="small")
     figure.savefig(path, dpi=150)
 
@@ -79,6 +81,8 @@ def _edits(row: dict[str, str]) -> float:
 
 
 def _line(panel, rows: Rows, value, label: str) -> None:
+    # Before the first correction a column that starts from nothing has nothing to show.
+    rows = [r for r in rows if float(r["propose_seconds"]) > 0]
     rounds = sorted({int(r["round"]) for r in rows})
     values = [[value(r) for r in rows if int(r["round"]) == n] for n in rounds]
     panel.plot(rounds, [np.mean(v) for v in values], marker="o", label=label)
