@@ -103,14 +103,15 @@ def count_objects(plane: Labels) -> int:
 
     Parameters
     ----------
-    plane : integer array, shape (Y, X)
-        Labels.
+    plane : integer array
+        Labels of a plane or of a part of it.
 
     Returns
     -------
     int
     """
-    if plane.max(initial=0) > plane.size:  # a table of all labels would be too large
+    low, high = plane.min(initial=0), plane.max(initial=0)
+    if low < 0 or high > plane.size:  # no table of all labels, or too large a one
         return int(np.count_nonzero(np.unique(plane)))
     return int(np.count_nonzero(np.bincount(plane.ravel())[1:]))
 

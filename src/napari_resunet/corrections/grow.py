@@ -18,6 +18,7 @@ from skimage.segmentation import watershed
 from napari_resunet.corrections.edit import NOTHING, Edit, Labels, Path
 from napari_resunet.corrections.objects import line_pixels
 from napari_resunet.types import FloatArray, MaskArray, Window
+from napari_resunet.windows import relative
 
 FAINT = 0.05
 """A foreground probability under which the maps know of no object."""
@@ -103,7 +104,7 @@ def add_box(
     window = _window(corners, max(round(size / 2), 4), labels.shape)
     part = labels[window]
     inside = np.zeros(part.shape, bool)
-    inside[_relative(box, window)] = True
+    inside[relative(box, window)] = True
     oval = _oval(inside) & (part == 0)
     maps = read(window)
     if maps is None or not _knows(maps, oval):
@@ -180,12 +181,5 @@ def _window(path: Path, margin: int, shape: tuple[int, ...]) -> Window:
     rows, columns = (
         slice(int(np.clip(a, 0, n - 1)), int(np.clip(b, 1, n)))
         for a, b, n in zip(low, high, shape, strict=True)
-    )
-    return rows, columns
-
-
-def _relative(box: Window, window: Window) -> Window:
-    rows, columns = (
-        slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True)
     )
     return rows, columns

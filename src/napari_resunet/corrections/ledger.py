@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.corrections.merge import renew, renew_classes, touched_pixels
-from napari_resunet.types import LabelArray, MaskArray, Task
+from napari_resunet.types import LabelArray, MaskArray, Task, Window
+from napari_resunet.windows import grown, relative
 
 Index = tuple[int, ...]
-Window = tuple[slice, slice]
 
 
 @dataclass
@@ -111,7 +111,7 @@ class PlaneLedger:
         """
         self.observe(current)
         part, protected = current[window], self.protected[window]
-        inner = _relative(core, window)
+        inner = relative(core, window)
         if task == "instances":
             next_label = int(current.max(initial=0)) + 1
             result = renew(part, proposal, protected, inner, next_label)
@@ -154,16 +154,6 @@ def bounding_window(mask: MaskArray, margin: int) -> Window:
     -------
     tuple of slice
     """
-    spans = []
-    for axis, n in ((1, mask.shape[0]), (0, mask.shape[1])):
-        where = np.flatnonzero(mask.any(axis=axis))
-        spans.append(slice(max(0, where[0] - margin), min(n, where[-1] + 1 + margin)))
-    return spans[0], spans[1]
-
-
-def _relative(core: Window, window: Window) -> Window:
-    rows, columns = (
-        slice(c.start - w.start, c.stop - w.start)
-        for c, w in zip(core, window, strict=True)
-    )
-    return rows, columns
+    where = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (slice(int(w[0]), int(w[-1]) + 1) for w in where)
+    return grown((rows, columns), margin, mask.shape)

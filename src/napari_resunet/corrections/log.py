@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_resunet.corrections.edit import count_objects
 from napari_resunet.types import Example, MaskArray
 
 Key = tuple[str, tuple[int, ...]]
@@ -44,7 +45,7 @@ class Correction:
     @property
     def n_objects(self) -> int:
         """Objects with a checked pixel."""
-        return int(np.count_nonzero(np.unique(self.labels[self.checked])))
+        return count_objects(self.labels[self.checked])
 
 
 class CorrectionLog:

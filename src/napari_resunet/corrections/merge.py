@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from napari_resunet.types import LabelArray, MaskArray
-
-Window = tuple[slice, slice]
+from napari_resunet.types import LabelArray, MaskArray, Window
 
 SAME_OBJECT = 0.5
 """Two objects with a larger intersection over union are the same. No object has two such

@@ -28,6 +28,7 @@ from napari_resunet.corrections.edit import (
 )
 from napari_resunet.corrections.ledger import bounding_window
 from napari_resunet.types import MaskArray, Window
+from napari_resunet.windows import grown, moved
 
 FIRST_REACH = 64
 """Pixels around a point that are searched first for the object's extent."""
@@ -74,7 +75,7 @@ def find_object(
         box = bounding_window(members, GAP)
         if not _cut_off(box, search, labels.shape):
             tight = bounding_window(members, 0)
-            window = _grown(_shifted(tight, search), margin, labels.shape)
+            window = grown(moved(tight, search), margin, labels.shape)
             return window, labels[window] == label
         reach *= 2
     return None
@@ -368,21 +369,6 @@ def _cut_off(box: Window, search: Window, shape: tuple[int, ...]) -> bool:
         (b.start == 0 and s.start > 0) or (b.stop == s.stop - s.start and s.stop < n)
         for b, s, n in zip(box, search, shape, strict=True)
     )
-
-
-def _shifted(box: Window, search: Window) -> Window:
-    rows, columns = (
-        slice(b.start + s.start, b.stop + s.start) for b, s in zip(box, search, strict=True)
-    )
-    return rows, columns
-
-
-def _grown(box: Window, margin: int, shape: tuple[int, ...]) -> Window:
-    rows, columns = (
-        slice(max(0, b.start - margin), min(n, b.stop + margin))
-        for b, n in zip(box, shape, strict=True)
-    )
-    return rows, columns
 
 
 def _hull(windows: list[Window]) -> Window:

@@ -22,6 +22,7 @@ from napari_resunet.engine.resample import Axis
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import LabelArray, ModelInfo
+from napari_resunet.windows import grown, relative
 
 SHARE = 0.25
 FEWEST_OBJECTS = 5
@@ -126,14 +127,8 @@ def _shortened(span: slice, longest: float) -> slice:
 
 def _held_out(image: TrainingImage, inside: tuple[slice, slice]) -> HeldOut:
     margin = round(STRIDE / image.scale)
-    view = tuple(
-        slice(max(0, s.start - margin), min(n, s.stop + margin))
-        for s, n in zip(inside, image.labels.shape, strict=True)
-    )
-    local = tuple(
-        slice(s.start - v.start, s.stop - v.start)
-        for s, v in zip(inside, view, strict=True)
-    )
+    view = grown(inside, margin, image.labels.shape)
+    local = relative(inside, view)
     weight = np.zeros_like(image.weight[view])
     weight[local] = image.weight[inside] > 0
     part = TrainingImage(
@@ -143,7 +138,7 @@ def _held_out(image: TrainingImage, inside: tuple[slice, slice]) -> HeldOut:
         weight=weight,
         scale=image.scale,
     )
-    return HeldOut(part, (local[0], local[1]))
+    return HeldOut(part, local)
 
 
 def evaluate(

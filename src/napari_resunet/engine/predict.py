@@ -37,6 +37,7 @@ from napari_resunet.types import (
     Statistics,
     Task,
 )
+from napari_resunet.windows import moved
 
 BATCH_ON_GPU = 16
 SMALLEST_TILE = 128
@@ -210,20 +211,14 @@ class _Reader:
     plane: Plane
 
     def __call__(self, rows: slice, columns: slice) -> FloatArray:
-        offset = self.plane.window
-        pixels = self.plane.planes.read(
-            self.plane.index, _moved(rows, offset[0]), _moved(columns, offset[1])
-        )
+        window = moved((rows, columns), self.plane.window)
+        pixels = self.plane.planes.read(self.plane.index, *window)
         return normalize(pixels, self.plane.statistics, self.model.info.normalization)
 
 
 def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
     """Turn logits (N, n_maps, H, W) into probabilities: sigmoid, or softmax for classes."""
     return logits.softmax(1) if task == "classes" else logits.sigmoid()
-
-
-def _moved(window: slice, by: slice) -> slice:
-    return slice(window.start + by.start, window.stop + by.start)
 
 
 def _empty_maps(shape: tuple[int, ...]) -> Maps:

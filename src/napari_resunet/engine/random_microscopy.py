@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_resunet.engine.synthetic import Field, Image, smooth_noise
+from napari_resunet.engine.synthetic import Field, Image, largest_piece, smooth_noise
 from napari_resunet.engine.targets import inner_distance
 from napari_resunet.types import LabelArray
 
@@ -65,7 +65,7 @@ def _objects(shape: tuple[int, int], rng: Generator) -> LabelArray:
         free = inside & (labels[box] == 0)
         # What is mostly hidden would be a fragment that nobody would draw.
         if free.sum() > 0.6 * inside.sum():
-            labels[box][_largest_piece(free)] = label
+            labels[box][largest_piece(free)] = label
     return labels
 
 
@@ -101,14 +101,6 @@ def _outline(
             sharp * (np.cos(angle - rng.uniform(0, 6.3)) - 1)
         )
     return (box[0], box[1]), np.hypot(u, v) < size * np.clip(edge, 0.4, REACH / 1.7)
-
-
-def _largest_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    pieces, n_pieces = ndimage.label(mask)
-    if n_pieces < 2:
-        return mask
-    largest: npt.NDArray[np.bool_] = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    return largest
 
 
 def _bodies(labels: LabelArray, rng: Generator) -> Field:

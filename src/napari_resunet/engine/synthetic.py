@@ -162,10 +162,7 @@ def scatter(
             continue
         placed.append((row, column, size))
         mask = _blob(shape, row, column, size, irregular, rng) & (labels == 0)
-        pieces, n_pieces = ndimage.label(mask)
-        if n_pieces:
-            largest = np.argmax(np.bincount(pieces.ravel())[1:]) + 1
-            labels[pieces == largest] = len(placed)
+        labels[largest_piece(mask)] = len(placed)
     _, renumbered = np.unique(labels, return_inverse=True)
     return renumbered.reshape(shape).astype(np.int32)
 
@@ -175,6 +172,15 @@ def smooth_noise(shape: tuple[int, int], rng: np.random.Generator, sigma: float)
     field = ndimage.gaussian_filter(rng.normal(size=shape), sigma)
     noise: Field = (field - field.mean()) / field.std()
     return noise
+
+
+def largest_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Keep the largest connected piece of a mask."""
+    pieces, n_pieces = ndimage.label(mask)
+    if n_pieces < 2:
+        return mask
+    largest: npt.NDArray[np.bool_] = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    return largest
 
 
 def _blob(

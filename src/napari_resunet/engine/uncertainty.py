@@ -82,7 +82,7 @@ def expected_doubts(maps: FloatArray, counts: MaskArray, info: ModelInfo) -> flo
     """
     foreground = foreground_of(maps, info)
     near = counts & (foreground >= NEAR_FOREGROUND)
-    return float(entropy(foreground)[near].sum() / _typical_area(info))
+    return float(entropy(foreground)[near].sum() / info.disc)
 
 
 def entropy(probability: FloatArray) -> FloatArray:
@@ -191,7 +191,7 @@ def count_doubts(
     means = np.asarray(ndimage.mean(doubt, labels, objects) if len(objects) else ())
     missed, n_missed = ndimage.label((foreground >= MISSED) & (labels == 0) & counts)
     areas = np.bincount(missed.ravel(), minlength=n_missed + 1)[1:]
-    thick = areas >= _typical_area(info) / 4
+    thick = areas >= info.disc / 4
     return int(np.count_nonzero(means > DOUBT) + thick.sum())
 
 
@@ -218,10 +218,6 @@ def windows(core: Window, scales: tuple[float, float]) -> Iterator[Window]:
     for top, bottom in pairwise(rows):
         for left, right in pairwise(columns):
             yield slice(top, bottom), slice(left, right)
-
-
-def _typical_area(info: ModelInfo) -> float:
-    return float(np.pi * info.diameter**2 / 4)
 
 
 def _centres(n: int, scale: float) -> npt.NDArray[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_resunet.corrections.edit import Edit
+from napari_resunet.corrections.edit import Edit, count_objects
 from napari_resunet.corrections.ledger import (
     Ledger,
     PlaneLedger,
@@ -129,7 +129,7 @@ class LabelsBinding:
         objects = pixels = 0
         for index in self.ledger.checked_planes():
             checked = self.ledger.plane(index).checked
-            objects += int(np.count_nonzero(np.unique(self.plane(index)[checked])))
+            objects += count_objects(self.plane(index)[checked])
             pixels += int(checked.sum())
         return objects, pixels
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
+from napari_resunet.corrections.edit import count_objects
 from napari_resunet.files import write_labels
 from napari_resunet.programs import library_versions
 from napari_resunet.session.settings import Settings
@@ -53,7 +53,7 @@ def describe_labels(
         "image": image.model_dump(mode="json", include=set(shown)),
         "model": version.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),
-        "n_objects": int(np.count_nonzero(np.unique(labels))),
+        "n_objects": count_objects(labels),
         "checked_share": round(n_checked / labels.size, 6) if labels.size else 0.0,
         "programs": library_versions(),
     }

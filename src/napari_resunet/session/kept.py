@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_resunet.types import FloatArray, Window
+from napari_resunet.windows import relative
 
 if TYPE_CHECKING:
     from napari_resunet.session.segmenter import Proposal
@@ -58,11 +59,3 @@ def _overlap(one: Window, other: Window) -> Window:
 def _area(window: Window) -> int:
     rows, columns = (int(s.stop) - int(s.start) for s in window)
     return rows * columns
-
-
-def relative(part: Window, whole: Window) -> Window:
-    """Shift a window into the pixels of a larger one."""
-    rows, columns = (
-        slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True)
-    )
-    return rows, columns

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_resunet.session.kept import relative
 from napari_resunet.session.workshop import ImageSnapshot, Ready, Sliders, plain_errors
 from napari_resunet.types import (
     CancelToken,
@@ -23,6 +22,7 @@ from napari_resunet.types import (
     Target,
     Window,
 )
+from napari_resunet.windows import relative
 
 if TYPE_CHECKING:
     from napari_resunet.engine.uncertainty import Criterion, Region

@@ -23,6 +23,7 @@ from napari_resunet.types import (
     Target,
     Window,
 )
+from napari_resunet.windows import grown
 
 CONTEXT_DIAMETERS = 2
 """A window is proposed with so much of its surroundings, so that no object is cut."""
@@ -146,11 +147,8 @@ class Segmenter:
 
     def _with_context(self, planes: Planes, target: Target, scale: float) -> Target:
         margin = round(CONTEXT_DIAMETERS * self.model.info.diameter / scale)
-        rows, columns = (
-            slice(max(0, w.start - margin), min(n, w.stop + margin))
-            for w, n in zip(target.window, (planes.height, planes.width), strict=True)
-        )
-        return Target(target.index, (rows, columns))
+        window = grown(target.window, margin, (planes.height, planes.width))
+        return Target(target.index, window)
 
 
 def decode_again(proposal: Proposal, decoding: Decoding) -> Proposal:

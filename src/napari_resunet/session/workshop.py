@@ -23,6 +23,7 @@ from napari_resunet.types import (
     Statistics,
     Target,
 )
+from napari_resunet.windows import relative
 
 if TYPE_CHECKING:
     from napari_resunet.engine.finetune import FineTuneStep
@@ -318,11 +319,7 @@ def _proposed(event: Any) -> LabelArray | None:
 
     if not isinstance(event, Proposal):
         return None
-    rows, columns = (
-        slice(inner.start - whole.start, inner.stop - whole.start)
-        for inner, whole in zip(event.core, event.target.window, strict=True)
-    )
-    return event.labels[rows, columns]
+    return event.labels[relative(event.core, event.target.window)]
 
 
 def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:
