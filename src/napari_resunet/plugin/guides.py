@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from napari.components import ViewerModel
-from napari.layers import Image, Shapes
+from napari.layers import Image, Layer, Shapes
 from qtpy.QtCore import QTimer
 
 from napari_resunet.plugin.image_layers import OURS, key_of, plane_place
@@ -19,6 +19,18 @@ Line = npt.NDArray[Any]
 
 WIDTH_SHARE = 1 / 300
 """Width of a line as a share of the side of what is looked at."""
+
+
+def add_unselected(viewer: ViewerModel, layer: Layer) -> None:
+    """Add a layer of ours; what was selected stays selected."""
+    selection = viewer.layers.selection
+    selected, active = set(selection), selection.active
+    viewer.add_layer(layer)
+    if active is None:
+        selection.clear()
+        selection.update(selected)
+    else:
+        selection.active = active
 
 
 class Guide:
@@ -63,7 +75,7 @@ class Guide:
         )  # fmt: skip
 
     def lay(self, image: Image) -> Shapes:
-        """Put the empty layer over an image; what was selected stays selected."""
+        """Put the empty layer over an image."""
         self._image_key = key_of(image)
         layer = Shapes(
             ndim=2, name=self._name, opacity=0.7, metadata={OURS: "guide"},
@@ -73,14 +85,7 @@ class Guide:
         # napari unlocks a layer with each change of its data or of the dimensions.
         layer.events.editable.connect(self._lock)
         self._layer = layer
-        selection = self._viewer.layers.selection
-        selected, active = set(selection), selection.active
-        self._viewer.add_layer(layer)
-        if active is None:
-            selection.clear()
-            selection.update(selected)
-        else:
-            selection.active = active
+        add_unselected(self._viewer, layer)
         return layer
 
     def _lock(self, event: Any) -> None:

@@ -7,7 +7,7 @@ pixels that the user checked or touched, never in the middle of a stroke.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -27,6 +27,9 @@ from napari_resunet.plugin.image_layers import (
     plane_shape,
 )
 from napari_resunet.types import LabelArray, MaskArray, Task
+
+if TYPE_CHECKING:
+    from napari_resunet.session.segmenter import Proposal
 
 CONTEXT = 64
 """Image pixels around a checked region that are learned with, as surroundings only."""
@@ -83,6 +86,11 @@ class LabelsBinding:
         """View one plane of the labels, shape (Y, X)."""
         plane: LabelArray = np.asarray(self.layer.data)[self._where(index)]
         return plane
+
+    def take(self, proposal: Proposal) -> None:
+        """Apply a proposal."""
+        target, task = proposal.target, proposal.kept.info.task
+        self.apply(target.index, target.window, proposal.core, proposal.labels, task)
 
     def apply(
         self, index: Index, window: Window, core: Window, labels: LabelArray, task: Task

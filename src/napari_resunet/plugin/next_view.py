@@ -13,7 +13,7 @@ import numpy as np
 from napari.layers import Image
 
 from napari_resunet.plugin import image_layers
-from napari_resunet.plugin.guides import Guide
+from napari_resunet.plugin.guides import Guide, add_unselected
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.work import NEXT
 from napari_resunet.session.next_region import Candidate, Found, find_next
@@ -125,11 +125,7 @@ class NextView:
         self._work.show.view.set_message(why(found))
 
     def _propose(self, image: Image, proposal: Proposal) -> None:
-        binding = self._work.layers.make_binding(image)
-        binding.apply(
-            proposal.target.index, proposal.target.window, proposal.core,
-            proposal.labels, proposal.kept.info.task,
-        )  # fmt: skip
+        self._work.layers.make_binding(image).take(proposal)
         state = self._work.state(image_layers.key_of(image))
         state.scale = state.scale or proposal.scale
         state.keep(proposal)
@@ -180,10 +176,7 @@ class ProbabilityMap:
             self.hide()
             self._shown = proposal
             self._layer = _as_layer(image, proposal)
-            selection = self._viewer.layers.selection
-            active = selection.active
-            self._viewer.add_layer(self._layer)
-            selection.active = active
+            add_unselected(self._viewer, self._layer)
         return True
 
     def hide(self) -> None:

@@ -306,10 +306,7 @@ class Work:
         binding = self.layers.binding(key)
         if binding is None:
             return
-        binding.apply(
-            proposal.target.index, proposal.target.window, proposal.core,
-            proposal.labels, proposal.kept.info.task,
-        )  # fmt: skip
+        binding.take(proposal)
         if job.kind == SEGMENT:
             self.state(key).keep(proposal)
 

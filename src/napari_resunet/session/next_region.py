@@ -22,7 +22,7 @@ from napari_resunet.types import (
     Target,
     Window,
 )
-from napari_resunet.windows import relative
+from napari_resunet.windows import moved, relative
 
 if TYPE_CHECKING:
     from napari_resunet.engine.uncertainty import Criterion, Region
@@ -199,11 +199,7 @@ def _best(
 
 
 def _placed(region: Region, whole: Window) -> Region:
-    rows, columns = (
-        slice(w.start + o.start, w.stop + o.start)
-        for w, o in zip(region.window, whole, strict=True)
-    )
-    return replace(region, window=(rows, columns))
+    return replace(region, window=moved(region.window, whole))
 
 
 def _unseen(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Target]]:
