@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from skimage.segmentation import expand_labels
 
 from napari_resunet.engine import finetune
+from napari_resunet.engine.checkpoint import Checkpoint
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
 from napari_resunet.engine.synthetic import phase_cells
-from napari_resunet.errors import Cancelled, CorrectionError, OutOfMemoryError
+from napari_resunet.errors import Cancelled, CorrectionError, FileError, OutOfMemoryError
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import new_model, with_new_maps
 from napari_resunet.types import CancelToken, Example, ModelInfo
@@ -169,3 +172,70 @@ def test_new_maps_keep_the_features(random_model):
     )
     assert fresh.network.conv_last.out_channels == 4
     assert new_model(info).info.n_maps == 4
+
+
+def interrupted(model, examples, recipe, at):
+    """Run until a checkpoint with at least so many steps; return it."""
+    for event in fine_tune_steps(model, examples, recipe, FLOAT):
+        if event.checkpoint is not None and event.step >= at:
+            return event.checkpoint
+    raise AssertionError("there was no checkpoint")
+
+
+def go_on(model, examples, checkpoint, token=None, on_event=None):
+    recipe = FineTuning(**checkpoint.standing.recipe)
+    events = fine_tune_steps(model, examples, recipe, FLOAT, token, start=checkpoint)
+    return drain(events, on_event)
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_what_was_interrupted_goes_on_to_the_very_same_end(starter, cells, held_out):
+    size = 220 if held_out else 60
+    example = Example(cells.image[:size, :size], cells.labels[:size, :size], scale=0.6)
+    recipe = FineTuning(steps=8, batch=1, patch=64, looks=4)
+    whole, rest = [], []
+    straight = run(starter, [example], recipe, on_event=whole.append)
+    checkpoint = interrupted(starter, [example], recipe, 4)
+    result = go_on(starter, [example], checkpoint, on_event=rest.append)
+    assert (straight.before is not None) == held_out
+    assert [s.step for s in rest] == [5, 6, 7, 8]
+    assert [(s.loss, s.held_out) for s in rest] == [(s.loss, s.held_out) for s in whole[4:]]
+    assert result.message == straight.message
+    assert same(weights(result.model), weights(straight.model))
+
+
+def test_an_interrupted_run_can_end_with_the_best_so_far(starter, cells):
+    recipe = FineTuning(steps=1000, batch=2, patch=96, looks=200)
+    checkpoint = interrupted(starter, [cells], recipe, 20)
+    token = CancelToken()
+    token.stop()
+    result = go_on(starter, [cells], checkpoint, token)
+    assert result.steps == checkpoint.standing.steps
+    assert result.improved
+    assert result.after >= checkpoint.standing.best.value > result.before
+
+
+def test_only_the_rest_of_the_time_is_spent(random_model, cells):
+    tiny = Example(cells.image[:60, :60], cells.labels[:60, :60], scale=0.3)
+    recipe = FineTuning(seconds=60.0, batch=1, patch=64, looks=1000)
+    checkpoint = interrupted(random_model, [tiny], recipe, 1)
+    late = replace(checkpoint.standing, share=59.5 / 60, spent=59.5)
+    steps = []
+    go_on(random_model, [tiny], Checkpoint(late, checkpoint.tensors), on_event=steps.append)
+    assert steps[0].share > 0.99
+    assert steps[-1].share == 1
+
+
+def test_another_model_or_other_corrections_cannot_go_on(starter, random_model, cells):
+    checkpoint = interrupted(starter, [cells], QUICK, 1)
+    other = Example(cells.image, np.roll(cells.labels, 1), scale=0.6)
+    for model, example in ((random_model, cells), (starter, other)):
+        with pytest.raises(CorrectionError, match="other corrections"):
+            go_on(model, [example], checkpoint)
+    for key in ("last.conv_last.bias", "optimizer.0.exp_avg"):
+        tensors = {**checkpoint.tensors, key: torch.zeros(5, 5)}
+        with pytest.raises(FileError, match="does not fit"):
+            go_on(starter, [cells], Checkpoint(checkpoint.standing, tensors))
+    broken = replace(checkpoint.standing, rng={"bit_generator": "none"})
+    with pytest.raises(FileError, match="does not fit"):
+        go_on(starter, [cells], Checkpoint(broken, checkpoint.tensors))

@@ -50,6 +50,10 @@ class Dock:
         self.click("fine_tune")
         self.wait()
 
+    def proceed(self, root):
+        self.controller.sessions.open(root)
+        self.qtbot.waitUntil(lambda: self.controller.sessions.job is None, timeout=30_000)
+
 
 @pytest.fixture
 def dock(make_napari_viewer, qtbot, starter):

@@ -89,11 +89,6 @@ def next_window(dock, make_napari_viewer, starter):
     return root, type(dock)(viewer, widget, dock.qtbot)
 
 
-def proceed(dock, root):
-    dock.controller.sessions.open(root)
-    dock.qtbot.waitUntil(lambda: dock.controller.sessions.job is None, timeout=30_000)
-
-
 @pytest.mark.parametrize("from_file", [False, True])
 def test_tomorrow_goes_on_where_today_stopped(
     dock, make_napari_viewer, starter, nuclei, tmp_path, monkeypatch, from_file
@@ -133,7 +128,7 @@ def test_tomorrow_goes_on_where_today_stopped(
         monkeypatch.setattr(
             later.controller.keeper.section, "ask_image", lambda *_: answers.pop(0)
         )
-    proceed(later, root)
+    later.proceed(root)
     layer = later.viewer.layers["cells"]
     assert np.array_equal(layer.data, pixels)
     assert np.allclose(layer.scale, place["scale"])
@@ -176,7 +171,7 @@ def test_a_session_in_use_is_continued_as_a_copy(
         "ask_copy",
         lambda sentence: sentences.append(sentence) is None,
     )
-    proceed(second, root)
+    second.proceed(root)
     assert "another window" in sentences[0]
     assert second.controller.keeper.folder.root != root
     assert second.labels.data[30, 30] == 77
@@ -185,7 +180,7 @@ def test_a_session_in_use_is_continued_as_a_copy(
 
 def test_a_hostile_session_is_refused_with_a_sentence(dock, tmp_path):
     (tmp_path / "session.json").write_text('{"schema_version": 1, "images": 3}')
-    proceed(dock, tmp_path)
+    dock.proceed(tmp_path)
     assert "not a session" in dock.message
     assert not list(dock.viewer.layers)
 

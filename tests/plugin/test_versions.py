@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_resunet.engine.finetune import FineTuneStep
 from napari_resunet.network.model_file import Model, read_model
 from napari_resunet.plugin.outcomes import as_version
 from napari_resunet.plugin.state import STARTER
-from napari_resunet.plugin.work import Work
-from napari_resunet.session.restore import restore_steps
-from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.models import list_versions
 from napari_resunet.session.workshop import Learned
 from napari_resunet.types import Lineage
@@ -143,38 +139,3 @@ def test_exported_labels_tell_how_they_were_made(two, tmp_path, monkeypatch):
     assert about["settings"]["foreground"] == 0.5
     assert about["image"]["name"] == "cells"
     assert "torch" in about["programs"]
-
-
-def test_a_crash_while_learning_leaves_the_version_before_and_the_best_so_far(
-    two, monkeypatch, tmp_path
-):
-    import shutil
-
-    monkeypatch.setattr(Work, "is_learning", True)
-    state = {
-        k: v + 1 for k, v in two.work.versions.current.model.network.state_dict().items()
-    }
-    two.work.best = FineTuneStep(7, 0.1, 0.8, 0.5, 10.0, state)
-    keeper = two.controller.keeper
-    assert keeper.flush(10)
-    crashed = tmp_path / "crashed"
-    shutil.copytree(keeper.folder.root, crashed)
-    folder = SessionFolder.open(crashed)
-    assert folder.file.current_version == 2
-    steps, restored = restore_steps(folder), None
-    while restored is None:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            restored = stop.value
-    assert [record.number for record, _ in restored.versions] == [1, 2, 3]
-    assert "cut short" in restored.notices[0]
-    record, path = restored.versions[-1]
-    assert record.after == 0.8
-    assert record.parent_id == two.work.versions.current.key
-    name = "conv_last.bias"
-    assert (read_model(path).network.state_dict()[name] == state[name]).all()
-    folder.close()
-    monkeypatch.setattr(Work, "is_learning", False)
-    assert keeper.flush(10)
-    assert not list(keeper.folder.root.glob("models/unfinished*"))

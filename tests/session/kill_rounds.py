@@ -21,13 +21,17 @@ import numpy as np
 import safetensors.numpy
 
 from napari_resunet.corrections.log import Correction, as_example
+from napari_resunet.session.store.checkpoint import (
+    CheckpointRecord,
+    delete_checkpoint,
+    find_checkpoint,
+    save_checkpoint,
+)
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import append_history, read_history
 from napari_resunet.session.store.models import (
-    UNFINISHED,
     VersionRecord,
-    delete_version,
     list_versions,
     model_path,
     save_version,
@@ -109,10 +113,12 @@ class Child:
         record = VersionRecord(number=number, model_id=f"m{number}")
 
         def learn(root: Path) -> None:
-            save_version(root, record, lambda p: weights(p, number), UNFINISHED)
+            for step in (number, number + 1):
+                here = CheckpointRecord(base=number - 1, steps=step)
+                save_checkpoint(root, here, lambda p, n=step: weights(p, n))
             append_history(root, [{"event": "step", "step": number, "loss": 0.5}])
             save_version(root, record, lambda p: weights(p, number))
-            delete_version(root, UNFINISHED)
+            delete_checkpoint(root)
             self.say("learned", number)
 
         self.version = number
@@ -147,7 +153,9 @@ def check(root: Path, told: list[str], killed: float) -> None:
     versions = list_versions(root)
     for stem, record in versions.items():
         model_path(root, record, stem)
-    numbers = {record.number for stem, record in versions.items() if stem != UNFINISHED}
+    numbers = {record.number for record in versions.values()}
+    interrupted = find_checkpoint(root)
+    assert interrupted is None or interrupted.base in numbers | {0}
     assert latest.get("learned", 0) in numbers | {0}, (numbers, latest)
     assert folder.file.current_version in numbers | {0}, folder.file.current_version
     assert folder.file.current_version >= latest.get("chosen", 0)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from napari_resunet.engine import checkpoint
 from napari_resunet.engine.augment import vary_intensity
+from napari_resunet.engine.checkpoint import Best, Checkpoint, Standing
 from napari_resunet.engine.device import (
     Compute,
     failure,
@@ -115,8 +117,8 @@ class FineTuneStep:
         How much of the work is done, 0 to 1.
     seconds_left : float
         Estimate.
-    best : dict of str to Tensor, or None
-        The weights, where they are the best so far on the held-out part.
+    checkpoint : Checkpoint or None
+        Where it stands, to go on from after a crash: at each look.
     """
 
     step: int
@@ -124,7 +126,7 @@ class FineTuneStep:
     held_out: float | None
     share: float
     seconds_left: float
-    best: dict[str, torch.Tensor] | None = None
+    checkpoint: Checkpoint | None = None
 
 
 FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuned]
@@ -137,6 +139,7 @@ def fine_tune_steps(
     compute: Compute,
     token: CancelToken | None = None,
     decoding: Decoding | None = None,
+    start: Checkpoint | None = None,
 ) -> FineTuneEvents:
     """Learn from corrected regions on a copy of the model.
 
@@ -154,6 +157,8 @@ def fine_tune_steps(
         ``stop`` keeps the best so far, ``cancel`` throws it away.
     decoding : Decoding or None
         The sliders, for the score.
+    start : Checkpoint or None
+        Where a run of the same model, examples and recipe was interrupted.
 
     Yields
     ------
@@ -166,16 +171,21 @@ def fine_tune_steps(
     Raises
     ------
     CorrectionError
-        If nothing is checked.
+        If nothing is checked, or `start` is of another model or other examples.
+    FileError
+        If `start` does not fit the model.
     Cancelled
         If the token says so.
     OutOfMemoryError, DeviceError
         If the device cannot do it.
     """
+    if start is not None:
+        start.check(model, examples)
     material = _prepare(model.info, examples, recipe)
     run = _Run(model, material, recipe, compute, token or CancelToken(), decoding)
+    run.corrections = checkpoint.fingerprint(examples)
     try:
-        best = yield from run.events()
+        best = yield from run.events(start)
     except (RuntimeError, MemoryError) as error:
         raise _plain(error, compute) from error
     return verdict(model, examples, run.outcome(best))
@@ -207,16 +217,6 @@ def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -
     return _Material(images, parts, smallest_share(images, info))
 
 
-@dataclass
-class _Best:
-    score: HeldOutScore | None
-    state: dict[str, torch.Tensor] | None
-    """None: the start is the best so far."""
-
-    peak: float = 0.0
-    """Highest value seen, whether it was taken or not."""
-
-
 class _Run:
     """One fine-tuning in progress."""
 
@@ -238,11 +238,14 @@ class _Run:
         self.token = token
         self.decoding = decoding or Decoding()
         self.network = copy.deepcopy(model.network)
+        self.corrections = ""
         self.steps = 0
         self.before: HeldOutScore | None = None
         self.last_look: float | None = None
 
-    def events(self) -> Generator[FineTuneStep | Notice, None, _Best]:
+    def events(
+        self, start: Checkpoint | None
+    ) -> Generator[FineTuneStep | Notice, None, Best]:
         """Train; return the best weights on the held-out part, or the last without one."""
         self.network.train().requires_grad_(True)
         place_for_training(self.network, self.compute)
@@ -250,27 +253,24 @@ class _Run:
             self.network, self.recipe.rate, self.recipe.encoder_share
         )
         rng = np.random.default_rng(self.recipe.seed)
-        self.before = self._look()
+        best, begin = self._begin(start, optimizer, rng)
         self.info = replace(self.info, smallest=self.smallest)
-        best = _Best(self.before, None)
-        begin, looks, without_gain = time.monotonic(), 0, 0
         while (share := self._share(begin)) < 1 and not self.token.stopped:
             set_rate(optimizer, self.recipe.rate * _schedule(share))
             batch = [self._patch(rng) for _ in range(self.recipe.batch)]
             loss = train_step(self.network, optimizer, batch, self.info.task, self.compute)
             self.steps += 1
             share = self._share(begin)
-            held_out, gained = None, False
-            if self.parts and (share >= 1 or share * self.recipe.looks >= looks + 1):
-                looks = int(share * self.recipe.looks)
-                gained = self._keep_best(best)
-                held_out = self.last_look
-                without_gain = 0 if gained else without_gain + 1
-            left, found = _left(begin, share), best.state if gained else None
-            yield FineTuneStep(self.steps, loss, held_out, share, left, found)
+            held_out, here = None, None
+            if share >= 1 or share * self.recipe.looks >= best.looks + 1:
+                held_out = self._score(best, share)
+                if share < 1:
+                    here = self._checkpoint(best, share, begin, optimizer, rng)
+            left = _left(begin, share)
+            yield FineTuneStep(self.steps, loss, held_out, share, left, here)
             if self.token.cancelled:
                 raise Cancelled
-            if without_gain >= self.recipe.patience:
+            if best.without_gain >= self.recipe.patience:
                 break
         if self.parts and self.token.stopped:
             self._keep_best(best)
@@ -278,7 +278,7 @@ class _Run:
             best.state = self._weights()
         return best
 
-    def outcome(self, best: _Best) -> Outcome:
+    def outcome(self, best: Best) -> Outcome:
         """Sum up, once the events are through."""
         return Outcome(
             state=best.state,
@@ -290,6 +290,55 @@ class _Run:
             smallest=self.smallest,
         )
 
+    def _begin(
+        self,
+        start: Checkpoint | None,
+        optimizer: torch.optim.Optimizer,
+        rng: np.random.Generator,
+    ) -> tuple[Best, float]:
+        """Begin anew, or go on where another run stood; tell since when it runs."""
+        if start is None:
+            self.before = self._look()
+            return Best(self.before, None), time.monotonic()
+        at = start.standing
+        checkpoint.put_back(self.network, optimizer, rng, start)
+        self.steps, self.before = at.steps, at.before
+        best = Best(at.best, start.best, at.peak, at.looks, at.without_gain)
+        return best, time.monotonic() - at.spent
+
+    def _checkpoint(
+        self,
+        best: Best,
+        share: float,
+        begin: float,
+        optimizer: torch.optim.Optimizer,
+        rng: np.random.Generator,
+    ) -> Checkpoint:
+        standing = Standing(
+            model_id=self.info.lineage.model_id,
+            corrections=self.corrections,
+            recipe=asdict(self.recipe),
+            decoding=self.decoding,
+            steps=self.steps,
+            share=share,
+            spent=time.monotonic() - begin,
+            looks=best.looks,
+            without_gain=best.without_gain,
+            peak=best.peak,
+            before=self.before,
+            best=best.score,
+            rng=dict(rng.bit_generator.state),
+        )
+        return Checkpoint(standing, checkpoint.take(self.network, optimizer, best.state))
+
+    def _score(self, best: Best, share: float) -> float | None:
+        """Look at the held-out part on the way."""
+        best.looks = int(share * self.recipe.looks)
+        if not self.parts:
+            return None
+        best.without_gain = 0 if self._keep_best(best) else best.without_gain + 1
+        return self.last_look
+
     def _look(self) -> HeldOutScore | None:
         if not self.parts:
             return None
@@ -298,7 +347,7 @@ class _Run:
         self.network.train()
         return score
 
-    def _keep_best(self, best: _Best) -> bool:
+    def _keep_best(self, best: Best) -> bool:
         score = self._look()
         if score is None or best.score is None or self.before is None:
             return False

@@ -113,30 +113,6 @@ def verdict(model: Model, examples: Sequence[Example], outcome: Outcome) -> Fine
     )
 
 
-def unfinished(model: Model, state: dict[str, torch.Tensor], steps: int) -> Model:
-    """Make a model of the best weights of a training that goes on.
-
-    Parameters
-    ----------
-    model : Model
-        The start.
-    state : dict of str to Tensor
-        The weights.
-    steps : int
-        Done so far.
-
-    Returns
-    -------
-    Model
-    """
-    network = ResNetUNet(model.info.n_maps)
-    network.load_state_dict(state)
-    lineage = Lineage(
-        parent_id=model.info.lineage.model_id, steps=steps, versions=library_versions()
-    )
-    return Model(network.eval(), replace(model.info, lineage=lineage))
-
-
 def _sentence(outcome: Outcome, info: ModelInfo) -> str:
     if outcome.before is None or outcome.after is None:
         return NO_HELD_OUT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,57 @@ class Model:
         """
         weights = {
             name: _stored(tensor, half)
-            for name, tensor in self.network.state_dict().items()
-            if not name.startswith(tuple(ALIASES))
+            for name, tensor in without_aliases(self.network.state_dict())
         }
         header = {"format_version": FORMAT_VERSION, **asdict(self.info)}
-        with atomic_path(Path(path)) as temporary:
-            try:
-                save_file(weights, temporary, {HEADER_KEY: json.dumps(header)})
-            except SafetensorError as error:  # a full disk comes as this, too
-                raise OSError(str(error)) from error
+        write_tensors(Path(path), weights, json.dumps(header))
+
+
+def write_tensors(path: Path, tensors: Weights, header: str) -> None:
+    """Write tensors and a description, all or nothing.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.safetensors``.
+    tensors : dict of str to Tensor
+        On the CPU; none shares its memory with another.
+    header : str
+        The description.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written.
+    """
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(contiguous, temporary, {HEADER_KEY: header})
+        except SafetensorError as error:  # a full disk comes as this, too
+            raise OSError(str(error)) from error
+
+
+def without_aliases(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+    """Leave out the names by which the encoder's tensors are there a second time."""
+    for name, tensor in weights.items():
+        if not name.startswith(tuple(ALIASES)):
+            yield name, tensor
+
+
+def with_aliases(weights: Weights) -> Weights:
+    """Add the second names of the encoder's tensors where they are missing."""
+    second = {
+        alias + name.removeprefix(first): tensor
+        for alias, first in ALIASES.items()
+        for name, tensor in weights.items()
+        if name.startswith(first)
+    }
+    return second | weights
 
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
-    tensor = tensor.detach().cpu().contiguous()
+    tensor = tensor.detach().cpu()
     return tensor.half() if half and tensor.is_floating_point() else tensor
 
 
@@ -159,7 +197,7 @@ def read_model(path: Path) -> Model:
     if path.suffix.lower() in PLAIN_SUFFIXES:
         weights = _read_plain(path)
         return _build(path, weights, _guessed_info(path, weights))
-    weights, header = _read_safetensors(path)
+    weights, header = read_tensors(path)
     return _build(path, weights, _read_info(path, header))
 
 
@@ -178,7 +216,24 @@ def _read_plain(path: Path) -> Weights:
     return dict(state)
 
 
-def _read_safetensors(path: Path) -> tuple[Weights, str]:
+def read_tensors(path: Path) -> tuple[Weights, str]:
+    """Read what `write_tensors` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+    header : str
+
+    Raises
+    ------
+    ModelFileError
+        If it is damaged or not ours.
+    """
     try:
         with safe_open(path, framework="pt") as stream:
             header = (stream.metadata() or {}).get(HEADER_KEY)
@@ -224,11 +279,9 @@ def _guessed_info(path: Path, weights: Weights) -> ModelInfo:
 
 def _build(path: Path, weights: Weights, info: ModelInfo) -> Model:
     network = ResNetUNet(info.n_maps)
-    for alias, name in ALIASES.items():
-        for key in [k for k in weights if k.startswith(name)]:
-            weights.setdefault(alias + key.removeprefix(name), weights[key])
     try:
-        network.load_state_dict({k: _restored(v) for k, v in weights.items()}, strict=True)
+        complete = {k: _restored(v) for k, v in with_aliases(weights).items()}
+        network.load_state_dict(complete, strict=True)
     except (RuntimeError, AttributeError) as error:
         raise _foreign(path) from error
     if not all(torch.isfinite(v).all() for v in network.state_dict().values()):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from napari_resunet.errors import ResunetError
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.correcting import Correcting
+from napari_resunet.plugin.interrupted import Interrupted
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.learn_along import LearnAlong
 from napari_resunet.plugin.presenter import Presenter, Situation
@@ -67,6 +68,7 @@ class Controller:
         self.learn_along = LearnAlong(self.work, self._image)
         self.keeper: SessionKeeper | None = None
         self.version_list: VersionActions | None = None
+        self.interrupted: Interrupted | None = None
         self._connect()
         self.take_settings(settings)
         self.refresh()
@@ -74,6 +76,7 @@ class Controller:
         self.sessions = Continue(self.keeper)
         self.export = Export(self.keeper)
         self.version_list = VersionActions(self, view.versions)
+        self.interrupted = Interrupted(self, self.keeper)
 
     def shut_down(self) -> None:
         """Write what is left, abandon what runs and stop listening."""
@@ -256,6 +259,8 @@ class Controller:
         self.view.set_versions(versions.listed(), versions.current.key)
         if self.version_list is not None:
             self.version_list.refresh()
+        if self.interrupted is not None:
+            self.interrupted.refresh()
         self._show_channels()
         self._show_size()
         self._show_regions()

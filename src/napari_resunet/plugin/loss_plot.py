@@ -57,6 +57,12 @@ class LossPlot(QWidget):
             self.redraw()
         self.show()
 
+    def cut(self, step: int) -> None:
+        """Forget the points after a step, from which the run goes on."""
+        for points in (self._training, self._held_out):
+            points[:] = [point for point in points if point[0] <= step]
+        self.show()
+
     def add(self, step: int, training: float, held_out: float | None) -> None:
         """Add the losses of one step; they are drawn within `REDRAW_MS`."""
         self._training.append((step, training))

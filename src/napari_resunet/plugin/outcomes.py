@@ -49,8 +49,8 @@ def _title(record: VersionRecord) -> str:
     if record.name:
         return f"{record.number}: {record.name}"
     if record.origin != "learned":
-        told = {"new classes": "new classes", "unfinished": "unfinished training"}
-        return f"{record.number}: {told.get(record.origin, 'loaded from a file')}"
+        told = "new classes" if record.origin == "new classes" else "loaded from a file"
+        return f"{record.number}: {told}"
     score = "" if record.after is None else f", score {record.after:.2f}"
     return f"{record.number}: learned from {record.objects} objects{score}"
 

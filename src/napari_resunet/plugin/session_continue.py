@@ -14,6 +14,7 @@ from napari.layers import Image
 
 from napari_resunet.errors import FileError
 from napari_resunet.plugin import image_layers
+from napari_resunet.plugin.interrupted import CHOOSE, sentence
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.outcomes import score_text, version_of
 from napari_resunet.plugin.session_images import (
@@ -125,7 +126,10 @@ class Continue:
             self.keeper.use(folder)
             still = [image for image in self._missing if not self._found(image)]
             self._bring_back(folder, result)
-            self._tell(folder.file.name, still, result.notices)
+            notices = list(result.notices)
+            if result.interrupted is not None:
+                notices.append(f"{sentence(result.interrupted)} {CHOOSE}")
+            self._tell(folder.file.name, still, notices)
         finally:
             self._go_on()
 
@@ -233,7 +237,7 @@ class Continue:
         known = [n for n in numbers if n <= file.current_version]
         current = numbers[max(known)].model_id if known else STARTER
         work.versions.restore(versions, current)
-        self.keeper.learned.restore(numbers)
+        self.keeper.learned.restore(numbers, restored.interrupted)
         layer_ids = {key: layer_id for layer_id, key in self.keeper.keys.items()}
         work.workshop.corrections.clear()
         for saved in restored.corrections:

@@ -11,11 +11,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_resunet.session.store.checkpoint import (
+    CheckpointRecord,
+    delete_checkpoint,
+    save_checkpoint,
+    write_checkpoint,
+)
 from napari_resunet.session.store.corrections import save_correction
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import append_history
+from napari_resunet.session.store.layout import TRAINING
 from napari_resunet.session.store.models import (
-    UNFINISHED,
     VersionRecord,
     delete_version,
     save_record,
@@ -25,7 +31,7 @@ from napari_resunet.session.store.models import (
 
 if TYPE_CHECKING:
     from napari_resunet.corrections.log import Correction
-    from napari_resunet.engine.finetune import FineTuneStep
+    from napari_resunet.engine.checkpoint import Checkpoint
     from napari_resunet.network.model_file import Model
     from napari_resunet.plugin.work import Work
     from napari_resunet.types import Example
@@ -48,16 +54,24 @@ class LearnedKeeper:
         self._entries: list[dict[str, Any]] = []
         self._written: list[dict[str, Any]] = []
         self._guard = threading.Lock()
-        self._unfinished = False
+        self.interrupted: CheckpointRecord | None = None
+        """The fine-tuning on disk that can go on where none runs."""
+        self._training = 0
+        """Counts fine-tunings that ended: what is written late of one is no offer."""
 
     def something(self) -> bool:
         """Whether there is a version to keep."""
         return any(v.record for v in self.work.versions.all())
 
-    def restore(self, records: Mapping[int, VersionRecord]) -> None:
+    def restore(
+        self,
+        records: Mapping[int, VersionRecord],
+        interrupted: CheckpointRecord | None = None,
+    ) -> None:
         """Take note of what is on disk already, from an earlier run."""
         self.on_disk = dict(records)
         self._asked = set(records)
+        self.interrupted = interrupted
 
     def start_anew(self) -> None:
         """Have everything written once more, in another folder."""
@@ -78,7 +92,7 @@ class LearnedKeeper:
         self._keep_versions(folder)
         self._keep_corrections(folder, keys)
         self._keep_history(folder)
-        self._keep_best(folder)
+        self._keep_checkpoint(folder, keys)
 
     def update(self, folder: SessionFolder | None, record: VersionRecord) -> None:
         """Write a version's new name or note."""
@@ -97,6 +111,12 @@ class LearnedKeeper:
             folder.put_large(
                 f"version {record.number}", lambda root: delete_version(root, stem)
             )
+
+    def drop_checkpoint(self, folder: SessionFolder) -> None:
+        """Delete the checkpoint of a fine-tuning that nobody goes on with."""
+        self._training += 1
+        self.interrupted = None
+        folder.put_large(TRAINING, delete_checkpoint)
 
     def _keep_versions(self, folder: SessionFolder) -> None:
         for version in self.work.versions.all():
@@ -140,41 +160,37 @@ class LearnedKeeper:
             del self._entries[: len(entries)]
             self._written += entries
 
-    def _keep_best(self, folder: SessionFolder) -> None:
-        step, self.work.best = self.work.best, None
-        base = self.work.versions.current.model
-        if step is not None and base is not None and self.work.is_learning:
-            self._unfinished = True
-            number = self.work.versions.next_number()
-            folder.put_large(UNFINISHED, _saving_best(step, base, number))
-        elif self._unfinished and not self.work.is_learning:
-            self._unfinished = False
-            folder.put_large(UNFINISHED, lambda root: delete_version(root, UNFINISHED))
+    def _keep_checkpoint(self, folder: SessionFolder, keys: Mapping[str, str]) -> None:
+        work = self.work
+        found, work.checkpoint = work.checkpoint, None
+        if work.training_over:
+            work.training_over = False
+            self.drop_checkpoint(folder)
+        elif found is not None:
+            standing, base = found.standing, work.base.record
+            record = CheckpointRecord(
+                base=0 if base is None else base.number,
+                image=keys.get(work.job_image or "", ""),
+                steps=standing.steps,
+                share=standing.share,
+                score=standing.best.value if standing.best else None,
+            )
+            folder.put_large(TRAINING, self._saving_checkpoint(record, found))
+
+    def _saving_checkpoint(
+        self, record: CheckpointRecord, checkpoint: Checkpoint
+    ) -> Callable[[Path], None]:
+        training = self._training
+
+        def save(root: Path) -> None:
+            saved = save_checkpoint(root, record, lambda p: write_checkpoint(checkpoint, p))
+            if training == self._training:
+                self.interrupted = saved
+
+        return save
 
 
 def _saving_correction(
     key: str, correction: Correction, example: Example
 ) -> Callable[[Path], None]:
     return lambda root: save_correction(root, key, correction, example)
-
-
-def _saving_best(step: FineTuneStep, base: Model, number: int) -> Callable[[Path], None]:
-    """Write the best weights so far, that a crash must not take."""
-
-    def save(root: Path) -> None:
-        from napari_resunet.engine.verdict import unfinished
-
-        assert step.best is not None
-        model = unfinished(base, step.best, step.step)
-        lineage = model.info.lineage
-        record = VersionRecord(
-            number=number,
-            origin=UNFINISHED,
-            model_id=lineage.model_id,
-            parent_id=lineage.parent_id or "",
-            task=model.info.task,
-            after=step.held_out,
-        )
-        save_version(root, record, model.save, UNFINISHED)
-
-    return save

@@ -44,6 +44,9 @@ ControlName = Literal[
     "fine_tune",
     "stop",
     "cancel_fine_tune",
+    "go_on",
+    "keep_best",
+    "drop_interrupted",
     "go_back",
     "save",
     "load",
@@ -104,6 +107,7 @@ class SegmentView(QWidget):
         self._segment = SegmentSection()
         self._correct = CorrectSection()
         self._fine_tune = FineTuneSection()
+        self.interrupted = self._fine_tune.interrupted
         self.versions = VersionsSection()
         self.session = SessionSection()
         self._message = MessageLine()
@@ -193,6 +197,10 @@ class SegmentView(QWidget):
     def start_plot(self) -> None:
         """Show an empty loss plot."""
         self._fine_tune.plot.start()
+
+    def cut_plot(self, step: int) -> None:
+        """Show the loss plot up to a step, from which the run goes on."""
+        self._fine_tune.plot.cut(step)
 
     def add_loss(self, step: int, training_loss: float, held_out: float | None) -> None:
         """Add one step to the loss plot."""

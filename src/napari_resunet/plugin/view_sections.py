@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_resunet.plugin.loss_plot import LossPlot
+from napari_resunet.plugin.view_interrupted import InterruptedRow
 from napari_resunet.plugin.view_parts import (
     KeyedCombo,
     ProgressLine,
@@ -294,6 +295,8 @@ class FineTuneSection(Section):
         cancel = make_button("Cancel", "cancel_fine_tune", "End now and throw it away")
         cancel.clicked.connect(self.fine_tune_cancelled)
         self.add_wide(make_row(stop, cancel))
+        self.interrupted = InterruptedRow()
+        self.add_wide(self.interrupted)
         self.progress = ProgressLine("fine_tune_progress", "Progress of the fine-tuning")
         self.add_wide(self.progress)
         self.plot = LossPlot()

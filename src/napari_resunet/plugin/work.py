@@ -8,6 +8,7 @@ labels are gone is abandoned, and nothing of it is applied. Which click starts w
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_resunet.plugin import image_layers
@@ -22,7 +23,9 @@ from napari_resunet.plugin.outcomes import (
 )
 from napari_resunet.plugin.presenter import Presenter
 from napari_resunet.plugin.scopes import again
-from napari_resunet.plugin.state import ImageState, Versions
+from napari_resunet.plugin.state import ImageState, Version, Versions
+from napari_resunet.session.going_on import go_on_steps
+from napari_resunet.session.store.checkpoint import CheckpointRecord
 from napari_resunet.session.workshop import (
     Comparison,
     Learned,
@@ -42,7 +45,7 @@ from napari_resunet.types import (
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_resunet.engine.finetune import FineTuneStep
+    from napari_resunet.engine.checkpoint import Checkpoint
     from napari_resunet.network.model_file import Model
 
 SEGMENT, FINE_TUNE, LOAD, REDRAW = "segment", "fine-tune", "load", "redraw"
@@ -83,12 +86,21 @@ class Work:
         self._verdict = ""
         self.history: list[dict[str, Any]] = []
         """Steps and scores that were not yet taken to be kept."""
-        self.best: FineTuneStep | None = None
-        """The latest best weights of a running fine-tuning, to be kept against a crash."""
+        self.checkpoint: Checkpoint | None = None
+        """Where a running fine-tuning stood last, to be kept against a crash."""
+        self.base = self.versions.current
+        """What it began with."""
+        self.training_over = False
+        """Whether one ended by itself or was cancelled: nothing of it is to go on."""
 
     def state(self, key: str | None) -> ImageState:
         """Find or make the settings of an image."""
         return self._states.setdefault(key or "", ImageState())
+
+    @property
+    def job_image(self) -> str | None:
+        """Key of the image of the latest job."""
+        return self._job_image
 
     @property
     def is_learning(self) -> bool:
@@ -155,7 +167,27 @@ class Work:
         self.show.view.start_plot()
         self.show.view.set_result_text("")
         self.history.append({"event": "begin", "time": now()})
+        self.base = self.versions.current
         self.start(FINE_TUNE, self.workshop.learn, arguments, token, key)
+
+    def go_on(
+        self,
+        base: Version,
+        folder: Path,
+        record: CheckpointRecord,
+        image_key: str | None,
+        stop: bool,
+    ) -> None:
+        """Go on with an interrupted fine-tuning, or `stop` it with the best so far."""
+        token = CancelToken()
+        if stop:
+            token.stop()
+        arguments = self.workshop, base.to_use, self.device, folder, record, token
+        self.show.view.cut_plot(record.steps)
+        self.show.view.set_result_text("")
+        self.history.append({"event": "go on", "time": now(), "step": record.steps})
+        self.base = base
+        self.start(FINE_TUNE, go_on_steps, arguments, token, image_key)
 
     def compare(self, image: Image, models: tuple[Model | str, Model | str]) -> None:
         """Propose the visible area with two models; nothing is written into labels."""
@@ -255,7 +287,7 @@ class Work:
                 event.step, event.loss, event.held_out, event.share, event.seconds_left
             )
             self.history.append(step_entry(event))
-            self.best = event if event.best else self.best
+            self.checkpoint = event.checkpoint or self.checkpoint
         else:
             self._size_found(event.scale)
 
@@ -284,6 +316,7 @@ class Work:
         if sentence:
             self.show.view.set_message(sentence, "error")
         else:
+            self.training_over = self.training_over or job.kind == FINE_TUNE
             self.show.view.set_message("Cancelled; your labels are as they were.")
 
     def on_end(self, job: Job) -> None:
@@ -311,6 +344,7 @@ class Work:
             self.state(key).keep(proposal)
 
     def _learned(self, learned: Learned) -> None:
+        self.training_over = True
         if learned.improved:
             number = self.versions.next_number()
             self.versions.add(as_version(learned.model, number, learned))

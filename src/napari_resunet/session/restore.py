@@ -5,7 +5,6 @@ What becomes of it in a viewer is the plugin's matter.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +12,13 @@ from typing import Any
 
 from napari_resunet.errors import FileError, SessionError
 from napari_resunet.files import IMAGE_SUFFIXES, read_image
+from napari_resunet.session.store.checkpoint import CheckpointRecord, find_checkpoint
 from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import SavedCorrection, load_corrections
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import Entry, read_history
-from napari_resunet.session.store.layout import MODELS, source_path
-from napari_resunet.session.store.models import (
-    UNFINISHED,
-    VersionRecord,
-    delete_version,
-    list_versions,
-    model_path,
-    save_version,
-)
+from napari_resunet.session.store.layout import source_path
+from napari_resunet.session.store.models import VersionRecord, list_versions, model_path
 from napari_resunet.session.store.patch import PlaneState
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.session.store.sources import load_image
@@ -65,6 +58,8 @@ class Restored:
         The oldest first.
     history : list of dict
         Scores and losses.
+    interrupted : CheckpointRecord or None
+        A fine-tuning that was cut off and can go on.
     notices : list of str
         What could not be had, in sentences.
     """
@@ -72,6 +67,7 @@ class Restored:
     versions: list[tuple[VersionRecord, Path]]
     corrections: list[SavedCorrection]
     history: list[Entry]
+    interrupted: CheckpointRecord | None = None
     notices: list[str] = field(default_factory=list)
 
 
@@ -110,7 +106,9 @@ def restore_steps(
     notices: list[str] = []
     versions = _versions(folder.root, notices)
     corrections = load_corrections(folder.root)
-    return Restored(versions, corrections, read_history(folder.root), notices)
+    interrupted = _interrupted(folder.root, notices)
+    history = read_history(folder.root)
+    return Restored(versions, corrections, history, interrupted, notices)
 
 
 def is_image(record: ImageRecord, array: Any) -> bool:
@@ -139,22 +137,9 @@ def _pixels(root: Path, record: ImageRecord) -> Any:
 
 
 def _versions(root: Path, notices: list[str]) -> list[tuple[VersionRecord, Path]]:
-    """List the versions with good files; an unfinished training becomes one of them."""
-    records = list_versions(root)
-    unfinished = records.pop(UNFINISHED, None)
-    taken = {record.number for record in records.values()}
-    if unfinished is not None:
-        if unfinished.number not in taken:
-            source = root / MODELS / f"{UNFINISHED}.safetensors"
-            record = save_version(root, unfinished, lambda target: _copy(source, target))
-            records[f"v{record.number:03d}"] = record
-            notices.append(
-                f"A training was cut short: its best model so far is version "
-                f"{record.number} of the list."
-            )
-        delete_version(root, UNFINISHED)
+    """List the versions with good files."""
     found = []
-    for stem, record in records.items():
+    for stem, record in list_versions(root).items():
         try:
             found.append((record, model_path(root, record, stem)))
         except SessionError as error:
@@ -162,5 +147,9 @@ def _versions(root: Path, notices: list[str]) -> list[tuple[VersionRecord, Path]
     return sorted(found, key=lambda version: version[0].number)
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
+def _interrupted(root: Path, notices: list[str]) -> CheckpointRecord | None:
+    try:
+        return find_checkpoint(root)
+    except SessionError as error:
+        notices.append(str(error))
+        return None

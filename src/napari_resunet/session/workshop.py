@@ -27,6 +27,7 @@ from napari_resunet.windows import relative
 
 if TYPE_CHECKING:
     from napari_resunet.engine.finetune import FineTuneStep
+    from napari_resunet.engine.verdict import FineTuned
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 
@@ -263,6 +264,10 @@ class Workshop:
                 token,
                 Decoding(sliders.foreground, sliders.split),
             )
+        return self.learned(result, scale)
+
+    def learned(self, result: FineTuned, scale: float) -> Learned:
+        """Sum up what fine-tuning ended with."""
         return Learned(
             model=result.model,
             improved=result.improved,

@@ -148,7 +148,8 @@ def load_corrections(root: Path) -> list[SavedCorrection]:
             key, number = path.name.rpartition("-r")[0], int(match[3])
             newest[key] = max(newest.get(key, (0, "")), (number, path.name))
     found = [_load(root, name) for _, name in newest.values()]
-    return sorted(found, key=lambda saved: saved.record.created)
+    # The planes of an image are written in their order, many in one second.
+    return sorted(found, key=lambda saved: (saved.record.created, saved.record.index))
 
 
 def _rounds(root: Path, image_key: str, index: Index) -> list[tuple[int, str]]:

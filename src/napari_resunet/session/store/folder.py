@@ -48,6 +48,9 @@ REST = 3.0
 """Seconds without a change that count as a rest."""
 
 CLOSE_SECONDS = 3.0
+LARGE_PATIENCE = 8.0
+"""An image or a checkpoint has hundreds of megabytes, and its drive may be in a network."""
+
 _TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}\.(json|tif|png|safetensors)")
 """How `files.atomic_path` names what it has not finished."""
 
@@ -80,7 +83,7 @@ class SessionFolder:
         self._stale = False
         self._closed = False
         self._often = Writer("session labels", self._rest)
-        self._large = Writer("session files")
+        self._large = Writer("session files", patience=LARGE_PATIENCE)
 
     @classmethod
     def create(cls, root: Path, name: str = "") -> SessionFolder:

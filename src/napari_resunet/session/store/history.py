@@ -73,6 +73,8 @@ def last_run(entries: Sequence[Entry]) -> list[tuple[int, float, float | None]]:
     for entry in entries:
         if entry.get("event") == "begin":
             points = []
+        elif entry.get("event") == "go on":
+            points = [point for point in points if point[0] <= int(entry["step"])]
         elif entry.get("event") == "step":
             held_out = entry.get("held_out")
             points.append(

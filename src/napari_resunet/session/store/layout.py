@@ -14,6 +14,7 @@ THUMBNAIL = "thumbnail.png"
 PLANES = "planes"
 SOURCES = "sources"
 MODELS = "models"
+TRAINING = "training"
 CORRECTIONS = "corrections"
 IMAGES, MASKS = "images", "masks"
 

@@ -16,11 +16,8 @@ from napari_resunet.session.store.schema import Record
 from napari_resunet.session.store.tiff import make_folder, write_text
 from napari_resunet.types import now
 
-UNFINISHED = "unfinished"
-"""The best weights so far of a fine-tuning that is running, or was killed."""
-
 MAX_MODEL = 2**32
-_STEM = re.compile(r"v\d{3,6}|unfinished")
+_STEM = re.compile(r"v\d{3,6}")
 
 
 class VersionRecord(Record):
@@ -29,8 +26,7 @@ class VersionRecord(Record):
     Attributes
     ----------
     number : int
-        Counted from 1; 0 is the starter, which has no file here. For the unfinished
-        one, the number it would have got.
+        Counted from 1; 0 is the starter, which has no file here.
     name, note : str
         The user's.
     created : str

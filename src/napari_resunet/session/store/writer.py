@@ -18,7 +18,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 """Seconds between two attempts while writing fails."""
 
 STALLED = 4.0
-"""Seconds that one task may take before the user is told."""
+"""Seconds that one small task may take before the user is told."""
 
 KEPT = "Your work is kept in memory and written as soon as that is possible."
 
@@ -34,9 +34,13 @@ class Writer:
         Of the thread.
     on_idle : callable or None
         Called in the thread when nothing is waiting, about once a second.
+    patience : float
+        How many times longer than a small task one may take before the user is told.
     """
 
-    def __init__(self, name: str, on_idle: Task | None = None) -> None:
+    def __init__(
+        self, name: str, on_idle: Task | None = None, patience: float = 1.0
+    ) -> None:
         self._tasks: dict[Hashable, Task] = {}
         self._change = threading.Condition()
         self._closing = False
@@ -45,6 +49,7 @@ class Writer:
         self._lost: list[str] = []
         self._wait = FIRST_WAIT
         self._on_idle = on_idle
+        self._patience = patience
         # A daemon: a stalled drive must not keep the program from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -59,7 +64,7 @@ class Writer:
     def trouble(self) -> str:
         """Why writing fails now, in one sentence; empty while it works."""
         began = self._began
-        if began is not None and time.monotonic() - began > STALLED:
+        if began is not None and time.monotonic() - began > STALLED * self._patience:
             return f"The drive of the session does not answer. {KEPT}"
         return self._trouble
 

@@ -1,0 +1,166 @@
+"""A fine-tuning that a crash cut off is offered by Continue, and goes on by one button."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from napari_resunet.corrections.log import Correction, as_example
+from napari_resunet.engine.device import choose
+from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+from napari_resunet.session.store.checkpoint import (
+    CheckpointRecord,
+    find_checkpoint,
+    save_checkpoint,
+    write_checkpoint,
+)
+from napari_resunet.session.store.corrections import load_corrections, save_correction
+from napari_resunet.session.store.folder import SessionFolder
+from napari_resunet.session.store.history import read_history
+from napari_resunet.session.store.patch import CHECKED, Patch
+from napari_resunet.session.store.schema import ImageRecord
+from napari_resunet.session.store.sources import store_image
+
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def left_behind(tmp_path_factory, starter, nuclei):
+    """What a program leaves that was killed when half of a fine-tuning was done."""
+    root = tmp_path_factory.mktemp("crash") / "cells"
+    pixels, labels = nuclei
+    folder = SessionFolder.create(root)
+    image = ImageRecord(
+        name="cells", shape=pixels.shape, dtype=str(pixels.dtype), axes="YX", stored=True
+    )
+    folder.update(folder.file.model_copy(update={"images": (image,)}))
+    marks = np.full(labels.shape, CHECKED, np.uint8)
+    patch = Patch(0, 0, labels.astype(np.int32), np.zeros_like(labels, np.int32), marks)
+    folder.put_patches(image.key, (), [patch])
+    assert folder.close()
+    store_image(root, image, pixels)
+    mask = np.ones(labels.shape, bool)
+    window = slice(0, labels.shape[0]), slice(0, labels.shape[1])
+    correction = Correction("x", (), window, labels.astype(np.int32), mask, mask)
+    example = as_example(correction, pixels[..., None], scale=1.2)
+    save_correction(root, image.key, correction, example)
+    examples = [saved.example for saved in load_corrections(root)]
+    recipe = FineTuning(steps=STEPS, batch=2, patch=96, looks=4)
+    for event in fine_tune_steps(starter, examples, recipe, choose("cpu")):
+        if event.checkpoint is not None and event.share >= 0.5:
+            break
+    standing = event.checkpoint.standing
+    record = CheckpointRecord(
+        image=image.key, base=0, steps=event.step, share=0.5, score=standing.best.value
+    )
+    save_checkpoint(root, record, lambda path: write_checkpoint(event.checkpoint, path))
+    return root
+
+
+@pytest.fixture
+def crashed(left_behind, tmp_path):
+    return shutil.copytree(left_behind, tmp_path / "cells")
+
+
+def offer(dock):
+    row = dock.view.interrupted
+    return "" if row.isHidden() else dock.find("interrupted_text").text()
+
+
+def test_it_goes_on_and_ends_as_any_other(dock, crashed, nuclei):
+    dock.proceed(crashed)
+    assert "interrupted at 50%" in dock.message
+    assert "interrupted at 50%" in offer(dock)
+    assert np.array_equal(dock.labels.data, nuclei[1])
+    assert [title for _, title, _ in dock.work.versions.listed()] == ["Starter"]
+    dock.click("go_on")
+    assert not offer(dock)
+    assert not dock.find("go_on").isEnabled()
+    dock.wait()
+    keeper = dock.controller.keeper
+    assert keeper.flush(20)
+    entries = read_history(keeper.folder.root)
+    steps = [entry["step"] for entry in entries if entry["event"] == "step"]
+    assert steps == list(range(STEPS // 2 + 1, STEPS + 1))
+    assert entries[-1]["event"] == "end"
+    assert "Held-out score" in dock.find("result_text").text()
+    assert "learned from" in dock.work.versions.current.title
+    assert dock.work.versions.current.model.info.lineage.steps == STEPS
+    assert not offer(dock)
+    assert not (keeper.folder.root / "training").exists()
+    assert "Score on the held-out part" in dock.message
+
+
+def test_the_best_so_far_becomes_a_version(dock, crashed):
+    dock.proceed(crashed)
+    dock.click("keep_best")
+    dock.wait()
+    assert dock.work.versions.current.model.info.lineage.steps == STEPS // 2
+    assert dock.work.versions.current.record.number == 1
+    assert not offer(dock)
+    assert dock.controller.keeper.flush(20)
+    assert not (crashed / "training").exists()
+
+
+def test_it_is_dropped(dock, crashed):
+    dock.proceed(crashed)
+    dock.click("drop_interrupted")
+    assert not offer(dock)
+    assert dock.controller.keeper.flush(20)
+    assert not (crashed / "training").exists()
+    assert len(dock.work.versions.listed()) == 1
+
+
+@pytest.mark.parametrize("what", ["tensors", "record", "gone"])
+def test_a_damaged_one_is_told_and_the_session_opens(dock, crashed, nuclei, what):
+    (tensors,) = crashed.glob("training/*.safetensors")
+    if what == "tensors":
+        tensors.write_bytes(tensors.read_bytes()[:-5])
+    elif what == "record":
+        (crashed / "training" / "checkpoint.json").write_text('{"base": -1')
+    else:
+        tensors.unlink()
+    dock.proceed(crashed)
+    assert "checkpoint is damaged" in dock.message
+    assert not offer(dock)
+    assert np.array_equal(dock.labels.data, nuclei[1])
+
+
+def test_it_does_not_go_on_from_another_model_or_a_deleted_one(dock, crashed):
+    path = crashed / "training" / "checkpoint.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base": 7}))
+    dock.proceed(crashed)
+    dock.click("go_on")
+    assert "was deleted" in dock.message
+    assert offer(dock)
+    shutil.rmtree(crashed / "corrections")
+    dock.work.workshop.corrections.clear()
+    dock.controller.keeper.learned.interrupted = find_checkpoint(crashed).model_copy(
+        update={"base": 0}
+    )
+    dock.click("go_on")
+    dock.wait()
+    assert "other corrections" in dock.message
+    assert offer(dock)
+
+
+def test_while_it_learns_a_checkpoint_is_kept_and_cancel_removes_it(dock, nuclei):
+    dock.viewer.add_image(nuclei[0], name="cells")
+    dock.segment()
+    dock.labels.data = nuclei[1].copy()
+    dock.controller.choose_region("slice")
+    dock.view.minutes = 0.5
+    dock.click("fine_tune")
+    keeper = dock.controller.keeper
+    dock.qtbot.waitUntil(lambda: keeper.learned.interrupted is not None, timeout=60_000)
+    record = find_checkpoint(keeper.folder.root)
+    assert record.base == 0
+    assert keeper.folder.file.image(record.image).name == "cells"
+    assert 0 < record.share < 1
+    assert not offer(dock)
+    dock.click("cancel_fine_tune")
+    dock.wait()
+    assert keeper.flush(20)
+    assert not (keeper.folder.root / "training").exists()
+    assert not offer(dock)
