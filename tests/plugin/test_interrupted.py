@@ -1,7 +1,12 @@
 """A fine-tuning that a crash cut off is offered by Continue, and goes on by one button."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +28,7 @@ from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.session.store.sources import store_image
 
 STEPS = 24
+LEARN = Path(__file__).with_name("learn_until_killed.py")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +156,7 @@ def test_while_it_learns_a_checkpoint_is_kept_and_cancel_removes_it(dock, nuclei
     dock.segment()
     dock.labels.data = nuclei[1].copy()
     dock.controller.choose_region("slice")
-    dock.view.minutes = 0.5
+    dock.view.minutes = 0.2
     dock.click("fine_tune")
     keeper = dock.controller.keeper
     dock.qtbot.waitUntil(lambda: keeper.learned.interrupted is not None, timeout=60_000)
@@ -164,3 +170,54 @@ def test_while_it_learns_a_checkpoint_is_kept_and_cancel_removes_it(dock, nuclei
     assert keeper.flush(20)
     assert not (keeper.folder.root / "training").exists()
     assert not offer(dock)
+
+
+def killed_while_learning(sessions, tmp_path, pixels, labels):
+    """Run the whole program; kill it once a checkpoint is on the disk."""
+    paths = tmp_path / "pixels.npy", tmp_path / "labels.npy"
+    for path, array in zip(paths, (pixels, labels), strict=True):
+        np.save(path, array)
+    program = subprocess.Popen([sys.executable, str(LEARN), *map(str, paths)])
+    try:
+        while not (found := list(sessions.glob("*/training/checkpoint.json"))):
+            assert program.poll() is None, "the program ended by itself"
+            time.sleep(0.05)
+    finally:
+        program.kill()
+        program.wait()
+    return found[0].parents[1]
+
+
+def is_beyond(plot, step):
+    training, _ = plot.points()
+    return any(x > step for x, _ in training)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills by a signal")
+def test_a_program_killed_while_learning_loses_nothing_and_learns_on(
+    dock, nuclei, tmp_path, sessions_elsewhere
+):
+    pixels, labels = (np.ascontiguousarray(array[:96, :128]) for array in nuclei)
+    root = killed_while_learning(sessions_elsewhere, tmp_path, pixels, labels)
+    dock.proceed(root)
+    painted = dock.labels.data == 999
+    assert painted[5, 5]
+    assert np.array_equal(np.where(painted, labels, dock.labels.data), labels)
+    assert dock.work.layers.binding(dock.controller.image_key).counts()[1] == labels.size
+    before = dock.work.versions.current
+    assert before.record.number == 1
+    record = dock.controller.keeper.learned.interrupted
+    assert f"{record.share:.0%}" in offer(dock)
+    dock.click("go_on")
+    plot = dock.view._fine_tune.plot
+    dock.qtbot.waitUntil(lambda: is_beyond(plot, record.steps), timeout=30_000)
+    dock.click("stop")
+    dock.wait()
+    assert "held-out part" in dock.message
+    assert "Held-out score" in dock.find("result_text").text()
+    newest = dock.work.versions.all()[-1]
+    if newest.key != before.key:  # where the gate lets it through
+        assert newest.record.parent_id == before.key
+        assert newest.model.info.lineage.steps > record.steps
+    assert dock.controller.keeper.flush(20)
+    assert not (root / "training").exists()

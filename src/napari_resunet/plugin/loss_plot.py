@@ -61,6 +61,8 @@ class LossPlot(QWidget):
         """Forget the points after a step, from which the run goes on."""
         for points in (self._training, self._held_out):
             points[:] = [point for point in points if point[0] <= step]
+        if self._plot is not None:
+            self.redraw()
         self.show()
 
     def add(self, step: int, training: float, held_out: float | None) -> None:

@@ -1,0 +1,40 @@
+"""A program with a viewer and our dock that fine-tunes until it is killed.
+
+    python learn_until_killed.py PIXELS.npy LABELS.npy
+
+Sessions go where ``NAPARI_RESUNET_SESSIONS`` says.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import napari
+import numpy as np
+from qtpy.QtWidgets import QApplication
+
+from napari_resunet.resources import starter_path
+
+
+def main(pixels: np.ndarray, labels: np.ndarray) -> None:
+    """Load a model, correct everything, learn; paint a stroke while it learns."""
+    viewer = napari.Viewer(show=False)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
+    controller = widget.controller
+    image = viewer.add_image(pixels, name="cells")
+    layer = controller.layers.make_binding(image).layer
+    layer.data = labels
+    controller.work.load(str(starter_path()))
+    while controller.work.job is not None:
+        QApplication.processEvents()
+        time.sleep(0.01)
+    controller.choose_region("slice")
+    controller.view.minutes = 0.2
+    controller.fine_tune()
+    layer.paint((5, 5), 999)
+    QApplication.instance().exec()
+
+
+if __name__ == "__main__":
+    main(*(np.load(path) for path in sys.argv[1:]))
