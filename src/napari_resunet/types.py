@@ -76,6 +76,25 @@ class Lineage:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """What the sliders mean in their middle, for one model; part of the model file.
+
+    Attributes
+    ----------
+    foreground : float
+        0 to 1: the probability from which a pixel is foreground.
+    seed : float
+        0 to 1: the inner distance from which a pixel is a seed.
+    smoothing : float
+        Sigma in working pixels of the Gaussian on the inner distance.
+    """
+
+    foreground: float = 0.5
+    seed: float = 0.45
+    smoothing: float = 1.0
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """Everything about a model but its weights.
 
@@ -96,6 +115,8 @@ class ModelInfo:
         Largest side of the working tile in pixels, a multiple of 32.
     smallest : float
         Found objects under this share of a disc of the working diameter are dust.
+    levels : Levels
+        How its maps become objects.
     lineage : Lineage
         Parent, dates, counts.
     """
@@ -107,6 +128,7 @@ class ModelInfo:
     diameter: float = 24.0
     tile: int = 256
     smallest: float = 0.05
+    levels: Levels = field(default_factory=Levels)
     lineage: Lineage = field(default_factory=Lineage)
 
     @property

@@ -13,37 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from napari_resunet.engine.held_out import HeldOutScore
+from napari_resunet.engine.held_out import PartsScore
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.network.model_file import Model, Weights, with_aliases, without_aliases
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import Example
-
-
-@dataclass
-class Best:
-    """What the looks at the held-out part have found so far.
-
-    Attributes
-    ----------
-    score : HeldOutScore or None
-        The best one; None where nothing is held out.
-    state : dict of str to Tensor, or None
-        Its weights; None: the start is the best so far.
-    peak : float
-        Highest value seen, whether it was taken or not.
-    looks, without_gain : int
-        Looks so far, and how many of the last brought no better score.
-    """
-
-    score: HeldOutScore | None
-    state: Weights | None
-    peak: float = 0.0
-    looks: int = 0
-    without_gain: int = 0
-
 
 LAST, BEST, OPTIMIZER = "last.", "best.", "optimizer."
 """How the names of a checkpoint's tensors begin."""
@@ -73,8 +49,8 @@ class Standing:
         Looks at the held-out part, and how many of the last brought no better score.
     peak : float
         Highest score seen.
-    before, best : HeldOutScore or None
-        Of the start, and the best so far; None where nothing is held out.
+    best : PartsScore or None
+        The best so far; None where nothing is held out.
     rng : dict
         State of the source of chance.
     """
@@ -89,8 +65,7 @@ class Standing:
     looks: int
     without_gain: int
     peak: float
-    before: HeldOutScore | None
-    best: HeldOutScore | None
+    best: PartsScore | None
     rng: dict[str, Any]
 
 

@@ -108,8 +108,9 @@ def _decode_classes(
     window = _image_window(kept, core)
     maps = np.stack([_to_image(m, kept, window) for m in kept.maps])
     named = maps[1:].argmax(0) + 1
-    # At 0.5 the likelier of background and foreground wins.
-    labels[window] = np.where(1.0 - maps[0] >= decoding.foreground, named, 0)
+    # At a level of 0.5 the likelier of background and foreground wins.
+    level = decoding.foreground_level(kept.info.levels)
+    labels[window] = np.where(1.0 - maps[0] >= level, named, 0)
 
 
 def _with_margin(kept: KeptMaps, core: Core) -> Core:
@@ -125,7 +126,8 @@ def _found(kept: KeptMaps, decoding: Decoding, core: Core) -> LabelArray:
     """Decode a block: the objects whose centre it holds, in its and its margin's pixels."""
     outer = _with_margin(kept, core)
     block = kept.maps[:, slice(*outer[0]), slice(*outer[1])]
-    found = decode(block, decoding, kept.info.smallest * kept.info.disc)
+    info = kept.info
+    found = decode(block, decoding, info.levels, info.smallest * info.disc)
     if outer != core:
         found = _owned(found, core, outer)
     window = _image_window(kept, outer)
@@ -161,7 +163,8 @@ def _labels_to_image(
     columns = kept.axes[1].nearest_working(window[1]) - origin[1]
     labels: LabelArray = found[np.ix_(rows, columns)]
     if shrunk:
-        labels[_to_image(kept.maps[0], kept, window) < decoding.foreground] = 0
+        level = decoding.foreground_level(kept.info.levels)
+        labels[_to_image(kept.maps[0], kept, window) < level] = 0
     return labels
 
 

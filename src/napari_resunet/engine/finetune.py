@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from napari_resunet.engine import checkpoint
 from napari_resunet.engine.augment import vary_intensity
-from napari_resunet.engine.checkpoint import Best, Checkpoint, Standing
+from napari_resunet.engine.checkpoint import Checkpoint, Standing
 from napari_resunet.engine.device import (
     Compute,
     failure,
@@ -24,13 +24,9 @@ from napari_resunet.engine.device import (
     is_out_of_memory,
 )
 from napari_resunet.engine.fast_network import place_for_training
-from napari_resunet.engine.held_out import (
-    HeldOut,
-    HeldOutScore,
-    evaluate,
-    split,
-)
+from napari_resunet.engine.held_out import Part, split
 from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.judge import Best, Judge, weights
 from napari_resunet.engine.object_size import smallest_share
 from napari_resunet.engine.optimize import make_optimizer, set_rate, train_step
 from napari_resunet.engine.patches import (
@@ -46,10 +42,6 @@ from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOf
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import CancelToken, Example, ModelInfo, Notice
-
-NOISE = 0.03
-"""Between weights whose held-out scores differ by less the later ones are taken: they
-have learned longer and at a lower rate, and few objects are held out."""
 
 
 @dataclass(frozen=True)
@@ -182,39 +174,53 @@ def fine_tune_steps(
     if start is not None:
         start.check(model, examples)
     material = _prepare(model.info, examples, recipe)
-    run = _Run(model, material, recipe, compute, token or CancelToken(), decoding)
-    run.corrections = checkpoint.fingerprint(examples)
+    token, decoding = token or CancelToken(), decoding or Decoding()
+    run = _Run(model, material, recipe, compute, token, decoding)
     try:
-        best = yield from run.events(start)
+        best = yield from run.events(checkpoint.fingerprint(examples), start)
+        outcome = run.outcome(best)
     except (RuntimeError, MemoryError) as error:
         raise _plain(error, compute) from error
-    return verdict(model, examples, run.outcome(best))
+    return verdict(model, examples, outcome)
 
 
 @dataclass(frozen=True)
 class _Material:
-    """What the corrections give: images to learn from, strips to judge by, the dust."""
+    """What the corrections give.
 
+    Attributes
+    ----------
+    whole : list of TrainingImage
+        All corrections in full, the latest last.
+    images : list of TrainingImage
+        The same, less what is held out: to learn from.
+    held_out : list of Part
+        To judge by.
+    smallest : float
+        What is dust.
+    """
+
+    whole: list[TrainingImage]
     images: list[TrainingImage]
-    parts: list[HeldOut]
+    held_out: list[Part]
     smallest: float
 
 
 def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -> _Material:
-    images, parts = [], []
-    for example in examples:
-        image = training_image(example, info, recipe.touched_weight)
+    whole = [training_image(e, info, recipe.touched_weight) for e in examples]
+    images, held_out = [], []
+    for image in whole:
         image, part = split(image)
         if (image.weight > 0).any():
             images.append(image)
         if part is not None:
-            parts.append(replace(part, earlier=example is not examples[-1]))
+            held_out.append(part)
     if not images:
         raise CorrectionError(
             "There is nothing to learn from: correct some labels and mark the area as "
             "checked first."
         )
-    return _Material(images, parts, smallest_share(images, info))
+    return _Material(whole, images, held_out, smallest_share(images, info))
 
 
 class _Run:
@@ -227,24 +233,21 @@ class _Run:
         recipe: FineTuning,
         compute: Compute,
         token: CancelToken,
-        decoding: Decoding | None,
+        decoding: Decoding,
     ) -> None:
-        self.info = model.info
+        self.model = model
         self.sampler = Sampler(material.images, recipe.touched_share)
-        self.parts = material.parts
-        self.smallest = material.smallest
+        self.material = material
+        self.judge = Judge(material.held_out, material.whole, model.info, compute, decoding)
         self.recipe = recipe
         self.compute = compute
         self.token = token
-        self.decoding = decoding or Decoding()
+        self.decoding = decoding
         self.network = copy.deepcopy(model.network)
-        self.corrections = ""
         self.steps = 0
-        self.before: HeldOutScore | None = None
-        self.last_look: float | None = None
 
     def events(
-        self, start: Checkpoint | None
+        self, corrections: str, start: Checkpoint | None
     ) -> Generator[FineTuneStep | Notice, None, Best]:
         """Train; return the best weights on the held-out part, or the last without one."""
         self.network.train().requires_grad_(True)
@@ -254,40 +257,49 @@ class _Run:
         )
         rng = np.random.default_rng(self.recipe.seed)
         best, begin = self._begin(start, optimizer, rng)
-        self.info = replace(self.info, smallest=self.smallest)
+        task = self.model.info.task
         while (share := self._share(begin)) < 1 and not self.token.stopped:
             set_rate(optimizer, self.recipe.rate * _schedule(share))
             batch = [self._patch(rng) for _ in range(self.recipe.batch)]
-            loss = train_step(self.network, optimizer, batch, self.info.task, self.compute)
+            loss = train_step(self.network, optimizer, batch, task, self.compute)
             self.steps += 1
             share = self._share(begin)
             held_out, here = None, None
             if share >= 1 or share * self.recipe.looks >= best.looks + 1:
-                held_out = self._score(best, share)
+                best.looks = int(share * self.recipe.looks)
+                held_out = self.judge.look(self.network, best)
                 if share < 1:
-                    here = self._checkpoint(best, share, begin, optimizer, rng)
+                    at = self._standing(corrections, best, share, begin, rng)
+                    here = Checkpoint(
+                        at, checkpoint.take(self.network, optimizer, best.state)
+                    )
             left = _left(begin, share)
             yield FineTuneStep(self.steps, loss, held_out, share, left, here)
             if self.token.cancelled:
                 raise Cancelled
             if best.without_gain >= self.recipe.patience:
                 break
-        if self.parts and self.token.stopped:
-            self._keep_best(best)
-        if not self.parts and self.steps:
-            best.state = self._weights()
+        if self.token.stopped:
+            self.judge.look(self.network, best)
+        if not self.material.held_out and self.steps:
+            best.state = weights(self.network)
         return best
 
     def outcome(self, best: Best) -> Outcome:
         """Sum up, once the events are through."""
+        levels = self.model.info.levels
+        if best.state is not None:
+            self.network.load_state_dict(best.state)
+            levels = self.judge.calibrated(self.network, best)
         return Outcome(
             state=best.state,
-            before=self.before.value if self.before else None,
+            before=self.judge.before.value if self.judge.before else None,
             after=best.score.value if best.score else None,
-            n_held_out=sum(part.n_objects for part in self.parts),
+            n_held_out=sum(part.n_objects for part in self.material.held_out),
             steps=self.steps,
             seed=self.recipe.seed,
-            smallest=self.smallest,
+            smallest=self.material.smallest,
+            levels=levels,
         )
 
     def _begin(
@@ -297,26 +309,26 @@ class _Run:
         rng: np.random.Generator,
     ) -> tuple[Best, float]:
         """Begin anew, or go on where another run stood; tell since when it runs."""
+        best = self.judge.begin(self.network, self.material.smallest)
         if start is None:
-            self.before = self._look()
-            return Best(self.before, None), time.monotonic()
+            return best, time.monotonic()
         at = start.standing
         checkpoint.put_back(self.network, optimizer, rng, start)
-        self.steps, self.before = at.steps, at.before
+        self.steps = at.steps
         best = Best(at.best, start.best, at.peak, at.looks, at.without_gain)
         return best, time.monotonic() - at.spent
 
-    def _checkpoint(
+    def _standing(
         self,
+        corrections: str,
         best: Best,
         share: float,
         begin: float,
-        optimizer: torch.optim.Optimizer,
         rng: np.random.Generator,
-    ) -> Checkpoint:
-        standing = Standing(
-            model_id=self.info.lineage.model_id,
-            corrections=self.corrections,
+    ) -> Standing:
+        return Standing(
+            model_id=self.model.info.lineage.model_id,
+            corrections=corrections,
             recipe=asdict(self.recipe),
             decoding=self.decoding,
             steps=self.steps,
@@ -325,43 +337,9 @@ class _Run:
             looks=best.looks,
             without_gain=best.without_gain,
             peak=best.peak,
-            before=self.before,
             best=best.score,
             rng=dict(rng.bit_generator.state),
         )
-        return Checkpoint(standing, checkpoint.take(self.network, optimizer, best.state))
-
-    def _score(self, best: Best, share: float) -> float | None:
-        """Look at the held-out part on the way."""
-        best.looks = int(share * self.recipe.looks)
-        if not self.parts:
-            return None
-        best.without_gain = 0 if self._keep_best(best) else best.without_gain + 1
-        return self.last_look
-
-    def _look(self) -> HeldOutScore | None:
-        if not self.parts:
-            return None
-        self.network.eval()
-        score = evaluate(self.network, self.info, self.parts, self.compute, self.decoding)
-        self.network.train()
-        return score
-
-    def _keep_best(self, best: Best) -> bool:
-        score = self._look()
-        if score is None or best.score is None or self.before is None:
-            return False
-        self.last_look = score.value
-        best.peak = max(best.peak, score.value)
-        if not (score.keeps(self.before) and score.better_than(self.before)):
-            return False
-        if score.value < best.peak - NOISE:
-            return False
-        best.score, best.state = score, self._weights()
-        return True
-
-    def _weights(self) -> dict[str, torch.Tensor]:
-        return {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
 
     def _share(self, begin: float) -> float:
         if self.recipe.steps is not None:
@@ -373,7 +351,10 @@ class _Run:
         geometry = Geometry(zoom=self.recipe.zoom)
         patch = cut_patch(image, centre, self.recipe.patch, geometry, rng)
         pixels = vary_intensity(
-            patch.pixels, self.info.normalization, rng, strength=self.recipe.intensity
+            patch.pixels,
+            self.model.info.normalization,
+            rng,
+            strength=self.recipe.intensity,
         )
         return pixels, patch
 

@@ -1,6 +1,7 @@
-"""The part of the corrections that is never learned from, and the score on it.
+"""Parts of the corrections to judge by, and the score on them.
 
-It answers "is it better now?" for the user, and picks the best weights.
+The held-out strips are never learned from: they answer "is it better now?" for the user,
+and pick the best weights. Whole corrections tell whether something was forgotten.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.metrics import dice, mean_ap
 from napari_resunet.engine.patches import Geometry, Patch, TrainingImage, cut_patch
-from napari_resunet.engine.predict import to_probabilities
+from napari_resunet.engine.predict import Maps, to_probabilities
 from napari_resunet.engine.resample import Axis
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch
@@ -32,26 +33,23 @@ SMALLEST_SIDE = 24
 """A checked region is split only where the strip keeps so many working pixels."""
 
 LARGEST_SIDE = 192
-"""With its margins a strip is one tile of inference: scoring is done often."""
+"""With its margins a part is one tile of inference: scoring is done often."""
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """One strip: a view of the image, and where in it the truth is known.
+class Part:
+    """A part of an image to judge by: a view of it, and where the truth is known.
 
     Attributes
     ----------
     image : TrainingImage
-        The strip with a margin around it; weight 0 in the margin.
+        The part with a margin around it; weight 0 in the margin.
     inside : tuple of slice
-        The strip in the image's pixels.
-    earlier : bool
-        Whether it belongs to a correction that the start may have learned from.
+        The part in the view's pixels.
     """
 
     image: TrainingImage
     inside: tuple[slice, slice]
-    earlier: bool = False
 
     @property
     def n_objects(self) -> int:
@@ -61,8 +59,8 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class HeldOutScore:
-    """How good a model is on the held-out strips.
+class PartsScore:
+    """How good a model is on some parts.
 
     Attributes
     ----------
@@ -70,24 +68,42 @@ class HeldOutScore:
         Mean AP over the IoU thresholds 0.5 … 0.9, or mean Dice for classes; 0 to 1.
     loss : float
         Training loss, for telling equal scores apart.
-    earlier : float
-        The value on earlier corrections alone; 1 where there are none.
     """
 
     value: float
     loss: float
-    earlier: float = 1.0
 
-    def better_than(self, other: HeldOutScore) -> bool:
+    def better_than(self, other: PartsScore) -> bool:
         """Compare by score, then by loss."""
         return (self.value, -self.loss) > (other.value, -other.loss)
 
-    def keeps(self, start: HeldOutScore) -> bool:
-        """Tell whether earlier corrections are predicted as well as before."""
-        return self.earlier >= start.earlier
+    def keeps(self, start: PartsScore) -> bool:
+        """Tell whether nothing got lost."""
+        return self.value >= start.value
 
 
-def split(image: TrainingImage) -> tuple[TrainingImage, HeldOut | None]:
+def middle(image: TrainingImage) -> Part | None:
+    """Take the middle of the checked region, as much of it as fits one tile.
+
+    Parameters
+    ----------
+    image : TrainingImage
+        With its checked region where the weight is not 0.
+
+    Returns
+    -------
+    Part or None
+        None where nothing is checked.
+    """
+    box = _known_box(image)
+    if box is None:
+        return None
+    longest = LARGEST_SIDE / image.scale
+    rows, columns = (_shortened(s, longest, at=0.5) for s in box)
+    return _part(image, (rows, columns))
+
+
+def split(image: TrainingImage) -> tuple[TrainingImage, Part | None]:
     """Hold a strip of the checked region out.
 
     Parameters
@@ -99,14 +115,12 @@ def split(image: TrainingImage) -> tuple[TrainingImage, HeldOut | None]:
     -------
     training : TrainingImage
         Weight 0 in the strip.
-    held_out : HeldOut or None
+    held_out : Part or None
         None where the region is too small.
     """
-    known = image.weight > 0
-    if not known.any():
+    box = _known_box(image)
+    if box is None:
         return image, None
-    rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
-    box = [slice(int(v[0]), int(v[-1]) + 1) for v in (rows, columns)]
     lengths = [s.stop - s.start for s in box]
     axis = int(np.argmax(lengths))
     width = round(SHARE * lengths[axis])
@@ -118,37 +132,48 @@ def split(image: TrainingImage) -> tuple[TrainingImage, HeldOut | None]:
     inside = (box[0], box[1])
     weight = image.weight.copy()
     weight[inside] = 0
-    return replace(image, weight=weight), _held_out(image, inside)
+    return replace(image, weight=weight), _part(image, inside)
 
 
-def _shortened(span: slice, longest: float) -> slice:
-    return slice(span.start, min(span.stop, span.start + max(1, int(longest))))
+def _known_box(image: TrainingImage) -> list[slice] | None:
+    known = image.weight > 0
+    if not known.any():
+        return None
+    rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
+    return [slice(int(v[0]), int(v[-1]) + 1) for v in (rows, columns)]
 
 
-def _held_out(image: TrainingImage, inside: tuple[slice, slice]) -> HeldOut:
+def _shortened(span: slice, longest: float, at: float = 0.0) -> slice:
+    """Take so much of it from its start (`at` 0) or its middle (0.5)."""
+    length = min(span.stop - span.start, max(1, int(longest)))
+    start = span.start + int(at * (span.stop - span.start - length))
+    return slice(start, start + length)
+
+
+def _part(image: TrainingImage, inside: tuple[slice, slice]) -> Part:
     margin = round(STRIDE / image.scale)
     view = grown(inside, margin, image.labels.shape)
     local = relative(inside, view)
     weight = np.zeros_like(image.weight[view])
     weight[local] = image.weight[inside] > 0
-    part = TrainingImage(
+    part_image = TrainingImage(
         pixels=image.pixels[:, *view],
         labels=image.labels[view],
         distance=image.distance[view],
         weight=weight,
         scale=image.scale,
     )
-    return HeldOut(part, local)
+    return Part(part_image, local)
 
 
 def evaluate(
     network: ResNetUNet,
     info: ModelInfo,
-    parts: Sequence[HeldOut],
+    parts: Sequence[Part],
     compute: Compute,
     decoding: Decoding,
-) -> HeldOutScore:
-    """Score a network on the strips, each counted by its objects.
+) -> PartsScore:
+    """Score a network on some parts, each counted by its objects.
 
     Parameters
     ----------
@@ -156,7 +181,7 @@ def evaluate(
         On `compute`'s device, in evaluation mode.
     info : ModelInfo
         Its task and diameter.
-    parts : sequence of HeldOut
+    parts : sequence of Part
         At least one.
     compute : Compute
         Device and precision.
@@ -165,28 +190,79 @@ def evaluate(
 
     Returns
     -------
-    HeldOutScore
+    PartsScore
     """
-    results = [_evaluate_one(network, info, part, compute, decoding) for part in parts]
-    shares = np.array([max(1, part.n_objects) for part in parts], float)
-    values, losses = np.array(results).T
-    earlier = np.array([part.earlier for part in parts])
-    return HeldOutScore(
+    seen = [predict(network, info, part, compute) for part in parts]
+    shares = [s.share for s in seen]
+    values = [s.score(info, decoding) for s in seen]
+    return PartsScore(
         value=float(np.average(values, weights=shares)),
-        loss=float(np.average(losses, weights=shares)),
-        earlier=float(np.average(values, weights=shares * earlier))
-        if earlier.any()
-        else 1.0,
+        loss=float(np.average([s.loss for s in seen], weights=shares)),
     )
 
 
-def _evaluate_one(
-    network: ResNetUNet,
-    info: ModelInfo,
-    part: HeldOut,
-    compute: Compute,
-    decoding: Decoding,
-) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Predicted:
+    """The maps of a part, beside its truth.
+
+    Attributes
+    ----------
+    patch : Patch
+        The part at the working scale.
+    maps : float16 array, shape (n_maps, h, w)
+        Probabilities.
+    loss : float
+        Training loss.
+    share : int
+        How much the part counts: its objects, at least 1.
+    """
+
+    patch: Patch
+    maps: Maps
+    loss: float
+    share: int
+
+    def score(self, info: ModelInfo, decoding: Decoding) -> float:
+        """Decode the maps as the model and the sliders say, and compare with the truth.
+
+        Parameters
+        ----------
+        info : ModelInfo
+            Of the model; its levels may be others than those in use.
+        decoding : Decoding
+            The sliders.
+
+        Returns
+        -------
+        float
+            Mean AP over the IoU thresholds 0.5 … 0.9, or mean Dice for classes.
+        """
+        height, width = self.patch.labels.shape
+        square = Axis(height, height), Axis(width, width)
+        found = decode_labels(KeptMaps(self.maps, square, info), decoding)
+        return _compare(self.patch, found, info)
+
+
+def predict(
+    network: ResNetUNet, info: ModelInfo, part: Part, compute: Compute
+) -> Predicted:
+    """Compute the maps of a part.
+
+    Parameters
+    ----------
+    network : ResNetUNet
+        On `compute`'s device, in evaluation mode.
+    info : ModelInfo
+        Its task.
+    part : Part
+        Whose maps.
+    compute : Compute
+        Device and precision.
+
+    Returns
+    -------
+    Predicted
+    """
     image = part.image
     axes = tuple(Axis.scaled(n, image.scale) for n in image.labels.shape)
     size = [int(np.ceil(a.n_working / STRIDE)) * STRIDE for a in axes]
@@ -198,10 +274,7 @@ def _evaluate_one(
         info.task, logits, patch.labels[None], patch.distance[None], patch.weight[None]
     )
     maps = to_probabilities(logits, info.task)[0].numpy().astype(np.float16)
-    height, width = patch.labels.shape
-    square = Axis(height, height), Axis(width, width)
-    found = decode_labels(KeptMaps(maps, square, info), decoding)
-    return _compare(patch, found, info), float(loss)
+    return Predicted(patch, maps, float(loss), max(1, part.n_objects))
 
 
 def _as_patch(image: TrainingImage, side: int) -> Patch:

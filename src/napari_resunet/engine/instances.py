@@ -16,10 +16,10 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from napari_resunet.engine.targets import MIN_OBJECT_PIXELS
-from napari_resunet.types import LabelArray
+from napari_resunet.types import LabelArray, Levels
 
-SMOOTHING = 1.0
-"""Sigma in working pixels of the Gaussian on the distance map."""
+LOWEST_SEED, HIGHEST_SEED = 0.05, 0.85
+"""Inner distances that the ends of the split slider mean."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,31 @@ class Decoding:
     Attributes
     ----------
     foreground : float
-        0 to 1: a pixel is foreground where its probability is at least this.
+        0 (all is foreground) to 1 (nothing); 0.5 is the model's own level.
     split : float
-        0 (merge) to 1 (split): low joins neighbours, high keeps them apart.
+        0 (merge) to 1 (split): low joins neighbours, high keeps them apart; 0.5 is the
+        model's own level.
     """
 
     foreground: float = 0.5
     split: float = 0.5
 
-    @property
-    def seed_level(self) -> float:
-        """The inner distance from which a pixel is a seed."""
-        return 0.05 + 0.8 * self.split
+    def foreground_level(self, levels: Levels) -> float:
+        """Compute the probability from which a pixel is foreground."""
+        return _between(self.foreground, 0.0, levels.foreground, 1.0)
+
+    def seed_level(self, levels: Levels) -> float:
+        """Compute the inner distance from which a pixel is a seed."""
+        return _between(self.split, LOWEST_SEED, levels.seed, HIGHEST_SEED)
 
 
-def decode(maps: npt.NDArray[Any], decoding: Decoding, smallest: float) -> LabelArray:
+def _between(slider: float, low: float, middle: float, high: float) -> float:
+    return float(np.interp(slider, (0.0, 0.5, 1.0), (low, middle, high)))
+
+
+def decode(
+    maps: npt.NDArray[Any], decoding: Decoding, levels: Levels, smallest: float
+) -> LabelArray:
     """Turn maps into objects.
 
     Parameters
@@ -51,7 +61,9 @@ def decode(maps: npt.NDArray[Any], decoding: Decoding, smallest: float) -> Label
     maps : float array, shape (3, Y, X)
         Foreground probability, normalised inner distance, boundary probability.
     decoding : Decoding
-        Thresholds.
+        The sliders.
+    levels : Levels
+        What their middle means.
     smallest : float
         Objects of fewer pixels are dust.
 
@@ -60,10 +72,10 @@ def decode(maps: npt.NDArray[Any], decoding: Decoding, smallest: float) -> Label
     int32 array, shape (Y, X)
         Objects numbered from 1.
     """
-    foreground = maps[0] >= decoding.foreground
+    foreground = maps[0] >= decoding.foreground_level(levels)
     # The boundary map helps the network to learn, but taking it off here gained nothing.
-    ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), SMOOTHING)
-    seeds = _seeds(ridge, foreground, decoding.seed_level)
+    ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), levels.smoothing)
+    seeds = _seeds(ridge, foreground, decoding.seed_level(levels))
     labels = _flooded(ridge, seeds, foreground)
     return _without_dust(labels, max(MIN_OBJECT_PIXELS, smallest))
 

@@ -72,7 +72,8 @@ def estimate_scale(
         plane = _probe(predictor, planes, index, of, scale)
         maps = yield from predictor.maps(plane, token)
         # At a wrong scale objects may be small: the model's own limit is not for here.
-        labels = decode(maps, Decoding(), ModelInfo.smallest * predictor.model.info.disc)
+        info = predictor.model.info
+        labels = decode(maps, Decoding(), info.levels, ModelInfo.smallest * info.disc)
         diameter = median_diameter(labels)
         if diameter is None:
             return 1.0

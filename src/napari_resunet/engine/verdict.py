@@ -11,10 +11,10 @@ from napari_resunet.engine.held_out import FEWEST_OBJECTS
 from napari_resunet.network.model_file import Model, library_versions
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import Example, Lineage, ModelInfo
+from napari_resunet.types import Example, Levels, Lineage, ModelInfo
 
 STAYS = (
-    "The model did not get better on the held-out part (or got worse on that of earlier "
+    "The model did not get better on the held-out part (or got worse on earlier "
     "corrections), so the old one stays. Correct a few more objects and fine-tune again."
 )
 NO_HELD_OUT = (
@@ -39,6 +39,8 @@ class Outcome:
         Of the training.
     smallest : float
         What is dust, as a share of a disc of the working diameter.
+    levels : Levels
+        How the maps become objects.
     """
 
     state: dict[str, torch.Tensor] | None
@@ -48,6 +50,7 @@ class Outcome:
     steps: int
     seed: int
     smallest: float
+    levels: Levels
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def verdict(model: Model, examples: Sequence[Example], outcome: Outcome) -> Fine
         info = replace(
             model.info,
             smallest=outcome.smallest,
+            levels=outcome.levels,
             lineage=_lineage(model, examples, outcome),
         )
         result, message = Model(network.eval(), info), _sentence(outcome, model.info)

@@ -1,0 +1,60 @@
+"""The levels at which a model's maps become objects, chosen by what the user corrected.
+
+Objects of other shapes need other levels: long cells are cut at a smoothing that suits
+nuclei. It costs no training, only decoding kept maps a few times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from napari_resunet.engine.held_out import Predicted
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.types import Levels, ModelInfo
+
+FOREGROUNDS = (0.4, 0.5, 0.6, 0.7)
+SEEDS = (0.35, 0.45, 0.55)
+SMOOTHINGS = (1.0, 1.8)
+
+CLEAR_GAIN = 0.01
+"""Other levels are taken where the mean score is better by more than this."""
+
+
+def calibrate(seen: Sequence[Predicted], info: ModelInfo, decoding: Decoding) -> Levels:
+    """Choose the levels with the best score.
+
+    Parameters
+    ----------
+    seen : sequence of Predicted
+        Maps of corrected parts.
+    info : ModelInfo
+        The model's, with the levels in use.
+    decoding : Decoding
+        The sliders, which stay where they are.
+
+    Returns
+    -------
+    Levels
+        Those in use where no others are clearly better.
+    """
+    if info.task == "classes" or not seen:
+        return info.levels
+    levels = max(_choices(), key=lambda choice: _score(seen, info, choice, decoding))
+    gain = _score(seen, info, levels, decoding) - _score(seen, info, info.levels, decoding)
+    return levels if gain > CLEAR_GAIN else info.levels
+
+
+def _choices() -> Iterator[Levels]:
+    return (Levels(*choice) for choice in product(FOREGROUNDS, SEEDS, SMOOTHINGS))
+
+
+def _score(
+    seen: Sequence[Predicted], info: ModelInfo, levels: Levels, decoding: Decoding
+) -> float:
+    info = replace(info, levels=levels)
+    values = [s.score(info, decoding) for s in seen]
+    return float(np.average(values, weights=[s.share for s in seen]))

@@ -1,0 +1,167 @@
+"""Which weights of a fine-tuning are taken.
+
+Those that are better on the held-out parts, and not worse on earlier corrections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_resunet.engine.calibrate import calibrate
+from napari_resunet.engine.device import Compute
+from napari_resunet.engine.held_out import Part, PartsScore, evaluate, middle, predict
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.patches import TrainingImage
+from napari_resunet.network.model_file import Weights
+from napari_resunet.network.resnet_unet import ResNetUNet
+from napari_resunet.types import Levels, ModelInfo
+
+NOISE = 0.03
+"""Between weights whose held-out scores differ by less the later ones are taken: they
+have learned longer and at a lower rate, and few objects are held out."""
+
+MOST_EARLIER = 4
+"""Of so many earlier corrections it is watched that they are not forgotten: each costs as
+much at every look as a held-out strip."""
+
+
+@dataclass
+class Best:
+    """What the looks at the held-out part have found so far.
+
+    Attributes
+    ----------
+    score : PartsScore or None
+        The best one; None where nothing is held out.
+    state : dict of str to Tensor, or None
+        Its weights; None: the start is the best so far.
+    peak : float
+        Highest value seen, whether it was taken or not.
+    looks, without_gain : int
+        Looks so far, and how many of the last brought no better score.
+    """
+
+    score: PartsScore | None
+    state: Weights | None
+    peak: float = 0.0
+    looks: int = 0
+    without_gain: int = 0
+
+
+class Judge:
+    """Looks at a network in training; remembers how good the start was.
+
+    Parameters
+    ----------
+    held_out : sequence of Part
+        Never learned from; may be empty.
+    images : sequence of TrainingImage
+        All corrections in full, the latest last.
+    info : ModelInfo
+        The start's.
+    compute : Compute
+        Where.
+    decoding : Decoding
+        The sliders.
+    """
+
+    def __init__(
+        self,
+        held_out: Sequence[Part],
+        images: Sequence[TrainingImage],
+        info: ModelInfo,
+        compute: Compute,
+        decoding: Decoding,
+    ) -> None:
+        self.held_out = held_out
+        self._earlier = [m for i in _some(images[:-1]) if (m := middle(i)) is not None]
+        self._latest = [m for i in images[-1:] if (m := middle(i)) is not None]
+        self._info, self._compute, self._decoding = info, compute, decoding
+        self.before: PartsScore | None = None
+        self._before_earlier: PartsScore | None = None
+
+    def begin(self, start: ResNetUNet, smallest: float) -> Best:
+        """Look at the start; from then on objects under `smallest` are dust."""
+        self.before = self._score(start, self.held_out)
+        self._before_earlier = self._score(start, self._earlier)
+        self._info = replace(self._info, smallest=smallest)
+        return Best(self.before, None)
+
+    def look(self, network: ResNetUNet, best: Best) -> float | None:
+        """Score the held-out parts; keep the weights in `best` where they are to be taken.
+
+        Returns
+        -------
+        float or None
+            The score; None where nothing is held out.
+        """
+        score = self._score(network, self.held_out)
+        if score is None:
+            return None
+        best.peak = max(best.peak, score.value)
+        if self._takes(network, score, best):
+            best.score, best.state, best.without_gain = score, weights(network), 0
+        else:
+            best.without_gain += 1
+        return score.value
+
+    def _takes(self, network: ResNetUNet, score: PartsScore, best: Best) -> bool:
+        better = self.before is None or score.better_than(self.before)
+        return better and score.value >= best.peak - NOISE and self._remembers(network)
+
+    def _remembers(self, network: ResNetUNet) -> bool:
+        score = self._score(network, self._earlier)
+        return not score or not self._before_earlier or score.keeps(self._before_earlier)
+
+    def calibrated(self, network: ResNetUNet, best: Best) -> Levels:
+        """Choose the levels for the best weights; its score becomes that with them.
+
+        Parameters
+        ----------
+        network : ResNetUNet
+            With the best weights.
+        best : Best
+            They and their score.
+
+        Returns
+        -------
+        Levels
+            Those in use where others would lower the held-out score, or that on earlier
+            corrections.
+        """
+        before = self._info
+        network.eval()
+        parts = [*self._earlier, *self._latest]
+        seen = [predict(network, before, part, self._compute) for part in parts]
+        levels = calibrate(seen, before, self._decoding)
+        self._info = replace(before, levels=levels)
+        score = self._score(network, self.held_out)
+        worse = score and best.score and not score.keeps(best.score)
+        if worse or not self._remembers(network):
+            self._info = before
+            return before.levels
+        best.score = score
+        return levels
+
+    def _score(self, network: ResNetUNet, parts: Sequence[Part]) -> PartsScore | None:
+        if not parts:
+            return None
+        training = network.training
+        network.eval()
+        score = evaluate(network, self._info, parts, self._compute, self._decoding)
+        network.train(training)
+        return score
+
+
+def weights(network: ResNetUNet) -> Weights:
+    """Copy the weights to the CPU."""
+    return {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+
+
+def _some(images: Sequence[TrainingImage]) -> list[TrainingImage]:
+    """Choose a few, evenly."""
+    n = min(MOST_EARLIER, len(images))
+    return [images[i] for i in np.linspace(0, len(images) - 1, n).round().astype(int)]
