@@ -129,20 +129,20 @@ class Judge:
         Returns
         -------
         Levels
-            Those in use where others would lower the held-out score, or that on earlier
-            corrections.
+            Those in use where no others are clearly better, or where others would lose
+            what the best weights had won.
         """
-        before = self._info
+        used = self._info
         network.eval()
-        parts = [*self._earlier, *self._latest]
-        seen = [predict(network, before, part, self._compute) for part in parts]
-        levels = calibrate(seen, before, self._decoding)
-        self._info = replace(before, levels=levels)
+        parts = [*self._earlier, *self._latest, *self.held_out]
+        seen = [predict(network, used, part, self._compute) for part in parts]
+        levels = calibrate(seen, used, self._decoding)
+        self._info = replace(used, levels=levels)
         score = self._score(network, self.held_out)
-        worse = score and best.score and not score.keeps(best.score)
-        if worse or not self._remembers(network):
-            self._info = before
-            return before.levels
+        lost = score and self.before and not score.keeps(self.before)
+        if lost or not self._remembers(network):
+            self._info = used
+            return used.levels
         best.score = score
         return levels
 
