@@ -1,9 +1,14 @@
+import json
+
 import numpy as np
 import pytest
 import tifffile
 
 from napari_resunet.cli import main
 from napari_resunet.files import read_image
+from napari_resunet.resources import starter_path
+from napari_resunet.session.api import load_model
+from napari_resunet.session.store.models import file_hash
 
 
 @pytest.fixture
@@ -21,6 +26,15 @@ def test_segment_writes_labels_beside_the_name(folder, capsys):
     assert labels.dtype == np.uint16
     assert labels.max() > 10
     assert "one_labels.tif" in capsys.readouterr().out
+    about = json.loads((folder / "out" / "one_labels.json").read_text("utf-8"))
+    assert about["model"]["model_id"] == load_model().info.lineage.model_id
+    assert about["model"]["sha256"] == file_hash(starter_path())
+    assert about["n_objects"] == len(np.unique(labels)) - 1
+    assert about["settings"]["foreground"] == 0.5
+    assert about["image"]["object_scale"] == 1
+    assert about["image"]["source"] == str(image)
+    assert "torch" in about["programs"]
+    assert "checked_share" not in about
 
 
 def test_evaluate_prints_a_table_by_group(folder, capsys):

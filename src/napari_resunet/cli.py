@@ -140,27 +140,25 @@ class _Bar:
 
 
 def _segment(arguments: argparse.Namespace) -> None:
-    from napari_resunet.files import read_image, write_labels
-    from napari_resunet.session.api import load_model, segment
+    from napari_resunet.session.api import load_model
+    from napari_resunet.session.segmenting import SegmentRequest, segment_file
 
     model = load_model(arguments.model)
+    request = SegmentRequest(
+        output=arguments.output,
+        model=arguments.model,
+        axes=arguments.axes,
+        channels=arguments.channels,
+        scale=arguments.scale,
+        device=arguments.device,
+    )
     for path in arguments.images:
         bar = _Bar(path.name)
         try:
-            labels = segment(
-                read_image(path),
-                model,
-                arguments.axes,
-                channels=arguments.channels,
-                scale=arguments.scale,
-                device=arguments.device,
-                on_event=bar,
-            )
+            target, n_objects = segment_file(path, model, request, bar)
         finally:
             bar.close()
-        target = arguments.output / f"{path.stem}_labels.tif"
-        write_labels(target, labels)
-        print(f"{target}: {len(set(labels.ravel().tolist()) - {0})} labels")
+        print(f"{target}: {n_objects} labels")
 
 
 def _train(arguments: argparse.Namespace) -> None:

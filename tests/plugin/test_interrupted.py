@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from napari_resunet.corrections.log import Correction, as_example
+from napari_resunet.engine import finetune
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
 from napari_resunet.session.store.checkpoint import (
@@ -169,6 +171,30 @@ def test_while_it_learns_a_checkpoint_is_kept_and_cancel_removes_it(dock, nuclei
     dock.wait()
     assert keeper.flush(20)
     assert not (keeper.folder.root / "training").exists()
+    assert not offer(dock)
+
+
+def test_what_fails_on_the_way_can_go_on(dock, crashed, monkeypatch):
+    real, steps = finetune.train_step, []
+
+    def fails_late(*arguments):
+        steps.append(1)
+        if len(steps) > STEPS // 4 + 1:
+            raise torch.OutOfMemoryError("full")
+        return real(*arguments)
+
+    monkeypatch.setattr(finetune, "train_step", fails_late)
+    dock.proceed(crashed)
+    dock.click("go_on")
+    dock.wait()
+    assert "not enough memory" in dock.message
+    assert dock.controller.keeper.flush(20)
+    dock.controller.refresh()
+    assert "interrupted at 75%" in offer(dock)
+    monkeypatch.undo()
+    dock.click("go_on")
+    dock.wait()
+    assert dock.work.versions.current.model.info.lineage.steps == STEPS
     assert not offer(dock)
 
 

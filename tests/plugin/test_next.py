@@ -25,6 +25,10 @@ def shown(desk):
     return tuple(np.asarray(layer.world_to_data((0,) * (layer.ndim - 2) + centre))[-2:])
 
 
+def press(desk):
+    {str(key): run for key, run in desk.viewer.keymap.items()}["N"](desk.viewer)
+
+
 def faded(image):
     """The same image with one quarter hard to see."""
     half = [n // 2 for n in image.shape]
@@ -100,6 +104,33 @@ def test_next_goes_to_another_image(desk, image_of_nuclei):
     assert desk.controller._image_key == desk.controller.layers.images()[0][0]
     assert desk.labels.name == "other labels"
     assert desk.labels.data.any()
+
+
+def test_next_has_a_key_that_goes_with_the_dock(desk, nuclei):
+    press(desk)
+    assert desk.work.job is None
+    desk.viewer.add_image(np.stack([nuclei[0]] * 2), name="cells")
+    assert "key N" in desk.find("next").toolTip()
+    desk.controller.set_object_size(20)
+    desk.viewer.dims.ndisplay = 3
+    press(desk)
+    assert "2D" in desk.message
+    assert desk.work.job is None
+    desk.viewer.dims.ndisplay = 2
+    press(desk)
+    desk.wait()
+    assert desk.controller.correcting.next.frame.layer is not None
+    desk.controller.shut_down()
+    assert "N" not in map(str, desk.viewer.keymap)
+
+
+def test_a_key_that_the_user_bound_stays_theirs(make_napari_viewer):
+    viewer, pressed = make_napari_viewer(), []
+    viewer.bind_key("N", pressed.append)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
+    widget.controller.shut_down()
+    {str(key): run for key, run in viewer.keymap.items()}["N"](viewer)
+    assert pressed == [viewer]
 
 
 def test_next_can_be_cancelled_and_waits_for_other_jobs(desk, nuclei):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
+from napari.settings import get_settings
 from napari.utils.interactions import (
     mouse_move_callbacks,
     mouse_press_callbacks,
@@ -14,7 +15,7 @@ from napari.utils.interactions import (
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QWidget
 
-from napari_resunet.plugin.tools import TOOLS
+from napari_resunet.plugin.tools import NEXT_KEY, TOOLS
 from napari_resunet.plugin.widget import SegmentWidget
 
 SHAPE = (80, 100)
@@ -394,7 +395,14 @@ def test_our_keys_are_none_of_napari(make_napari_viewer):
     make_napari_viewer()
     used = {str(key) for key in [*Labels.class_keymap, *ViewerModel.class_keymap]}
     assert {"E", "P", "M"} <= used
-    assert not {tool.key for tool in TOOLS} & used
+    ours = [NEXT_KEY, *(tool.key for tool in TOOLS)]
+    assert len(set(ours)) == len(ours)
+    assert not set(ours) & used
+    own = get_settings().shortcuts.shortcuts
+    labels = {str(k) for name, keys in own.items() if "labels" in name for k in keys}
+    everywhere = {str(key) for keys in own.values() for key in keys}
+    assert not set(ours) & labels
+    assert NEXT_KEY not in everywhere
 
 
 def test_an_edited_object_survives_the_next_proposal(desk):

@@ -1,11 +1,15 @@
 """What a user did is on the disk at once, and comes back in the next window."""
 
+import json
 import time
 
 import numpy as np
 import pytest
 import tifffile
+from napari.layers import Image
+from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 
+from napari_resunet.plugin.layer_look import image_look_of
 from napari_resunet.plugin.widget import SegmentWidget
 from napari_resunet.session.store.folder import SessionFolder, read_description
 from napari_resunet.session.store.planes import PlaneStore
@@ -235,3 +239,72 @@ def test_moving_is_shown(dock, image_of_nuclei, tmp_path, monkeypatch):
     dock.click("move_session")
     dock.qtbot.waitUntil(lambda: "new place" in dock.find("session_place").text())
     assert read_description(keeper.folder.root).images
+
+
+def next_run(dock, viewer, starter):
+    """Close the dock, and open its session in another viewer."""
+    root, later = next_window(dock, lambda: viewer, starter)
+    later.proceed(root)
+    return later
+
+
+LOOK = ("contrast_limits", "gamma", "opacity", "visible")
+
+
+@pytest.mark.parametrize("colormap", ["magma", "own"])
+def test_layers_look_as_the_user_set_them(
+    dock, make_napari_viewer, starter, image_of_nuclei, colormap
+):
+    own = Colormap(
+        [[0, 0, 0, 1], [0, 0.4, 1, 1], [1, 1, 1, 1]], "own", controls=[0, 0.2, 1]
+    )
+    dock.viewer.add_image(image_of_nuclei, name="other").visible = False
+    image = dock.viewer.add_image(image_of_nuclei, name="cells")
+    for layer in (dock.viewer.layers["other"], image):
+        dock.work.layers.make_binding(layer).layer.paint((30, 30), 77)
+    image.colormap = own if colormap == "own" else colormap
+    image.contrast_limits, image.gamma, image.opacity = (3, 300), 0.7, 0.9
+    labels = dock.viewer.layers["cells labels"]
+    labels.opacity, labels.visible = 0.25, False
+    AVAILABLE_COLORMAPS.pop("own", None)  # as in another run of the program
+    later = next_run(dock, make_napari_viewer(), starter)
+    found = later.viewer.layers["cells"]
+    for name in LOOK:
+        assert getattr(found, name) == getattr(image, name), name
+    assert found.colormap.name == image.colormap.name
+    assert np.allclose(found.colormap.colors, image.colormap.colors, atol=1e-3)
+    assert np.allclose(found.colormap.controls, image.colormap.controls)
+    assert not later.viewer.layers["other"].visible
+    shown = later.viewer.layers["cells labels"]
+    assert (shown.opacity, shown.visible) == (0.25, False)
+    assert later.viewer.layers["other labels"].visible
+    later.controller.shut_down()
+
+
+@pytest.mark.parametrize("limits", [[9, 1], [-1e308, 1e308], [0, float("inf")]])
+def test_sessions_without_looks_or_with_strange_ones_open(
+    dock, make_napari_viewer, starter, image_of_nuclei, limits
+):
+    for name in ("old", "strange"):
+        image = dock.viewer.add_image(image_of_nuclei, name=name)
+        dock.work.layers.make_binding(image).layer.paint((30, 30), 77)
+    root, later = next_window(dock, make_napari_viewer, starter)
+    path = root / "session.json"
+    file = json.loads(path.read_text("utf-8"))
+    for name in ("look", "labels_look"):
+        del file["images"][0][name]
+    strange = {"colormap": "no such map", "contrast_limits": limits, "colors": [[7]]}
+    file["images"][1]["look"] |= strange
+    path.write_text(json.dumps(file), "utf-8")
+    later.proceed(root)
+    assert later.viewer.layers["old labels"].data[30, 30] == 77
+    assert later.viewer.layers["strange"].colormap.name == "gray"
+    later.controller.shut_down()
+
+
+def test_infinite_limits_are_not_kept():
+    layer = Image(np.ones((8, 8), np.float32))
+    with np.errstate(invalid="ignore"):
+        layer.contrast_limits = (0, np.inf)
+    kept = image_look_of(layer)
+    assert type(kept).model_validate_json(kept.model_dump_json()) == kept

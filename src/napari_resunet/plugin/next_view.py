@@ -15,6 +15,7 @@ from napari.layers import Image
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.guides import Guide, add_unselected
 from napari_resunet.plugin.jobs import Job
+from napari_resunet.plugin.tools import NEXT_KEY
 from napari_resunet.plugin.work import NEXT
 from napari_resunet.session.next_region import Candidate, Found, find_next
 from napari_resunet.types import CancelToken, Window
@@ -53,6 +54,7 @@ class NextView:
         self._work, self._image, self._choose = work, image, choose
         self._viewer = work.layers.viewer
         self.frame = Guide(self._viewer, "look here", "deepskyblue")
+        self._has_key = self._bind_key()
 
     def start(self) -> None:
         """Begin to look; one long job at a time."""
@@ -67,8 +69,26 @@ class NextView:
         work.start(NEXT, find_next, arguments, token, None, self)
 
     def shut_down(self) -> None:
-        """Take our lines away."""
+        """Take our lines and our key away."""
         self.frame.remove()
+        if self._has_key:
+            self._viewer.bind_key(NEXT_KEY, None)
+
+    def _bind_key(self) -> bool:
+        """Bind the key whatever layer is active; one that the user bound stays theirs."""
+        try:
+            self._viewer.bind_key(NEXT_KEY, self._pressed)
+        except ValueError:
+            return False
+        return True
+
+    def _pressed(self, viewer: Any) -> None:
+        image = self._image()
+        sentence = "" if image is None else image_layers.why_not(image, self._viewer)
+        if sentence:
+            self._work.show.view.set_message(sentence, "warning")
+        else:
+            self.start()
 
     def _candidates(self, first: Image) -> list[Candidate]:
         layers = self._work.layers

@@ -16,6 +16,7 @@ from napari_resunet.errors import FileError
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.interrupted import CHOOSE, sentence
 from napari_resunet.plugin.jobs import Job
+from napari_resunet.plugin.layer_look import put_look
 from napari_resunet.plugin.outcomes import score_text, version_of
 from napari_resunet.plugin.session_images import (
     add_image,
@@ -164,6 +165,7 @@ class Continue:
         record, layers = image.record, self.controller.layers
         layer = layer or self._open_already(record)
         layer = layer or add_image(layers.viewer, record, data)
+        put_look(layer, record.look)
         binding = layers.make_binding(layer)
         key = image_layers.key_of(layer)
         fits = binding.ledger.shape == record.plane_shape

@@ -10,8 +10,9 @@ import numpy as np
 
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.session_images import record_of
+from napari_resunet.plugin.state import STARTER
 from napari_resunet.resources import starter_path
-from napari_resunet.session.export import describe_labels, export_labels
+from napari_resunet.session.export import describe_labels, export_labels, record_of_model
 from napari_resunet.session.store.models import VersionRecord, file_hash
 from napari_resunet.session.store.schema import SessionSettings
 from napari_resunet.types import CancelToken
@@ -63,17 +64,16 @@ class Export:
             settings = folder.file.settings
             known = folder.file.image(self.keeper.keys.get(key, ""))
             record = known or record
-        current = work.versions.current.record
-        version = VersionRecord(number=0, name="starter", origin="starter")
-        if current is not None:
-            version = self.keeper.learned.on_disk.get(current.number, current)
-        elif work.versions.current.model is not None:
-            lineage = work.versions.current.model.info.lineage
-            version = version.model_copy(
-                update={"model_id": lineage.model_id, "created": lineage.created}
-            )
         checked = sum(int(p.checked.sum()) for p in binding.ledger.planes.values())
-        return describe_labels(record, version, settings, labels, checked)
+        return describe_labels(record, self._version(), settings, labels, checked)
+
+    def _version(self) -> VersionRecord:
+        current = self.controller.work.versions.current
+        if current.record is not None:
+            return self.keeper.learned.on_disk.get(current.record.number, current.record)
+        if current.model is not None:
+            return record_of_model(current.model.info, STARTER)
+        return VersionRecord(number=0, name=STARTER, origin=STARTER)
 
     def _model_file(self) -> Path | None:
         """Find the file whose hash is not known yet."""

@@ -12,6 +12,7 @@ from napari.layers import Image
 
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.labels_binding import LabelsBinding
+from napari_resunet.plugin.layer_look import image_look_of, look_of, put_look
 from napari_resunet.plugin.state import ImageState
 from napari_resunet.session.store.patch import PlaneState
 from napari_resunet.session.store.schema import ImageRecord
@@ -47,6 +48,8 @@ def what_changes(layer: Image, binding: LabelsBinding, state: ImageState) -> dic
         "channels": state.channels,
         "object_scale": state.scale,
         "auto": state.auto,
+        "look": image_look_of(layer),
+        "labels_look": look_of(binding.layer),
     }
 
 
@@ -76,6 +79,7 @@ def restore_labels(
     binding.show()
     if image.labels_name:
         binding.layer.name = image.labels_name
+    put_look(binding.layer, image.labels_look)
 
 
 def thumbnail_of(

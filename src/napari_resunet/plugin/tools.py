@@ -57,6 +57,9 @@ class Tool:
         return f"{self.does} (key {self.key}: {where}; Esc leaves the tool)"
 
 
+NEXT_KEY = "N"
+"""Of Next, on the viewer; none of napari's own."""
+
 NO_OBJECT = "There is no object: point at one."
 TOOLS = (
     Tool("delete", "Delete", "D", True, "Delete an object", "click on objects", NO_OBJECT),

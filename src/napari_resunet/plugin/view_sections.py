@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_resunet.plugin.loss_plot import LossPlot
+from napari_resunet.plugin.tools import NEXT_KEY
 from napari_resunet.plugin.view_interrupted import InterruptedRow
 from napari_resunet.plugin.view_parts import (
     KeyedCombo,
@@ -255,7 +256,9 @@ class CorrectSection(Section):
 
     def _add_next(self) -> None:
         next_ = make_button(
-            "Next", "next", "Go to the unchecked area where the model is least sure"
+            "Next",
+            "next",
+            f"Go to the unchecked area where the model is least sure (key {NEXT_KEY})",
         )
         next_.clicked.connect(self.next_clicked)
         self._map = make_button(

@@ -19,7 +19,7 @@ from napari_resunet.errors import CorrectionError
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, read_model
 from napari_resunet.resources import starter_path
-from napari_resunet.session.segmenter import Proposal, ProposeEvents, Segmenter, SizeFound
+from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 from napari_resunet.types import DeviceChoice, Example, LabelArray, Notice, Progress, Target
 
 STARTER = "starter"
@@ -92,21 +92,40 @@ def segment(
     """
     array = image if hasattr(image, "dtype") else np.asarray(image)
     planes = Planes([array], axes, channels)
+    return segment_planes(
+        planes, model, scale=scale, decoding=decoding, device=device, on_event=on_event
+    )[0]
+
+
+def segment_planes(
+    planes: Planes,
+    model: Model,
+    *,
+    scale: float | None = None,
+    decoding: Decoding | None = None,
+    device: DeviceChoice = "auto",
+    on_event: OnEvent | None = None,
+) -> tuple[LabelArray, float | None]:
+    """Segment all planes of an image; see `segment`.
+
+    Returns
+    -------
+    labels : int32 array
+    scale : float or None
+        Factor from image to working pixels, as given or estimated; None of no pixels.
+    """
     targets = [Target(index, planes.window) for index in planes.indices()]
     labels = np.zeros(planes.shape, np.int32)
     segmenter = Segmenter(model, choose(device))
     decoding = decoding or Decoding()
-    events = segmenter.propose(planes, targets, scale=scale, decoding=decoding)
-    _fill(labels, events, on_event)
-    return labels
-
-
-def _fill(labels: LabelArray, events: ProposeEvents, on_event: OnEvent | None) -> None:
-    for event in events:
+    for event in segmenter.propose(planes, targets, scale=scale, decoding=decoding):
         if isinstance(event, Proposal):
             labels[event.target.index] = event.labels
-        elif on_event is not None and not isinstance(event, SizeFound):
+        elif isinstance(event, SizeFound):
+            scale = event.scale
+        elif on_event is not None:
             on_event(event)
+    return labels, scale
 
 
 def fine_tune(

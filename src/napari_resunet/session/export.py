@@ -16,7 +16,35 @@ from napari_resunet.session.settings import Settings
 from napari_resunet.session.store.models import VersionRecord
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.session.store.tiff import write_text
-from napari_resunet.types import now
+from napari_resunet.types import ModelInfo, now
+
+
+def record_of_model(info: ModelInfo, origin: str) -> VersionRecord:
+    """Tell of a model that is no version of a session.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        Of the model.
+    origin : str
+        "starter" or "loaded".
+
+    Returns
+    -------
+    VersionRecord
+        Without the hash of its file.
+    """
+    lineage = info.lineage
+    return VersionRecord(
+        number=0,
+        name=origin,
+        origin=origin,
+        model_id=lineage.model_id,
+        parent_id=lineage.parent_id or "",
+        created=lineage.created,
+        task=info.task,
+        objects=lineage.corrected_objects,
+    )
 
 
 def describe_labels(
@@ -24,7 +52,7 @@ def describe_labels(
     version: VersionRecord,
     settings: Settings,
     labels: npt.NDArray[Any],
-    n_checked: int,
+    n_checked: int | None,
 ) -> dict[str, Any]:
     """Tell how labels were made.
 
@@ -33,13 +61,13 @@ def describe_labels(
     image : ImageRecord
         Of which image.
     version : VersionRecord
-        The model in use; number 0 is the starter.
+        The model in use; number 0 is none of a session.
     settings : Settings
-        Of the dock.
+        Of the dock, or of the command.
     labels : integer array
         The labels.
-    n_checked : int
-        Checked pixels.
+    n_checked : int or None
+        Checked pixels; None where nobody was there to check.
 
     Returns
     -------
@@ -48,13 +76,15 @@ def describe_labels(
     """
     shown = ("name", "source", "content_hash", "shape", "axes", "scale", "units",
              "channels", "object_scale")  # fmt: skip
+    share = 0.0 if not n_checked else round(n_checked / labels.size, 6)
+    checked = {} if n_checked is None else {"checked_share": share}
     return {
         "created": now(),
         "image": image.model_dump(mode="json", include=set(shown)),
         "model": version.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),
         "n_objects": count_objects(labels),
-        "checked_share": round(n_checked / labels.size, 6) if labels.size else 0.0,
+        **checked,
         "programs": library_versions(),
     }
 

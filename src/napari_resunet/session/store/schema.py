@@ -32,6 +32,45 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
+class Look(Record):
+    """How a layer looks.
+
+    Attributes
+    ----------
+    opacity : float
+        0 to 1.
+    visible : bool
+        Whether it is shown.
+    """
+
+    opacity: float = Field(default=1.0, ge=0, le=1)
+    visible: bool = True
+
+
+class ImageLook(Look):
+    """How an image looks.
+
+    Attributes
+    ----------
+    colormap : str
+        Its name; empty for RGB.
+    colors : tuple of (red, green, blue, opacity)
+        Of the colormap, 0 to 1; empty where the name tells enough.
+    controls : tuple of float
+        Where the colours lie, 0 to 1.
+    contrast_limits : tuple of float or None
+        Black and white; None leaves them to the viewer.
+    gamma : float
+        1 is linear.
+    """
+
+    colormap: str = Field(default="", max_length=200)
+    colors: tuple[tuple[float, ...], ...] = Field(default=(), max_length=256)
+    controls: tuple[float, ...] = Field(default=(), max_length=257)
+    contrast_limits: tuple[float, float] | None = None
+    gamma: float = Field(default=1.0, gt=0)
+
+
 class ImageRecord(Record):
     """One image of the session.
 
@@ -69,6 +108,8 @@ class ImageRecord(Record):
         Whether that is estimated.
     checked_objects : int
         Objects with a checked pixel.
+    look, labels_look : ImageLook, Look or None
+        Of the two layers; None where it was not kept.
     """
 
     key: str = Field(default_factory=new_id, pattern=KEY)
@@ -90,6 +131,8 @@ class ImageRecord(Record):
     object_scale: float | None = None
     auto: bool = True
     checked_objects: int = 0
+    look: ImageLook | None = None
+    labels_look: Look | None = None
 
     @property
     def plane_shape(self) -> tuple[int, int]:
