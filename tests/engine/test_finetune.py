@@ -16,7 +16,7 @@ from napari_resunet.network.model_file import new_model, with_new_maps
 from napari_resunet.types import CancelToken, Example, ModelInfo
 
 FLOAT = Compute("cpu", torch.float32)
-QUICK = FineTuning(steps=3, batch=1, patch=64, looks=3)
+QUICK = FineTuning(steps=3, batch=1, patch=64, looks=9)
 
 
 def weights(model):
@@ -192,7 +192,7 @@ def go_on(model, examples, checkpoint, token=None, on_event=None):
 def test_what_was_interrupted_goes_on_to_the_very_same_end(starter, cells, held_out):
     size = 220 if held_out else 60
     example = Example(cells.image[:size, :size], cells.labels[:size, :size], scale=0.6)
-    recipe = FineTuning(steps=8, batch=1, patch=64, looks=4)
+    recipe = FineTuning(steps=8, batch=1, patch=64, looks=12)
     whole, rest = [], []
     straight = run(starter, [example], recipe, on_event=whole.append)
     checkpoint = interrupted(starter, [example], recipe, 4)

@@ -44,6 +44,10 @@ from napari_resunet.network.torch_import import torch
 from napari_resunet.types import CancelToken, Example, ModelInfo, Notice
 
 
+LOOKS_EACH = 3
+"""Looks for each checkpoint: one is 0.3 GB, too much to write every five seconds."""
+
+
 @dataclass(frozen=True)
 class FineTuning:
     """How a model learns from corrections.
@@ -110,7 +114,7 @@ class FineTuneStep:
     seconds_left : float
         Estimate.
     checkpoint : Checkpoint or None
-        Where it stands, to go on from after a crash: at each look.
+        Where it stands, to go on from after a crash: at every third look.
     """
 
     step: int
@@ -266,9 +270,11 @@ class _Run:
             share = self._share(begin)
             held_out, here = None, None
             if share >= 1 or share * self.recipe.looks >= best.looks + 1:
+                due = share < 1 and int(share * self.recipe.looks) // LOOKS_EACH
+                due = due > best.looks // LOOKS_EACH
                 best.looks = int(share * self.recipe.looks)
                 held_out = self.judge.look(self.network, best)
-                if share < 1:
+                if due:
                     at = self._standing(corrections, best, share, begin, rng)
                     here = Checkpoint(
                         at, checkpoint.take(self.network, optimizer, best.state)
