@@ -32,7 +32,7 @@ from napari_resunet.engine.finetune import FineTuning
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.metrics import score
 from napari_resunet.engine.planes import Planes
-from napari_resunet.engine.uncertainty import rank
+from napari_resunet.engine.uncertainty import priority, rank
 from napari_resunet.network.model_file import Model
 from napari_resunet.session.segmenter import Proposal, Segmenter
 from napari_resunet.types import DeviceChoice, Example, Target, Window
@@ -76,11 +76,11 @@ class RegionRow:
 
 @dataclass(frozen=True)
 class Place:
-    """A window of an image of the pool, with its score."""
+    """A window of an image of the pool, and how soon *Next* would come to it."""
 
     image: int
     window: Window
-    score: float
+    priority: tuple[float, float]
 
 
 class Pool:
@@ -105,8 +105,10 @@ class Pool:
         """List the windows that are left, image by image, the least sure of each first."""
         places = []
         for number, made in self._proposals.items():
-            for region in rank(made.kept, made.labels, self.checked[number], made.core):
-                places.append(Place(number, region.window, region.score))
+            checked = self.checked[number]
+            for region in rank(made.kept, made.labels, checked, made.core):
+                order = priority(region, float(checked.mean()))
+                places.append(Place(number, region.window, order))
         return places
 
     def labels(self, image: int) -> np.ndarray:
@@ -129,10 +131,12 @@ def _proposal(segmenter: Segmenter, example: Example) -> Proposal:
 
 
 def _next(places: Sequence[Place], rng: np.random.Generator) -> Place:
-    return max(places, key=lambda place: place.score)
+    return max(places, key=lambda place: place.priority)
 
 
 def _random(places: Sequence[Place], rng: np.random.Generator) -> Place:
+    # In the order of the pool, or chance would follow the model.
+    places = sorted(places, key=lambda p: (p.image, p.window[0].start, p.window[1].start))
     return places[rng.integers(len(places))]
 
 
