@@ -58,8 +58,14 @@ def test_what_is_kept_is_ranked_without_the_network(starter, image, monkeypatch)
     done = np.zeros((160, 176), bool)
     done[found.region.window] = True
     second, _ = look(starter, Candidate(image, 1.0, kept, {found.index: done}))
-    assert (second.index, second.region.window) != (found.index, found.region.window)
-    assert second.region.score <= found.region.score
+    assert second.index != found.index
+    assert (found.checked, second.checked) == (0, 0)
+    half = np.zeros((160, 176), bool)
+    half[:96] = True
+    third, _ = look(
+        starter, Candidate(image, 1.0, kept, {found.index: half, second.index: half})
+    )
+    assert third.checked == pytest.approx(0.6)
     surest, _ = look(starter, Candidate(image, 1.0, kept, {}), sureness)
     assert (surest.index, surest.region.window) != (found.index, found.region.window)
     everything = {(z,): np.ones((160, 176), bool) for z in (0, 1)}
@@ -67,4 +73,4 @@ def test_what_is_kept_is_ranked_without_the_network(starter, image, monkeypatch)
 
 
 def sureness(maps, counts, info):
-    return -uncertainty.expected_doubts(maps, counts, info)
+    return -uncertainty.mean_doubt(maps, counts, info)

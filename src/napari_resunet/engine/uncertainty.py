@@ -1,8 +1,8 @@
 """Where a model is least sure: windows of a plane, ranked.
 
-The criterion is one function, `expected_doubts`, so that another one can be put in its
-place and compared. Windows are those that a user would correct at one go, about 256²
-working pixels; what is checked already does not count.
+The criterion is one function, `mean_doubt`, so that another one can be put in its place and
+compared (``docs/learning.md``, "Where to look next"). Windows are those that a user would
+correct at one go, about 256² working pixels; what is checked already does not count.
 
 Binary entropy of the foreground as a measure of doubt: Settles 2009, "Active learning
 literature survey", section 3.1 (uncertainty sampling).
@@ -60,11 +60,11 @@ class Region:
     n_doubts: int
 
 
-def expected_doubts(maps: FloatArray, counts: MaskArray, info: ModelInfo) -> float:
-    """Sum the doubt near foreground, in areas of a typical object.
+def mean_doubt(maps: FloatArray, counts: MaskArray, info: ModelInfo) -> float:
+    """Average the doubt near foreground.
 
-    A window scores high where there is much to be learned at one go: many objects of
-    which the model is half sure. Background far from any object scores nothing.
+    Not its sum: that leads to where most objects are, which cost the most edits while the
+    model knows least, and are of one kind.
 
     Parameters
     ----------
@@ -78,11 +78,32 @@ def expected_doubts(maps: FloatArray, counts: MaskArray, info: ModelInfo) -> flo
     Returns
     -------
     float
-        At least 0.
+        0 to 1, in bits. What is near foreground counts as at least one typical object:
+        a speck in the background is no reason to look.
     """
     foreground = foreground_of(maps, info)
     near = counts & (foreground >= NEAR_FOREGROUND)
-    return float(entropy(foreground)[near].sum() / info.disc)
+    return float(entropy(foreground)[near].sum() / max(info.disc, near.sum()))
+
+
+def priority(region: Region, checked: float) -> tuple[float, float]:
+    """Order regions of different planes: the largest is the next one to look at.
+
+    Where less is checked comes first, for regions of one image teach the same; then where
+    the model is less sure.
+
+    Parameters
+    ----------
+    region : Region
+        Of some plane.
+    checked : float
+        Share of that plane that is checked. A few hundredths more or less are no reason.
+
+    Returns
+    -------
+    tuple of float
+    """
+    return -round(checked, 1), region.score
 
 
 def entropy(probability: FloatArray) -> FloatArray:
@@ -126,7 +147,7 @@ def rank(
     labels: LabelArray,
     checked: MaskArray | None,
     core: Window,
-    criterion: Criterion = expected_doubts,
+    criterion: Criterion = mean_doubt,
 ) -> list[Region]:
     """Rank the windows of a proposal, the least sure first.
 

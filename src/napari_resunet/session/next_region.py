@@ -71,6 +71,8 @@ class Found:
         On which plane of it.
     region : Region
         Its window in image pixels, and why.
+    checked : float
+        Share of the plane that is checked.
     proposal : Proposal or None
         Labels for it, where there were none yet.
     """
@@ -78,6 +80,7 @@ class Found:
     image_id: str
     index: Index
     region: Region
+    checked: float
     proposal: Proposal | None
 
 
@@ -95,6 +98,8 @@ def find_next(
 ) -> FindEvents:
     """Find the unchecked region where the model is least sure.
 
+    Planes of which less is checked come first.
+
     Parameters
     ----------
     workshop : Workshop
@@ -110,7 +115,7 @@ def find_next(
     token : CancelToken
         Looked at between windows.
     criterion : callable or None
-        What to rank by; None is `engine.uncertainty.expected_doubts`.
+        What to rank by; None is `engine.uncertainty.mean_doubt`.
 
     Yields
     ------
@@ -134,7 +139,7 @@ def find_next(
         for proposal in (yield from probe.propose(candidate, target)):
             best = _best(candidate, proposal, criterion)
             found += [replace(f, proposal=proposal) for f in best]
-    return max(found, key=_score, default=None)
+    return max(found, key=_priority, default=None)
 
 
 class _Probe:
@@ -173,15 +178,17 @@ class _Probe:
         return proposals
 
 
-def _score(found: Found) -> float:
-    return found.region.score
+def _priority(found: Found) -> tuple[float, float]:
+    from napari_resunet.engine.uncertainty import priority
+
+    return priority(found.region, found.checked)
 
 
 def _best(
     candidate: Candidate, proposal: Proposal, criterion: Criterion | None
 ) -> list[Found]:
     """Find the least sure window of a proposal, if any is left."""
-    from napari_resunet.engine.uncertainty import expected_doubts, rank
+    from napari_resunet.engine.uncertainty import mean_doubt, rank
 
     index, whole = proposal.target.index, proposal.target.window
     checked = candidate.checked.get(index)
@@ -190,10 +197,11 @@ def _best(
         proposal.labels,
         None if checked is None else checked[whole],
         relative(proposal.core, whole),
-        criterion or expected_doubts,
+        criterion or mean_doubt,
     )
+    share = 0.0 if checked is None else float(checked.mean())
     return [
-        Found(candidate.image.image_id, index, _placed(region, whole), None)
+        Found(candidate.image.image_id, index, _placed(region, whole), share, None)
         for region in ranked[:1]
     ]
 

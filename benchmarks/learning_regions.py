@@ -1,0 +1,214 @@
+"""Does *Next* save work? ``python benchmarks/learning.py DATA --choose next random``.
+
+A simulated user has a pool of images, divided into the windows of `engine.uncertainty`. In
+each round one unchecked window is chosen: by *Next* the one with the highest score over all
+images, as in the plugin, with the model of that moment; or any, at random. Its edits are
+counted, it is corrected, and the model learns from all regions so far. Start, pool, images
+that are never corrected and chance are the same for all choices.
+
+The number that counts is the **edits to finish** the pool: those made in the regions so
+far and those that the rest would still need with the model of that round. That is what the
+user's whole work costs. Edits in the chosen regions alone would reward whoever chooses
+empty ones; edits in the rest alone, whoever corrects the worst first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from unittest.mock import patch
+
+import numpy as np
+from learning_columns import Ours, Setting, from_starter
+from learning_rows import Table
+from learning_user import CLASSES, Domain, corrected, edits_per_object, middle, read_domain
+
+from napari_resunet.engine import finetune
+from napari_resunet.engine.device import choose
+from napari_resunet.engine.finetune import FineTuning
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.metrics import score
+from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.uncertainty import priority, rank
+from napari_resunet.network.model_file import Model
+from napari_resunet.session.segmenter import Proposal, Segmenter
+from napari_resunet.types import DeviceChoice, Example, Target, Window
+
+BATCH = 2
+RATE = 6e-4
+"""A few steps in each round: at the recipe's rate, each would begin by forgetting."""
+
+
+@dataclass(frozen=True)
+class RegionRow:
+    """One domain, choice, seed and round.
+
+    Attributes
+    ----------
+    image : int
+        Of the pool, where the region was corrected last.
+    objects : int
+        Corrected so far.
+    made : int
+        Edits in the regions so far.
+    finish : int
+        The same, and those that the rest of the pool needs with the model of this round.
+    edits : float
+        Edits for each object of images that are never corrected.
+    learn_seconds : float
+        Of this round.
+    """
+
+    domain: str
+    choice: str
+    seed: int
+    round: int
+    image: int
+    objects: int
+    made: int
+    finish: int
+    edits: float
+    learn_seconds: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """A window of an image of the pool, and how soon *Next* would come to it."""
+
+    image: int
+    window: Window
+    priority: tuple[float, float]
+
+
+class Pool:
+    """Images to correct, what is checked of them, and the proposals of this round."""
+
+    def __init__(self, images: Sequence[Example], device: DeviceChoice) -> None:
+        self.images = images
+        self.checked = [np.zeros(e.labels.shape, bool) for e in images]
+        self._device = device
+        self._proposals: dict[int, Proposal] = {}
+
+    def propose(self, model: Model) -> None:
+        """Propose labels for the images that are not done."""
+        segmenter = Segmenter(model, choose(self._device))
+        for number, (image, checked) in enumerate(
+            zip(self.images, self.checked, strict=True)
+        ):
+            if not checked.all():
+                self._proposals[number] = _proposal(segmenter, image)
+
+    def unchecked(self) -> list[Place]:
+        """List the windows that are left, image by image, the least sure of each first."""
+        places = []
+        for number, made in self._proposals.items():
+            checked = self.checked[number]
+            for region in rank(made.kept, made.labels, checked, made.core):
+                order = priority(region, float(checked.mean()))
+                places.append(Place(number, region.window, order))
+        return places
+
+    def labels(self, image: int) -> np.ndarray:
+        """Get what is proposed for an image."""
+        return self._proposals[image].labels
+
+    def edits(self, place: Place) -> int:
+        """Count the edits that a window needs."""
+        truth = self.images[place.image].labels[place.window]
+        return score(truth, self.labels(place.image)[place.window]).edits
+
+
+def _proposal(segmenter: Segmenter, example: Example) -> Proposal:
+    planes = Planes([example.image])
+    events = segmenter.propose(
+        planes, [Target((), planes.window)], scale=example.scale, decoding=Decoding(),
+        statistics=example.statistics,
+    )  # fmt: skip
+    return next(event for event in events if isinstance(event, Proposal))
+
+
+def _next(places: Sequence[Place], rng: np.random.Generator) -> Place:
+    return max(places, key=lambda place: place.priority)
+
+
+def _random(places: Sequence[Place], rng: np.random.Generator) -> Place:
+    # In the order of the pool, or chance would follow the model.
+    places = sorted(places, key=lambda p: (p.image, p.window[0].start, p.window[1].start))
+    return places[rng.integers(len(places))]
+
+
+CHOICES: dict[str, Callable[[Sequence[Place], np.random.Generator], Place]] = {
+    "next": _next,
+    "random": _random,
+}
+
+
+def run(domain: Domain, choice: str, setting: Setting, rounds: int) -> Iterator[RegionRow]:
+    """Go through the rounds with one way to choose."""
+    ours, rng = from_starter(setting), np.random.default_rng(setting.seed)
+    pool = Pool(domain.correct, setting.device)
+    regions: list[Example] = []
+    objects, made, image, seconds = 0, 0, -1, 0.0
+    for number in range(rounds + 1):
+        pool.propose(ours.model)
+        places = pool.unchecked()
+        yield RegionRow(
+            domain.name, choice, setting.seed, number, image, objects, made,
+            made + sum(map(pool.edits, places)), _unseen(ours, domain), seconds,
+        )  # fmt: skip
+        if number == rounds or not places:
+            return
+        place = CHOICES[choice](places, rng)
+        image, made = place.image, made + pool.edits(place)
+        region, n, _ = corrected(
+            domain.correct[image], place.window, pool.labels(image), domain.info
+        )
+        regions.append(region)
+        objects += n
+        pool.checked[image][place.window] = True
+        begin = time.perf_counter()
+        _learn(ours, regions)
+        seconds = time.perf_counter() - begin
+
+
+def _learn(ours: Ours, regions: Sequence[Example]) -> None:
+    """Learn from all that is checked, and take the last weights.
+
+    After a few steps, whether a small held-out part scores better is chance, and the gate
+    would keep one model for many rounds, whatever is chosen.
+    """
+    with patch.object(finetune, "split", lambda image: (image, None)):
+        ours.learn(regions)
+
+
+def _unseen(ours: Ours, domain: Domain) -> float:
+    edits = [
+        edits_per_object(e.labels, ours.propose(e.image, e.scale), domain.info)
+        for e in domain.score
+    ]
+    return float(np.mean(edits))
+
+
+def compare_choices(arguments: argparse.Namespace, table: Table) -> None:
+    """Run what is not in the table yet; an edit is one of an object, never of classes."""
+    names = [name for name in arguments.domains if name not in CLASSES]
+    for seed, name in product(range(arguments.seeds), names):
+        # Pools of different seeds lie between each other.
+        first = seed / arguments.seeds / arguments.pool
+        whole = read_domain(name, arguments.pool, first, arguments)
+        images = [middle(e, arguments.largest) for e in whole.correct]
+        domain = Domain(name, whole.info, images, whole.score)
+        recipe = FineTuning(
+            steps=arguments.steps, seconds=arguments.seconds, batch=BATCH, rate=RATE,
+            seed=seed,
+        )  # fmt: skip
+        setting = Setting(domain.info, arguments.model, recipe, arguments.device, seed)
+        for choice in arguments.choose:
+            n = arguments.rounds + 1
+            if table.done(n, domain=name, choice=choice, seed=str(seed)):
+                continue
+            for row in run(domain, choice, setting, arguments.rounds):
+                table.add(row)

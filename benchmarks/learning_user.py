@@ -1,0 +1,152 @@
+"""The simulated user of `learning.py`: the images of a domain, and what is corrected.
+
+The truth stands in for the user: what they draw is what is annotated.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import find_boundaries
+
+from napari_resunet.engine.dataset import Pair, find_pairs
+from napari_resunet.engine.metrics import EDIT_IOU, iou_matrix, score
+from napari_resunet.engine.normalize import statistics
+from napari_resunet.engine.patches import scale_from_labels
+from napari_resunet.types import Example, ModelInfo, Window
+
+REGION = 256
+"""Side of what is corrected in each image, in working pixels."""
+
+CONTEXT = 64
+"""Image pixels around a region that are kept with it, as in the plugin."""
+
+CLASSES = {"axon_sem": ("axon", "myelin")}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Images to correct and images to score, with the truth and the scale.
+
+    The scale is told to all columns: objects, or connected parts of the first class, come
+    to the working diameter.
+    """
+
+    name: str
+    info: ModelInfo
+    correct: Sequence[Example]
+    score: Sequence[Example]
+
+
+def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) -> Domain:
+    """Read the images of a domain, ``dataset`` or ``dataset:group``.
+
+    Of those to correct n, beginning at this share of the folder.
+    """
+    dataset, _, group = name.partition(":")
+    classes = CLASSES.get(dataset, ())
+    info = ModelInfo()
+    if classes:
+        info = replace(info, task="classes", class_names=("background", *classes))
+    train, val = (
+        [p for p in find_pairs(arguments.data / dataset / split) if group in ("", p.group)]
+        for split in ("train", "val")
+    )
+    chosen = _evenly(train, n, first)
+    correct = [_scaled(pair.read(), info) for pair in chosen]
+    judge = [_scaled(pair.read(), info) for pair in _evenly(val, arguments.images)]
+    return Domain(name, info, correct, [middle(e, arguments.largest) for e in judge])
+
+
+def _evenly(pairs: Sequence[Pair], n: int, first: float = 0.0) -> list[Pair]:
+    """Take n pairs in the order of their names, evenly, for neighbours look alike."""
+    n = min(n, len(pairs))
+    return [pairs[int((first + i / n) % 1 * len(pairs))] for i in range(n)]
+
+
+def _scaled(example: Example, info: ModelInfo) -> Example:
+    pixels = example.image if example.image.ndim == 3 else example.image[..., None]
+    measured = statistics(pixels, info.normalization, joint=pixels.shape[-1] == 3)
+    objects = example.labels
+    if info.task == "classes":
+        objects, _ = ndimage.label(example.labels == 1)
+    scale = scale_from_labels(objects, ModelInfo())
+    return replace(example, scale=scale, statistics=measured)
+
+
+def middle(example: Example, largest: int) -> Example:
+    """Cut a large image to its middle: scoring should not take longer than learning."""
+    side = round(largest / (example.scale or 1.0))
+    window = tuple(
+        slice(max(0, (n - side) // 2), (n + side) // 2) for n in example.labels.shape
+    )
+    return replace(example, image=example.image[window], labels=example.labels[window])
+
+
+def busiest_region(example: Example) -> Window:
+    """Find the region with the most edges: where a user would begin."""
+    edges = find_boundaries(example.labels).astype(np.float32)
+    side = round(REGION / (example.scale or 1.0))
+    sides = [min(side, n) for n in edges.shape]
+    sums = ndimage.uniform_filter(edges, sides, mode="constant")
+    inside = tuple(
+        slice(s // 2, n - (s - s // 2) + 1) for s, n in zip(sides, edges.shape, strict=True)
+    )
+    best = np.unravel_index(int(sums[inside].argmax()), sums[inside].shape)
+    rows, columns = (slice(int(b), int(b) + s) for b, s in zip(best, sides, strict=True))
+    return rows, columns
+
+
+def corrected(
+    example: Example, region: Window, proposal: np.ndarray | None, info: ModelInfo
+) -> tuple[Example, int, float]:
+    """Correct a region; return it, its objects and the edits for each."""
+    wide = tuple(
+        slice(max(0, s.start - CONTEXT), min(n, s.stop + CONTEXT))
+        for s, n in zip(region, example.labels.shape, strict=True)
+    )
+    checked = np.zeros(example.labels.shape, bool)
+    checked[region] = True
+    inside = example.labels[region]
+    found = np.zeros_like(example.labels) if proposal is None else proposal
+    truth = example.labels[wide]
+    if info.task == "instances":
+        # Beyond the region only its own objects are known.
+        truth = np.where(np.isin(truth, np.unique(inside)), truth, 0)
+    result = replace(
+        example,
+        image=example.image[wide],
+        labels=truth,
+        checked=checked[wide],
+        touched=_to_edit(truth, found[wide], info) & checked[wide],
+    )
+    return result, _count(inside, info), edits_per_object(inside, found[region], info)
+
+
+def _count(labels: np.ndarray, info: ModelInfo) -> int:
+    if info.task == "classes":
+        return int(ndimage.label(labels == 1)[1])
+    return len(np.unique(labels[labels > 0]))
+
+
+def edits_per_object(truth: np.ndarray, found: np.ndarray, info: ModelInfo) -> float:
+    """Count what a user would have to change; for classes the share of wrong pixels."""
+    if info.task == "classes":
+        return float((truth != found).mean())
+    result = score(truth, found)
+    return result.edits / max(1, result.n_true)
+
+
+def _to_edit(truth: np.ndarray, found: np.ndarray, info: ModelInfo) -> np.ndarray:
+    """Mark what the user changes: wrong classes, or objects that are not good enough."""
+    if info.task == "classes":
+        return truth != found
+    iou, true_ids, found_ids = iou_matrix(truth, found)
+    good = iou >= EDIT_IOU
+    bad_true = np.isin(truth, true_ids[~good.any(1)])
+    bad_found = np.isin(found, found_ids[~good.any(0)])
+    return bad_true | bad_found
