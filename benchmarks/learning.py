@@ -145,6 +145,7 @@ def parse() -> argparse.Namespace:
     add("--seconds", type=float, default=90.0, help="of fine-tuning in each round")
     add("--steps", type=int, help="instead of seconds, where others use the machine too")
     add("--images", type=int, default=5, help="images to score")
+    add("--on", default="all", choices=["all", "val"], help="which never corrected images")
     add("--largest", type=int, default=800, help="working pixels of an image to score")
     add("--model", default="starter")
     add("--device", default="cpu", choices=["auto", "cpu", "cuda", "mps"])

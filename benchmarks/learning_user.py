@@ -58,7 +58,8 @@ def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) 
     )
     chosen = _evenly(train, n, first)
     correct = [_scaled(pair.read(), info) for pair in chosen]
-    judge = [_scaled(pair.read(), info) for pair in _evenly(val, arguments.images)]
+    never = val if arguments.on == "val" else [p for p in train if p not in chosen] + val
+    judge = [_scaled(pair.read(), info) for pair in _evenly(never, arguments.images)]
     return Domain(name, info, correct, [middle(e, arguments.largest) for e in judge])
 
 
