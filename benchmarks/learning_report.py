@@ -55,7 +55,9 @@ def _spread(values: Sequence[float]) -> str:
     if not values:
         return "–"
     half = (max(values) - min(values)) / 2
-    return f"{np.mean(values):.2f}" + (f" ± {half:.2f}" if len(values) > 1 else "")
+    digits = 2 if max(values) < 100 else 0
+    text = f"{np.mean(values):.{digits}f}"
+    return text + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
 
 
 def draw(rows: Rows, path: Path) -> None:
@@ -94,7 +96,7 @@ def print_choices(rows: Rows) -> None:
     """Print Markdown: what each choice of regions costs, as `print_table`."""
     print("\n| domain | choice |", " | ".join(CHOICE_HEADS.values()), "|")
     print("|---" * (len(CHOICE_HEADS) + 2) + "|")
-    for domain, choice in keys(rows, "domain", "choice"):
+    for domain, choice in sorted(keys(rows, "domain", "choice")):
         of = where(rows, domain=domain, choice=choice)
         ends = [_summary(where(of, seed=seed)) for (seed,) in keys(of, "seed")]
         cells = [_spread([end[n] for end in ends]) for n in CHOICE_HEADS]
