@@ -20,6 +20,9 @@ FOREGROUNDS = (0.4, 0.5, 0.6, 0.7)
 SEEDS = (0.35, 0.45, 0.55)
 SMOOTHINGS = (1.0, 1.8)
 
+FEWEST_OBJECTS = 20
+"""With fewer objects the levels would follow chance."""
+
 CLEAR_GAIN = 0.01
 """Other levels are taken where the mean score is better by more than this."""
 
@@ -39,9 +42,9 @@ def calibrate(seen: Sequence[Predicted], info: ModelInfo, decoding: Decoding) ->
     Returns
     -------
     Levels
-        Those in use where no others are clearly better.
+        Those in use where no others are clearly better, or the objects are few.
     """
-    if info.task == "classes" or not seen:
+    if info.task == "classes" or sum(s.share for s in seen) < FEWEST_OBJECTS:
         return info.levels
     levels = max(_choices(), key=lambda choice: _score(seen, info, choice, decoding))
     gain = _score(seen, info, levels, decoding) - _score(seen, info, info.levels, decoding)

@@ -65,7 +65,7 @@ class PartsScore:
     Attributes
     ----------
     value : float
-        Mean AP over the IoU thresholds 0.5 … 0.9, or mean Dice for classes; 0 to 1.
+        Mean AP over the IoU thresholds 0.5 … 0.8, or mean Dice for classes; 0 to 1.
     loss : float
         Training loss, for telling equal scores apart.
     """
@@ -235,7 +235,7 @@ class Predicted:
         Returns
         -------
         float
-            Mean AP over the IoU thresholds 0.5 … 0.9, or mean Dice for classes.
+            Mean AP over the IoU thresholds 0.5 … 0.8, or mean Dice for classes.
         """
         height, width = self.patch.labels.shape
         square = Axis(height, height), Axis(width, width)

@@ -89,7 +89,10 @@ def score(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Score:
 
 
 def mean_ap(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
-    """Average TP / (TP + FP + FN) over the IoU thresholds 0.5, 0.55 … 0.9.
+    """Average TP / (TP + FP + FN) over the IoU thresholds 0.5, 0.55 … 0.8.
+
+    Not up to 0.9: where users leave most proposals as they are, the truth has the outlines
+    of the model that made them, and no other model would ever score better.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ def mean_ap(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
         0 to 1.
     """
     iou, _, _ = iou_matrix(true_labels, labels)
-    hits = [len(_match(iou, t)[0]) for t in np.arange(0.5, 0.91, 0.05)]
+    hits = [len(_match(iou, t)[0]) for t in np.arange(0.5, 0.81, 0.05)]
     total = sum(iou.shape)
     return float(np.mean([_ratio(tp, total - tp) for tp in hits]))
 
