@@ -43,7 +43,6 @@ from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import CancelToken, Example, ModelInfo, Notice
 
-
 LOOKS_EACH = 3
 """Looks for each checkpoint: one is 0.3 GB, too much to write every five seconds."""
 
