@@ -51,9 +51,16 @@ def test_contours_that_are_too_wide_are_drawn_in(long_cells):
     distance = ndimage.distance_transform_edt(long_cells == 0)
     wide = np.where(long_cells > 0, 1.0, 0.75 - 0.1 * distance).clip(0, 1)
     seen = maps_of(long_cells, wide, inner_distance(long_cells))
-    levels = calibrate([seen], ModelInfo(), Decoding())
+    levels = calibrate([seen] * 3, ModelInfo(), Decoding())
     assert levels.foreground > 0.5
     assert score_at(seen, levels, Decoding()) > score_at(seen, Levels(), Decoding()) + 0.1
+
+
+def test_a_few_objects_are_no_reason(long_cells):
+    distance = ndimage.distance_transform_edt(long_cells == 0)
+    wide = np.where(long_cells > 0, 1.0, 0.75 - 0.1 * distance).clip(0, 1)
+    seen = maps_of(long_cells, wide, inner_distance(long_cells))
+    assert calibrate([seen] * 2, ModelInfo(), Decoding()) == Levels()
 
 
 def test_long_cells_are_no_longer_cut(long_cells):
@@ -61,7 +68,7 @@ def test_long_cells_are_no_longer_cut(long_cells):
     knots = 0.2 * (np.arange(SIDE) % 12 < 2)
     ridge = inner_distance(long_cells) * 0.6 - knots
     seen = maps_of(long_cells, long_cells > 0, ridge)
-    levels = calibrate([seen], ModelInfo(), Decoding())
+    levels = calibrate([seen] * 3, ModelInfo(), Decoding())
     assert score_at(seen, levels, Decoding()) > score_at(seen, Levels(), Decoding()) + 0.1
 
 
@@ -71,16 +78,16 @@ def test_sliders_stay_where_the_user_left_them(long_cells, slider):
     wide = np.where(long_cells > 0, 1.0, 0.75 - 0.1 * distance).clip(0, 1)
     seen = maps_of(long_cells, wide, inner_distance(long_cells))
     decoding = Decoding(foreground=slider)
-    levels = calibrate([seen], ModelInfo(), decoding)
+    levels = calibrate([seen] * 3, ModelInfo(), decoding)
     assert score_at(seen, levels, decoding) >= score_at(seen, Levels(), decoding)
     assert decoding.foreground_level(levels) > 0.5
 
 
 def test_levels_stay_where_nothing_is_gained(long_cells):
     seen = maps_of(long_cells, long_cells > 0, inner_distance(long_cells))
-    assert calibrate([seen], ModelInfo(), Decoding()) == Levels()
+    assert calibrate([seen] * 3, ModelInfo(), Decoding()) == Levels()
     classes = ModelInfo(task="classes", class_names=("background", "a", "b"))
-    assert calibrate([seen], classes, Decoding()) == Levels()
+    assert calibrate([seen] * 3, classes, Decoding()) == Levels()
 
 
 def test_a_sliders_ends_mean_all_and_nothing(long_cells):

@@ -294,7 +294,9 @@ class _Run:
         """Sum up, once the events are through."""
         levels = self.model.info.levels
         if best.state is not None:
-            self.network.load_state_dict(best.state)
+            start = weights(self.model.network)
+            self.judge.settle(self.network, start, best)
+        if best.state is not None:
             levels = self.judge.calibrated(self.network, best)
         return Outcome(
             state=best.state,

@@ -1,0 +1,64 @@
+"""Nothing that was corrected earlier is forgotten for what was corrected last."""
+
+from dataclasses import replace
+
+import pytest
+
+import napari_resunet as nru
+from napari_resunet.engine.device import choose
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.judge import Best, Judge, weights
+from napari_resunet.engine.patches import training_image
+from napari_resunet.network.model_file import Model, Weights
+from napari_resunet.network.resnet_unet import ResNetUNet
+from napari_resunet.types import Example
+
+SCALE = 1.1
+
+
+def moved(model: Model, logit: float) -> Weights:
+    """Weights whose foreground is wider by so much."""
+    changed = weights(model.network)
+    changed["conv_last.bias"][0] += logit
+    return changed
+
+
+def with_weights(model: Model, state: Weights) -> Model:
+    network = ResNetUNet(model.info.n_maps)
+    network.load_state_dict(state)
+    return replace(model, network=network.eval())
+
+
+@pytest.fixture
+def judge(starter, nuclei) -> Judge:
+    # The user's outlines are a little wider than the starter's.
+    image, _ = nuclei
+    wider = with_weights(starter, moved(starter, 2.0))
+    truth = nru.segment(image, wider, scale=SCALE, device="cpu")
+    corrected = training_image(Example(image, truth, scale=SCALE), starter.info)
+    judge = Judge([], [corrected, corrected], starter.info, choose("cpu"), Decoding())
+    judge.begin(starter.network, starter.info.smallest)
+    return judge
+
+
+@pytest.mark.parametrize(("logit", "share"), [(2.0, 1.0), (8.0, 0.5)])
+def test_new_weights_are_mixed_with_old_until_nothing_is_forgotten(
+    starter, judge, logit, share
+):
+    network = with_weights(starter, weights(starter.network)).network
+    best = Best(None, moved(starter, logit))
+    judge.settle(network, weights(starter.network), best)
+    expected = weights(starter.network)["conv_last.bias"][0] + logit * share
+    assert float(best.state["conv_last.bias"][0]) == pytest.approx(
+        float(expected), abs=1e-3
+    )
+    assert float(network.conv_last.bias[0].detach()) == pytest.approx(
+        float(expected), abs=1e-3
+    )
+
+
+def test_weights_that_only_forget_are_not_taken(starter, judge):
+    network = with_weights(starter, weights(starter.network)).network
+    best = Best(None, moved(starter, -60.0))
+    judge.settle(network, weights(starter.network), best)
+    assert best.state is None
