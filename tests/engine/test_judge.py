@@ -6,6 +6,7 @@ import pytest
 
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
+from napari_resunet.engine.held_out import middle
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.judge import Best, Judge, weights
 from napari_resunet.engine.patches import training_image
@@ -36,7 +37,8 @@ def judge(starter, nuclei) -> Judge:
     wider = with_weights(starter, moved(starter, 2.0))
     truth = nru.segment(image, wider, scale=SCALE, device="cpu")
     corrected = training_image(Example(image, truth, scale=SCALE), starter.info)
-    judge = Judge([], [corrected, corrected], starter.info, choose("cpu"), Decoding())
+    part = middle(corrected)
+    judge = Judge([], [part], [corrected], starter.info, choose("cpu"), Decoding())
     judge.begin(starter.network, starter.info.smallest)
     return judge
 

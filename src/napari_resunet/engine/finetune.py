@@ -197,8 +197,8 @@ class _Material:
         All corrections in full, the latest last.
     images : list of TrainingImage
         The same, less what is held out: to learn from.
-    held_out : list of Part
-        To judge by.
+    held_out, earlier : list of Part
+        To judge by, and those of them that are not of the latest correction.
     smallest : float
         What is dust.
     """
@@ -206,13 +206,16 @@ class _Material:
     whole: list[TrainingImage]
     images: list[TrainingImage]
     held_out: list[Part]
+    earlier: list[Part]
     smallest: float
 
 
 def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -> _Material:
     whole = [training_image(e, info, recipe.touched_weight) for e in examples]
-    images, held_out = [], []
+    images: list[TrainingImage] = []
+    held_out: list[Part] = []
     for image in whole:
+        earlier = list(held_out)
         image, part = split(image)
         if (image.weight > 0).any():
             images.append(image)
@@ -223,7 +226,7 @@ def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -
             "There is nothing to learn from: correct some labels and mark the area as "
             "checked first."
         )
-    return _Material(whole, images, held_out, smallest_share(images, info))
+    return _Material(whole, images, held_out, earlier, smallest_share(images, info))
 
 
 class _Run:
@@ -241,7 +244,14 @@ class _Run:
         self.model = model
         self.sampler = Sampler(material.images, recipe.touched_share)
         self.material = material
-        self.judge = Judge(material.held_out, material.whole, model.info, compute, decoding)
+        self.judge = Judge(
+            material.held_out,
+            material.earlier,
+            material.whole,
+            model.info,
+            compute,
+            decoding,
+        )
         self.recipe = recipe
         self.compute = compute
         self.token = token

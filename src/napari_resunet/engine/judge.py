@@ -1,8 +1,9 @@
 """Which weights of a fine-tuning are taken.
 
-Those that are better on the held-out parts, and not worse on earlier corrections. Where the
-new weights alone have forgotten something, a mean of old and new often has not (Wortsman et
-al. 2022, https://arxiv.org/abs/2109.01903).
+Those that are better on the held-out parts, and not worse on those of earlier corrections.
+Where the new weights alone are worse there, a mean of old and new often is not (Wortsman et
+al. 2022, https://arxiv.org/abs/2109.01903). What was learned from does not count: the start
+knows it by heart.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from napari_resunet.types import Levels, ModelInfo
 
 NOISE = 0.03
 """Between weights whose held-out scores differ by less the later ones are taken: they
-have learned longer and at a lower rate, and few objects are held out."""
+have learned longer and at a lower rate, and few objects are held out. By so much a score on
+earlier corrections may fall: without it a second image of another look was never learned."""
 
-MOST_EARLIER = 8
-"""Of so many earlier corrections it is watched that they are not forgotten."""
+MOST_MIDDLES = 8
+"""Of so many corrections the levels are chosen, besides the held-out parts."""
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Shares of the new weights in the mean of old and new that are tried, in this order."""
@@ -63,6 +65,8 @@ class Judge:
     ----------
     held_out : sequence of Part
         Never learned from; may be empty.
+    earlier : sequence of Part
+        Those of them that the start was judged by as well.
     images : sequence of TrainingImage
         All corrections in full, the latest last.
     info : ModelInfo
@@ -76,14 +80,14 @@ class Judge:
     def __init__(
         self,
         held_out: Sequence[Part],
+        earlier: Sequence[Part],
         images: Sequence[TrainingImage],
         info: ModelInfo,
         compute: Compute,
         decoding: Decoding,
     ) -> None:
-        self.held_out = held_out
-        self._earlier = [m for i in _some(images[:-1]) if (m := middle(i)) is not None]
-        self._latest = [m for i in images[-1:] if (m := middle(i)) is not None]
+        self.held_out, self._earlier = held_out, earlier
+        self._middles = [m for i in _some(images) if (m := middle(i)) is not None]
         self._info, self._compute, self._decoding = info, compute, decoding
         self.before: PartsScore | None = None
         self._before_earlier: PartsScore | None = None
@@ -142,7 +146,8 @@ class Judge:
 
     def _remembers(self, network: ResNetUNet) -> bool:
         score = self._score(network, self._earlier)
-        return not score or not self._before_earlier or score.keeps(self._before_earlier)
+        before = self._before_earlier
+        return not score or not before or score.value >= before.value - NOISE
 
     def calibrated(self, network: ResNetUNet, best: Best) -> Levels:
         """Choose the levels for the best weights; its score becomes that with them.
@@ -162,7 +167,7 @@ class Judge:
         """
         used = self._info
         network.eval()
-        parts = [*self._earlier, *self._latest, *self.held_out]
+        parts = [*self._middles, *self.held_out]
         seen = [predict(network, used, part, self._compute) for part in parts]
         levels = calibrate(seen, used, self._decoding)
         self._info = replace(used, levels=levels)
@@ -198,6 +203,6 @@ def _mixed(old: Weights, new: Weights, share: float) -> Weights:
 
 
 def _some(images: Sequence[TrainingImage]) -> list[TrainingImage]:
-    """Choose a few, evenly."""
-    n = min(MOST_EARLIER, len(images))
+    """Choose a few, evenly, the latest among them."""
+    n = min(MOST_MIDDLES, len(images))
     return [images[i] for i in np.linspace(0, len(images) - 1, n).round().astype(int)]
