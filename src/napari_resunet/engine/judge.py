@@ -25,8 +25,8 @@ from napari_resunet.types import Levels, ModelInfo
 
 NOISE = 0.03
 """Between weights whose held-out scores differ by less the later ones are taken: they
-have learned longer and at a lower rate, and few objects are held out. By so much a score on
-earlier corrections may fall: without it a second image of another look was never learned."""
+have learned longer and at a lower rate, and few objects are held out. By so much the score
+on earlier corrections may fall: else a second image of another look was never learned."""
 
 MOST_MIDDLES = 8
 """Of so many corrections the levels are chosen, besides the held-out parts."""
