@@ -30,7 +30,7 @@ def with_weights(model: Model, state: Weights) -> Model:
     return replace(model, network=network.eval())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def judge(starter, nuclei) -> Judge:
     # The user's outlines are a little wider than the starter's.
     image, _ = nuclei

@@ -29,7 +29,7 @@ from napari_resunet.session.store.patch import CHECKED, Patch
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.session.store.sources import store_image
 
-STEPS = 24
+STEPS = 12
 LEARN = Path(__file__).with_name("learn_until_killed.py")
 
 
@@ -54,7 +54,7 @@ def left_behind(tmp_path_factory, starter, nuclei):
     example = as_example(correction, pixels[..., None], scale=1.2)
     save_correction(root, image.key, correction, example)
     examples = [saved.example for saved in load_corrections(root)]
-    recipe = FineTuning(steps=STEPS, batch=2, patch=96, looks=12)
+    recipe = FineTuning(steps=STEPS, batch=2, patch=64, looks=12)
     for event in fine_tune_steps(starter, examples, recipe, choose("cpu")):
         if event.checkpoint is not None and event.share >= 0.5:
             break
