@@ -13,11 +13,13 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
+from napari_resunet.corrections.edit import count_objects
 from napari_resunet.engine.dataset import Pair, find_pairs
 from napari_resunet.engine.metrics import EDIT_IOU, iou_matrix, score
 from napari_resunet.engine.normalize import statistics
 from napari_resunet.engine.patches import scale_from_labels
 from napari_resunet.types import Example, ModelInfo, Window
+from napari_resunet.windows import grown
 
 REGION = 256
 """Side of what is corrected in each image, in working pixels."""
@@ -106,10 +108,7 @@ def corrected(
     example: Example, region: Window, proposal: np.ndarray | None, info: ModelInfo
 ) -> tuple[Example, int, float]:
     """Correct a region; return it, its objects and the edits for each."""
-    wide = tuple(
-        slice(max(0, s.start - CONTEXT), min(n, s.stop + CONTEXT))
-        for s, n in zip(region, example.labels.shape, strict=True)
-    )
+    wide = grown(region, CONTEXT, example.labels.shape)
     checked = np.zeros(example.labels.shape, bool)
     checked[region] = True
     inside = example.labels[region]
@@ -131,7 +130,7 @@ def corrected(
 def _count(labels: np.ndarray, info: ModelInfo) -> int:
     if info.task == "classes":
         return int(ndimage.label(labels == 1)[1])
-    return len(np.unique(labels[labels > 0]))
+    return count_objects(labels)
 
 
 def edits_per_object(truth: np.ndarray, found: np.ndarray, info: ModelInfo) -> float:

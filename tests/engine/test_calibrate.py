@@ -42,24 +42,27 @@ def maps_of(labels: np.ndarray, foreground: np.ndarray, ridge: np.ndarray) -> Pr
     return Predicted(patch, maps, loss=0.0, share=int(labels.max()))
 
 
+def too_wide(labels: np.ndarray) -> Predicted:
+    """Maps whose foreground reaches a few pixels beyond the objects."""
+    distance = ndimage.distance_transform_edt(labels == 0)
+    wide = np.where(labels > 0, 1.0, 0.75 - 0.1 * distance).clip(0, 1)
+    return maps_of(labels, wide, inner_distance(labels))
+
+
 def score_at(seen: Predicted, levels: Levels, decoding: Decoding) -> float:
     kept = KeptMaps(seen.maps, (Axis(SIDE, SIDE),) * 2, replace(ModelInfo(), levels=levels))
     return mean_ap(seen.patch.labels.numpy(), decode_labels(kept, decoding))
 
 
 def test_contours_that_are_too_wide_are_drawn_in(long_cells):
-    distance = ndimage.distance_transform_edt(long_cells == 0)
-    wide = np.where(long_cells > 0, 1.0, 0.75 - 0.1 * distance).clip(0, 1)
-    seen = maps_of(long_cells, wide, inner_distance(long_cells))
+    seen = too_wide(long_cells)
     levels = calibrate([seen] * 3, ModelInfo(), Decoding())
     assert levels.foreground > 0.5
     assert score_at(seen, levels, Decoding()) > score_at(seen, Levels(), Decoding()) + 0.1
 
 
 def test_a_few_objects_are_no_reason(long_cells):
-    distance = ndimage.distance_transform_edt(long_cells == 0)
-    wide = np.where(long_cells > 0, 1.0, 0.75 - 0.1 * distance).clip(0, 1)
-    seen = maps_of(long_cells, wide, inner_distance(long_cells))
+    seen = too_wide(long_cells)
     assert calibrate([seen] * 2, ModelInfo(), Decoding()) == Levels()
 
 
@@ -74,9 +77,7 @@ def test_long_cells_are_no_longer_cut(long_cells):
 
 @pytest.mark.parametrize("slider", [0.4, 0.6])
 def test_sliders_stay_where_the_user_left_them(long_cells, slider):
-    distance = ndimage.distance_transform_edt(long_cells == 0)
-    wide = np.where(long_cells > 0, 1.0, 0.75 - 0.1 * distance).clip(0, 1)
-    seen = maps_of(long_cells, wide, inner_distance(long_cells))
+    seen = too_wide(long_cells)
     decoding = Decoding(foreground=slider)
     levels = calibrate([seen] * 3, ModelInfo(), decoding)
     assert score_at(seen, levels, decoding) >= score_at(seen, Levels(), decoding)

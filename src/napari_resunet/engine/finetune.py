@@ -279,9 +279,9 @@ class _Run:
             share = self._share(begin)
             held_out, here = None, None
             if share >= 1 or share * self.recipe.looks >= best.looks + 1:
-                due = share < 1 and int(share * self.recipe.looks) // LOOKS_EACH
-                due = due > best.looks // LOOKS_EACH
-                best.looks = int(share * self.recipe.looks)
+                looks = int(share * self.recipe.looks)
+                due = share < 1 and looks // LOOKS_EACH > best.looks // LOOKS_EACH
+                best.looks = looks
                 held_out = self.judge.look(self.network, best)
                 if due:
                     at = self._standing(corrections, best, share, begin, rng)

@@ -170,6 +170,8 @@ class Judge:
         parts = [*self._middles, *self.held_out]
         seen = [predict(network, used, part, self._compute) for part in parts]
         levels = calibrate(seen, used, self._decoding)
+        if levels == used.levels:
+            return levels
         self._info = replace(used, levels=levels)
         score = self._score(network, self.held_out)
         lost = score and self.before and not score.keeps(self.before)
