@@ -24,7 +24,7 @@ from unittest.mock import patch
 import numpy as np
 from learning_columns import Ours, Setting, from_starter
 from learning_rows import Table
-from learning_user import CLASSES, Domain, corrected, edits_per_object, middle, read_domain
+from learning_user import Domain, corrected, edits_per_object, middle, read_domain
 
 from napari_resunet.engine import finetune
 from napari_resunet.engine.device import choose
@@ -36,10 +36,6 @@ from napari_resunet.engine.uncertainty import priority, rank
 from napari_resunet.network.model_file import Model
 from napari_resunet.session.segmenter import Proposal, Segmenter
 from napari_resunet.types import DeviceChoice, Example, Target, Window
-
-BATCH = 2
-RATE = 6e-4
-"""A few steps in each round: at the recipe's rate, each would begin by forgetting."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +82,9 @@ class Place:
 class Pool:
     """Images to correct, what is checked of them, and the proposals of this round."""
 
-    def __init__(self, images: Sequence[Example], device: DeviceChoice) -> None:
-        self.images = images
-        self.checked = [np.zeros(e.labels.shape, bool) for e in images]
+    def __init__(self, domain: Domain, device: DeviceChoice) -> None:
+        self.images, self._info = domain.correct, domain.info
+        self.checked = [np.zeros(e.labels.shape, bool) for e in self.images]
         self._device = device
         self._proposals: dict[int, Proposal] = {}
 
@@ -116,9 +112,14 @@ class Pool:
         return self._proposals[image].labels
 
     def edits(self, place: Place) -> int:
-        """Count the edits that a window needs."""
-        truth = self.images[place.image].labels[place.window]
-        return score(truth, self.labels(place.image)[place.window]).edits
+        """Count the edits that a window needs; of classes: discs of a typical object."""
+        example = self.images[place.image]
+        truth = example.labels[place.window]
+        found = self.labels(place.image)[place.window]
+        if self._info.task == "classes":
+            wrong = int((truth != found).sum())
+            return round(wrong * (example.scale or 1.0) ** 2 / self._info.disc)
+        return score(truth, found).edits
 
 
 def _proposal(segmenter: Segmenter, example: Example) -> Proposal:
@@ -149,7 +150,7 @@ CHOICES: dict[str, Callable[[Sequence[Place], np.random.Generator], Place]] = {
 def run(domain: Domain, choice: str, setting: Setting, rounds: int) -> Iterator[RegionRow]:
     """Go through the rounds with one way to choose."""
     ours, rng = from_starter(setting), np.random.default_rng(setting.seed)
-    pool = Pool(domain.correct, setting.device)
+    pool = Pool(domain, setting.device)
     regions: list[Example] = []
     objects, made, image, seconds = 0, 0, -1, 0.0
     for number in range(rounds + 1):
@@ -193,17 +194,15 @@ def _unseen(ours: Ours, domain: Domain) -> float:
 
 
 def compare_choices(arguments: argparse.Namespace, table: Table) -> None:
-    """Run what is not in the table yet; an edit is one of an object, never of classes."""
-    names = [name for name in arguments.domains if name not in CLASSES]
-    for seed, name in product(range(arguments.seeds), names):
+    """Run what is not in the table yet."""
+    for seed, name in product(range(arguments.seeds), arguments.domains):
         # Pools of different seeds lie between each other.
         first = seed / arguments.seeds / arguments.pool
         whole = read_domain(name, arguments.pool, first, arguments)
         images = [middle(e, arguments.largest) for e in whole.correct]
         domain = Domain(name, whole.info, images, whole.score)
         recipe = FineTuning(
-            steps=arguments.steps, seconds=arguments.seconds, batch=BATCH, rate=RATE,
-            seed=seed,
+            steps=arguments.steps, seconds=arguments.seconds, seed=seed,
         )  # fmt: skip
         setting = Setting(domain.info, arguments.model, recipe, arguments.device, seed)
         for choice in arguments.choose:

@@ -9,9 +9,9 @@ from skimage.draw import ellipse
 
 from napari_resunet.engine.calibrate import calibrate
 from napari_resunet.engine.decode import KeptMaps, decode_labels
-from napari_resunet.engine.held_out import Predicted
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.metrics import mean_ap
+from napari_resunet.engine.part_score import Predicted
 from napari_resunet.engine.patches import Patch
 from napari_resunet.engine.resample import Axis
 from napari_resunet.engine.targets import inner_distance

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from napari_resunet.engine.losses import loss_of
-from napari_resunet.engine.metrics import dice, mean_ap, score
+from napari_resunet.engine.metrics import Rough, dice, mean_ap, score
 from napari_resunet.engine.targets import inner_distance, median_diameter
 
 
@@ -55,6 +55,17 @@ def test_mean_ap_tells_how_exact_outlines_are():
     nearly = labels.copy()
     nearly[20:24] = 0
     assert 0.8 < mean_ap(labels, nearly) < 1
+
+
+def test_mean_ap_is_lenient_with_what_was_let_pass_or_is_cut():
+    labels, none = squares(), np.zeros(0, int)
+    nearly = labels.copy()
+    nearly[20:24] = 0
+    assert mean_ap(labels, nearly, Rough(np.unique(labels), none, none)) == 1
+    lost = np.where(labels == labels.max(), 0, labels)
+    assert mean_ap(labels, lost, Rough(np.unique(labels), none, none)) < 1
+    assert mean_ap(labels, lost, Rough(None, np.array([labels.max()]), none)) == 1
+    assert mean_ap(lost, labels, Rough(None, none, np.array([labels.max()]))) == 1
 
 
 def test_scores_of_different_shapes_are_refused():

@@ -84,14 +84,15 @@ def test_it_is_the_same_every_time_and_ties_keep_their_order(scene):
     assert starts == sorted(starts)
 
 
-def test_few_objects_of_more_doubt_come_before_many_of_less(scene):
+def test_many_objects_of_some_doubt_come_before_few_of_more(scene):
     kept, labels = scene
     maps = kept.maps.copy()
     maps[0, REGION:, :REGION] = 0
     for place in ((400, 60), (400, 100)):
         draw(maps, labels, place, 0.5)
-    first, *_ = rank(replace(kept, maps=maps), labels, None, CORE)
-    assert [s.start for s in first.window] == [REGION, 0]
+    first, second, *_ = rank(replace(kept, maps=maps), labels, None, CORE)
+    assert [s.start for s in first.window] == [REGION, REGION]
+    assert [s.start for s in second.window] == [REGION, 0]
 
 
 def test_a_speck_is_no_reason_to_look(scene):
@@ -156,6 +157,6 @@ def test_of_classes_the_background_comes_first():
         mean_doubt(np.stack([b, 1 - b]), counts, info) for b in (background, unsure)
     )
     assert open_ == pytest.approx(1)
-    assert sure == 0
+    assert sure < 0.1
     none = np.zeros((64, 64), np.int32)
     assert count_doubts(np.stack([background, 1 - background]), none, counts, info) == 0

@@ -12,8 +12,8 @@ from itertools import product
 
 import numpy as np
 
-from napari_resunet.engine.held_out import Predicted
 from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.part_score import Predicted
 from napari_resunet.types import Levels, ModelInfo
 
 FOREGROUNDS = (0.4, 0.5, 0.6, 0.7)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_resunet.engine.held_out import PartsScore
 from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.part_score import PartsScore
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.network.model_file import Model, Weights, with_aliases, without_aliases
 from napari_resunet.network.resnet_unet import ResNetUNet

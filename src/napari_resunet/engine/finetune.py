@@ -313,6 +313,7 @@ class _Run:
             before=self.judge.before.value if self.judge.before else None,
             after=best.score.value if best.score else None,
             n_held_out=sum(part.n_objects for part in self.material.held_out),
+            decided=self.judge.decides,
             steps=self.steps,
             seed=self.recipe.seed,
             smallest=self.material.smallest,

@@ -1,28 +1,20 @@
-"""Parts of the corrections to judge by, and the score on them.
+"""Parts of the corrections to judge by.
 
 The held-out strips are never learned from: they answer "is it better now?" for the user,
-and pick the best weights. Whole corrections tell whether something was forgotten.
+and pick the best weights. `part_score` scores them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from napari_resunet.engine.augment import complete_channels
-from napari_resunet.engine.decode import KeptMaps, decode_labels
-from napari_resunet.engine.device import Compute, autocast
-from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.losses import loss_of
-from napari_resunet.engine.metrics import dice, mean_ap
-from napari_resunet.engine.patches import Geometry, Patch, TrainingImage, cut_patch
-from napari_resunet.engine.predict import Maps, to_probabilities
-from napari_resunet.engine.resample import Axis
-from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
-from napari_resunet.network.torch_import import torch
-from napari_resunet.types import LabelArray, ModelInfo
+from napari_resunet.engine.patches import TrainingImage
+from napari_resunet.network.resnet_unet import STRIDE
+from napari_resunet.types import MaskArray
 from napari_resunet.windows import grown, relative
 
 SHARE = 0.25
@@ -54,32 +46,25 @@ class Part:
     @property
     def n_objects(self) -> int:
         """Objects whose truth is known."""
-        known = self.image.labels[self.inside][self.image.weight[self.inside] > 0]
-        return len(np.unique(known[known > 0]))
+        return len(self._objects(self.image.weight > 0))
 
+    @property
+    def is_corrected(self) -> bool:
+        """Whether the user changed anything here."""
+        touched = self.image.touched
+        return touched is None or bool(touched[self.inside].any())
 
-@dataclass(frozen=True)
-class PartsScore:
-    """How good a model is on some parts.
+    @property
+    def let_pass(self) -> npt.NDArray[np.int32] | None:
+        """Labels of the objects that the user left as they were proposed, if any can be."""
+        touched = self.image.touched
+        if touched is None:
+            return None
+        return np.setdiff1d(self._objects(self.image.weight > 0), self._objects(touched))
 
-    Attributes
-    ----------
-    value : float
-        Mean AP over the IoU thresholds 0.5 … 0.8, or mean Dice for classes; 0 to 1.
-    loss : float
-        Training loss, for telling equal scores apart.
-    """
-
-    value: float
-    loss: float
-
-    def better_than(self, other: PartsScore) -> bool:
-        """Compare by score, then by loss."""
-        return (self.value, -self.loss) > (other.value, -other.loss)
-
-    def keeps(self, start: PartsScore) -> bool:
-        """Tell whether nothing got lost."""
-        return self.value >= start.value
+    def _objects(self, where: MaskArray) -> npt.NDArray[np.int32]:
+        labels = np.unique(self.image.labels[self.inside][where[self.inside]])
+        return labels[labels > 0]
 
 
 def middle(image: TrainingImage) -> Part | None:
@@ -126,13 +111,42 @@ def split(image: TrainingImage) -> tuple[TrainingImage, Part | None]:
     width = round(SHARE * lengths[axis])
     if width * image.scale < SMALLEST_SIDE:
         return image, None
-    # Always the same end: what was held out in one round is not learned in the next.
-    box[axis] = slice(box[axis].stop - width, box[axis].stop)
-    box = [_shortened(s, LARGEST_SIDE / image.scale) for s in box]
-    inside = (box[0], box[1])
+    inside = min(_strips(box, axis, width, image.scale), key=_unfairness(image))
     weight = image.weight.copy()
     weight[inside] = 0
     return replace(image, weight=weight), _part(image, inside)
+
+
+def _strips(
+    box: Sequence[slice], axis: int, width: int, scale: float
+) -> Iterator[tuple[slice, slice]]:
+    """Divide a box along an axis, from its end."""
+    span = box[axis]
+    for stop in range(span.stop, span.start + width - 1, -width):
+        strip = [*box]
+        strip[axis] = slice(stop - width, stop)
+        rows, columns = (_shortened(s, LARGEST_SIDE / scale) for s in strip)
+        yield rows, columns
+
+
+def _unfairness(
+    image: TrainingImage,
+) -> Callable[[tuple[slice, slice]], tuple[bool, float]]:
+    """Tell how far a strip is from holding its share of what the user corrected.
+
+    Where little was corrected, most strips hold only the old model's own objects, and no
+    other model could be better there; but most corrections are to be learned from.
+    """
+    if image.touched is None:
+        return lambda strip: (False, 0.0)
+    touched = image.touched & (image.weight > 0)
+    total = int(touched.sum())
+
+    def unfairness(strip: tuple[slice, slice]) -> tuple[bool, float]:
+        n = int(touched[strip].sum())
+        return not 0 < n <= total / 2, abs(n - SHARE * total)
+
+    return unfairness
 
 
 def _known_box(image: TrainingImage) -> list[slice] | None:
@@ -162,132 +176,6 @@ def _part(image: TrainingImage, inside: tuple[slice, slice]) -> Part:
         distance=image.distance[view],
         weight=weight,
         scale=image.scale,
+        touched=None if image.touched is None else image.touched[view] & (weight > 0),
     )
     return Part(part_image, local)
-
-
-def evaluate(
-    network: ResNetUNet,
-    info: ModelInfo,
-    parts: Sequence[Part],
-    compute: Compute,
-    decoding: Decoding,
-) -> PartsScore:
-    """Score a network on some parts, each counted by its objects.
-
-    Parameters
-    ----------
-    network : ResNetUNet
-        On `compute`'s device, in evaluation mode.
-    info : ModelInfo
-        Its task and diameter.
-    parts : sequence of Part
-        At least one.
-    compute : Compute
-        Device and precision.
-    decoding : Decoding
-        The sliders.
-
-    Returns
-    -------
-    PartsScore
-    """
-    seen = [predict(network, info, part, compute) for part in parts]
-    shares = [s.share for s in seen]
-    values = [s.score(info, decoding) for s in seen]
-    return PartsScore(
-        value=float(np.average(values, weights=shares)),
-        loss=float(np.average([s.loss for s in seen], weights=shares)),
-    )
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """The maps of a part, beside its truth.
-
-    Attributes
-    ----------
-    patch : Patch
-        The part at the working scale.
-    maps : float16 array, shape (n_maps, h, w)
-        Probabilities.
-    loss : float
-        Training loss.
-    share : int
-        How much the part counts: its objects, at least 1.
-    """
-
-    patch: Patch
-    maps: Maps
-    loss: float
-    share: int
-
-    def score(self, info: ModelInfo, decoding: Decoding) -> float:
-        """Decode the maps as the model and the sliders say, and compare with the truth.
-
-        Parameters
-        ----------
-        info : ModelInfo
-            Of the model; its levels may be others than those in use.
-        decoding : Decoding
-            The sliders.
-
-        Returns
-        -------
-        float
-            Mean AP over the IoU thresholds 0.5 … 0.8, or mean Dice for classes.
-        """
-        height, width = self.patch.labels.shape
-        square = Axis(height, height), Axis(width, width)
-        found = decode_labels(KeptMaps(self.maps, square, info), decoding)
-        return _compare(self.patch, found, info)
-
-
-def predict(
-    network: ResNetUNet, info: ModelInfo, part: Part, compute: Compute
-) -> Predicted:
-    """Compute the maps of a part.
-
-    Parameters
-    ----------
-    network : ResNetUNet
-        On `compute`'s device, in evaluation mode.
-    info : ModelInfo
-        Its task.
-    part : Part
-        Whose maps.
-    compute : Compute
-        Device and precision.
-
-    Returns
-    -------
-    Predicted
-    """
-    image = part.image
-    axes = tuple(Axis.scaled(n, image.scale) for n in image.labels.shape)
-    size = [int(np.ceil(a.n_working / STRIDE)) * STRIDE for a in axes]
-    patch = _as_patch(image, max(size))
-    pixels = complete_channels(patch.pixels)[None].to(compute.device)
-    with torch.inference_mode(), autocast(compute):
-        logits = network(pixels.contiguous(memory_format=torch.channels_last)).float().cpu()
-    loss = loss_of(
-        info.task, logits, patch.labels[None], patch.distance[None], patch.weight[None]
-    )
-    maps = to_probabilities(logits, info.task)[0].numpy().astype(np.float16)
-    return Predicted(patch, maps, float(loss), max(1, part.n_objects))
-
-
-def _as_patch(image: TrainingImage, side: int) -> Patch:
-    height, width = image.labels.shape
-    straight = Geometry(zoom=0.0, stretch=0.0, rotate=False)
-    rng = np.random.default_rng(0)
-    return cut_patch(image, (height / 2, width / 2), side, straight, rng)
-
-
-def _compare(patch: Patch, found: LabelArray, info: ModelInfo) -> float:
-    known = patch.weight.numpy() > 0
-    truth = np.where(known, patch.labels.numpy(), 0)
-    found = np.where(known, found, 0)
-    if info.task == "classes":
-        return float(np.mean(dice(truth, found, info.n_maps)))
-    return mean_ap(truth, found)

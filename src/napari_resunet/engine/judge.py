@@ -15,8 +15,9 @@ import numpy as np
 
 from napari_resunet.engine.calibrate import calibrate
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.held_out import Part, PartsScore, evaluate, middle, predict
+from napari_resunet.engine.held_out import Part, middle
 from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.part_score import PartsScore, evaluate, predict
 from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.network.model_file import Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
@@ -61,6 +62,14 @@ class Best:
 class Judge:
     """Looks at a network in training; remembers how good the start was.
 
+    Attributes
+    ----------
+    before : PartsScore or None
+        Of the start; None where nothing is held out.
+    decides : bool
+        Whether the user corrected anything on the held-out parts, so that a model can be
+        better there than the start.
+
     Parameters
     ----------
     held_out : sequence of Part
@@ -89,6 +98,7 @@ class Judge:
         self.held_out, self._earlier = held_out, earlier
         self._middles = [m for i in _some(images) if (m := middle(i)) is not None]
         self._info, self._compute, self._decoding = info, compute, decoding
+        self.decides = any(part.is_corrected for part in held_out)
         self.before: PartsScore | None = None
         self._before_earlier: PartsScore | None = None
 
@@ -118,8 +128,15 @@ class Judge:
         return score.value
 
     def _takes(self, network: ResNetUNet, score: PartsScore, best: Best) -> bool:
-        better = self.before is None or score.better_than(self.before)
-        return better and score.value >= best.peak - NOISE
+        return self._gains(score) and score.value >= best.peak - NOISE
+
+    def _gains(self, score: PartsScore | None) -> bool:
+        if score is None or self.before is None:
+            return True
+        if not self.decides:
+            # All truth there is the start's own proposal: nothing can be better.
+            return score.value >= self.before.value
+        return score.better_than(self.before)
 
     def settle(self, network: ResNetUNet, start: Weights, best: Best) -> None:
         """Mix the best weights with the start's until nothing is forgotten.
@@ -138,8 +155,7 @@ class Judge:
             mixed = _mixed(start, new, share)
             network.load_state_dict(mixed)
             score = self._score(network, self.held_out)
-            gains = not score or not self.before or score.better_than(self.before)
-            if gains and self._remembers(network):
+            if self._gains(score) and self._remembers(network):
                 best.state, best.score = mixed, score
                 return
         best.state, best.score = None, self.before
@@ -174,8 +190,7 @@ class Judge:
             return levels
         self._info = replace(used, levels=levels)
         score = self._score(network, self.held_out)
-        lost = score and self.before and not score.keeps(self.before)
-        if lost or not self._remembers(network):
+        if not (self._gains(score) and self._remembers(network)):
             self._info = used
             return used.levels
         best.score = score

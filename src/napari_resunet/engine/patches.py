@@ -18,7 +18,7 @@ from napari_resunet.engine.normalize import normalize, statistics
 from napari_resunet.engine.targets import inner_distance, median_diameter
 from napari_resunet.errors import CorrectionError
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import Example, ModelInfo
+from napari_resunet.types import Example, MaskArray, ModelInfo
 
 IS_COLOUR = 3
 ROTATION_MARGIN = 1.42
@@ -41,6 +41,9 @@ class TrainingImage:
         0 where the truth is not known.
     scale : float
         Factor from image to working pixels.
+    touched : bool array, shape (Y, X), or None
+        What the user corrected by hand; the other labels are proposals that were let pass.
+        None: all labels are the truth.
     """
 
     pixels: npt.NDArray[np.float16]
@@ -48,6 +51,7 @@ class TrainingImage:
     distance: npt.NDArray[np.float16]
     weight: npt.NDArray[np.float16]
     scale: float
+    touched: MaskArray | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def training_image(
         distance=distance.astype(np.float16),
         weight=weight,
         scale=example.scale or scale_from_labels(labels, info),
+        touched=example.touched,
     )
 
 

@@ -25,9 +25,6 @@ from napari_resunet.types import FloatArray, LabelArray, MaskArray, ModelInfo, W
 REGION = 256
 """Working pixels: the side of a window that is corrected at one go."""
 
-NEAR_FOREGROUND = 0.05
-"""A foreground probability from which there may be an object."""
-
 DOUBT = 0.35
 """An object whose pixels have a larger mean entropy, in bits, is one of doubt."""
 
@@ -61,10 +58,10 @@ class Region:
 
 
 def mean_doubt(maps: FloatArray, counts: MaskArray, info: ModelInfo) -> float:
-    """Average the doubt near foreground.
+    """Average the doubt over all that still counts.
 
-    Not its sum: that leads to where most objects are, which cost the most edits while the
-    model knows least, and are of one kind.
+    Over the background too: a window with many objects of some doubt teaches more than one
+    with few of much. But not its sum: windows are not equally large.
 
     Parameters
     ----------
@@ -73,17 +70,14 @@ def mean_doubt(maps: FloatArray, counts: MaskArray, info: ModelInfo) -> float:
     counts : bool array, shape (h, w)
         Where doubt counts.
     info : ModelInfo
-        What the maps mean, and how large an object is.
+        What the maps mean.
 
     Returns
     -------
     float
-        0 to 1, in bits. What is near foreground counts as at least one typical object:
-        a speck in the background is no reason to look.
+        0 to 1, in bits.
     """
-    foreground = foreground_of(maps, info)
-    near = counts & (foreground >= NEAR_FOREGROUND)
-    return float(entropy(foreground)[near].sum() / max(info.disc, near.sum()))
+    return float(doubt(maps, info)[counts].mean())
 
 
 def priority(region: Region, checked: float) -> tuple[float, float]:
@@ -104,6 +98,28 @@ def priority(region: Region, checked: float) -> tuple[float, float]:
     tuple of float
     """
     return -round(checked, 1), region.score
+
+
+def doubt(maps: FloatArray, info: ModelInfo) -> FloatArray:
+    """Compute how unsure the model is of each pixel.
+
+    Parameters
+    ----------
+    maps : float array, shape (n_maps, h, w)
+        Probabilities: foreground first; or of classes, which sum up to 1.
+    info : ModelInfo
+        Which of both.
+
+    Returns
+    -------
+    float array, shape (h, w)
+        Entropy: 0 (sure) to 1 (as good as a guess).
+    """
+    if info.task == "instances":
+        return entropy(maps[0])
+    p = np.clip(maps, 1e-6, 1)
+    shares: FloatArray = -(p * np.log(p)).sum(0) / np.log(len(p))
+    return shares
 
 
 def entropy(probability: FloatArray) -> FloatArray:

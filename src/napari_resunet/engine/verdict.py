@@ -21,6 +21,10 @@ NO_HELD_OUT = (
     "The model has learned, but the checked area is too small to hold a part out: look at "
     "the new proposal to judge it."
 )
+NOTHING_CORRECTED_THERE = (
+    " Nothing was corrected on that part, so it only tells what was lost: look at the new "
+    "proposal to judge it."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Outcome:
         Score on the held-out part; None where there was none.
     n_held_out : int
         Held-out objects.
+    decided : bool
+        Whether the user corrected anything on the held-out part.
     steps, seed : int
         Of the training.
     smallest : float
@@ -47,6 +53,7 @@ class Outcome:
     before: float | None
     after: float | None
     n_held_out: int
+    decided: bool
     steps: int
     seed: int
     smallest: float
@@ -96,7 +103,7 @@ def verdict(model: Model, examples: Sequence[Example], outcome: Outcome) -> Fine
     FineTuned
         With `model` itself where nothing was better.
     """
-    result, message = model, STAYS + _too_few(outcome, model.info)
+    result, message = model, STAYS + _doubt(outcome, model.info)
     if outcome.state is not None:
         network = ResNetUNet(model.info.n_maps)
         network.load_state_dict(outcome.state)
@@ -124,10 +131,13 @@ def _sentence(outcome: Outcome, info: ModelInfo) -> str:
         f"Score on the held-out part: {outcome.before:.2f} before, "
         f"{outcome.after:.2f} after."
     )
-    return text + _too_few(outcome, info)
+    return text + _doubt(outcome, info)
 
 
-def _too_few(outcome: Outcome, info: ModelInfo) -> str:
+def _doubt(outcome: Outcome, info: ModelInfo) -> str:
+    """Say why the score tells little, if so."""
+    if not outcome.decided:
+        return NOTHING_CORRECTED_THERE
     few = info.task == "instances" and 0 < outcome.n_held_out < FEWEST_OBJECTS
     return f" It has only {outcome.n_held_out} object(s): too few to be sure." * few
 

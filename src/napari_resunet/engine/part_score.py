@@ -1,0 +1,188 @@
+"""How good a model is on parts of the corrections.
+
+Objects of which most lies beyond a part's edge are not counted where they hit nothing:
+slivers of a few pixels are found or missed by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.engine.augment import complete_channels
+from napari_resunet.engine.decode import KeptMaps, decode_labels
+from napari_resunet.engine.device import Compute, autocast
+from napari_resunet.engine.held_out import Part
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.losses import loss_of
+from napari_resunet.engine.metrics import Rough, dice, mean_ap
+from napari_resunet.engine.patches import Geometry, Patch, TrainingImage, cut_patch
+from napari_resunet.engine.predict import Maps, to_probabilities
+from napari_resunet.engine.resample import Axis
+from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
+from napari_resunet.network.torch_import import torch
+from napari_resunet.types import LabelArray, MaskArray, ModelInfo
+
+MOSTLY = 0.5
+"""An object of which a smaller share lies on the part is cut by its edge."""
+
+
+@dataclass(frozen=True)
+class PartsScore:
+    """How good a model is on some parts.
+
+    Attributes
+    ----------
+    value : float
+        Mean AP over the IoU thresholds 0.5 … 0.8, or mean Dice for classes; 0 to 1.
+    loss : float
+        Training loss, for telling equal scores apart.
+    """
+
+    value: float
+    loss: float
+
+    def better_than(self, other: PartsScore) -> bool:
+        """Compare by score, then by loss."""
+        return (self.value, -self.loss) > (other.value, -other.loss)
+
+
+def evaluate(
+    network: ResNetUNet,
+    info: ModelInfo,
+    parts: Sequence[Part],
+    compute: Compute,
+    decoding: Decoding,
+) -> PartsScore:
+    """Score a network on some parts, each counted by its objects.
+
+    Parameters
+    ----------
+    network : ResNetUNet
+        On `compute`'s device, in evaluation mode.
+    info : ModelInfo
+        Its task and diameter.
+    parts : sequence of Part
+        At least one.
+    compute : Compute
+        Device and precision.
+    decoding : Decoding
+        The sliders.
+
+    Returns
+    -------
+    PartsScore
+    """
+    seen = [predict(network, info, part, compute) for part in parts]
+    shares = [s.share for s in seen]
+    values = [s.score(info, decoding) for s in seen]
+    return PartsScore(
+        value=float(np.average(values, weights=shares)),
+        loss=float(np.average([s.loss for s in seen], weights=shares)),
+    )
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The maps of a part, beside its truth.
+
+    Attributes
+    ----------
+    patch : Patch
+        The part at the working scale.
+    maps : float16 array, shape (n_maps, h, w)
+        Probabilities.
+    loss : float
+        Training loss.
+    share : int
+        How much the part counts: its objects, at least 1.
+    let_pass : int32 array or None
+        Labels of objects that were proposed and not corrected.
+    """
+
+    patch: Patch
+    maps: Maps
+    loss: float
+    share: int
+    let_pass: npt.NDArray[np.int32] | None = None
+
+    def score(self, info: ModelInfo, decoding: Decoding) -> float:
+        """Decode the maps as the model and the sliders say, and compare with the truth.
+
+        Parameters
+        ----------
+        info : ModelInfo
+            Of the model; its levels may be others than those in use.
+        decoding : Decoding
+            The sliders.
+
+        Returns
+        -------
+        float
+            Mean AP over the IoU thresholds 0.5 … 0.8, or mean Dice for classes.
+        """
+        height, width = self.patch.labels.shape
+        square = Axis(height, height), Axis(width, width)
+        found = decode_labels(KeptMaps(self.maps, square, info), decoding)
+        return self._compare(found, info)
+
+    def _compare(self, found: LabelArray, info: ModelInfo) -> float:
+        known = self.patch.weight.numpy() > 0
+        truth = self.patch.labels.numpy()
+        here = np.where(known, truth, 0), np.where(known, found, 0)
+        if info.task == "classes":
+            return float(np.mean(dice(*here, info.n_maps)))
+        rough = Rough(self.let_pass, _cut(truth, known), _cut(found, known))
+        return mean_ap(*here, rough)
+
+
+def predict(
+    network: ResNetUNet, info: ModelInfo, part: Part, compute: Compute
+) -> Predicted:
+    """Compute the maps of a part.
+
+    Parameters
+    ----------
+    network : ResNetUNet
+        On `compute`'s device, in evaluation mode.
+    info : ModelInfo
+        Its task.
+    part : Part
+        Whose maps.
+    compute : Compute
+        Device and precision.
+
+    Returns
+    -------
+    Predicted
+    """
+    image = part.image
+    axes = tuple(Axis.scaled(n, image.scale) for n in image.labels.shape)
+    size = [int(np.ceil(a.n_working / STRIDE)) * STRIDE for a in axes]
+    patch = _as_patch(image, max(size))
+    pixels = complete_channels(patch.pixels)[None].to(compute.device)
+    with torch.inference_mode(), autocast(compute):
+        logits = network(pixels.contiguous(memory_format=torch.channels_last)).float().cpu()
+    loss = loss_of(
+        info.task, logits, patch.labels[None], patch.distance[None], patch.weight[None]
+    )
+    maps = to_probabilities(logits, info.task)[0].numpy().astype(np.float16)
+    return Predicted(patch, maps, float(loss), max(1, part.n_objects), part.let_pass)
+
+
+def _as_patch(image: TrainingImage, side: int) -> Patch:
+    height, width = image.labels.shape
+    straight = Geometry(zoom=0.0, stretch=0.0, rotate=False)
+    rng = np.random.default_rng(0)
+    return cut_patch(image, (height / 2, width / 2), side, straight, rng)
+
+
+def _cut(labels: npt.NDArray[Any], known: MaskArray) -> npt.NDArray[np.intp]:
+    """List the objects of which most lies beyond the known truth."""
+    areas, inside = (np.bincount(n.ravel()) for n in (labels, labels[known]))
+    inside.resize(areas.shape)
+    return np.flatnonzero(inside < MOSTLY * areas)

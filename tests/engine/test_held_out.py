@@ -1,0 +1,82 @@
+"""What is held out can tell whether a model is better."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_judge import moved, with_weights
+
+import napari_resunet as nru
+from napari_resunet.engine.device import choose
+from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+from napari_resunet.engine.held_out import middle, split
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.part_score import evaluate
+from napari_resunet.engine.patches import training_image
+from napari_resunet.events import drain
+from napari_resunet.types import Example
+
+SCALE = 1.1
+
+
+def held_out(example: Example, info):
+    return split(training_image(example, info))[1]
+
+
+@pytest.fixture(scope="module")
+def proposed(starter, nuclei) -> Example:
+    """Nuclei as the starter proposes them, all let pass."""
+    image, _ = nuclei
+    labels = nru.segment(image, starter, scale=SCALE, device="cpu")
+    return Example(image, labels, touched=np.zeros(labels.shape, bool), scale=SCALE)
+
+
+@pytest.mark.parametrize("quarter", range(4))
+def test_it_holds_what_was_corrected(starter, proposed, quarter):
+    # The image is wider than high: strips are quarters of its width, 44 pixels each.
+    touched = np.zeros(proposed.labels.shape, bool)
+    touched[20:40, 44 * quarter + 10 : 44 * quarter + 25] = True
+    touched |= np.roll(touched, 44, axis=1)
+    assert held_out(replace(proposed, touched=touched), starter.info).is_corrected
+
+
+def test_the_only_correction_is_learned_from(starter, proposed):
+    touched = np.zeros(proposed.labels.shape, bool)
+    touched[20:40, 140:160] = True
+    assert not held_out(replace(proposed, touched=touched), starter.info).is_corrected
+
+
+def test_without_touch_all_is_the_truth_and_the_end_is_held_out(starter, nuclei):
+    image, labels = nuclei
+    learned, part = split(training_image(Example(image, labels, scale=SCALE), starter.info))
+    assert part.is_corrected
+    assert part.let_pass is None
+    assert (learned.weight[:, :132] == 1).all()
+    assert (learned.weight[:, 132:] == 0).all()
+
+
+def test_outlines_that_were_let_pass_are_no_reason_against_a_model(starter, proposed):
+    part = middle(training_image(proposed, starter.info))
+    wider = with_weights(starter, moved(starter, 1.5))
+    exact = replace(part, image=replace(part.image, touched=None))
+    scores = [
+        evaluate(wider.network, starter.info, [p], choose("cpu"), Decoding()).value
+        for p in (part, exact)
+    ]
+    assert scores[0] > scores[1] + 0.02
+
+
+def test_what_was_learned_elsewhere_is_taken_and_the_user_is_told(starter, proposed):
+    """Only the left of the image was corrected: no model is better on the rest."""
+    wider = with_weights(starter, moved(starter, 2.0))
+    labels = nru.segment(proposed.image, wider, scale=SCALE, device="cpu")
+    left = np.arange(labels.shape[1]) < 40
+    example = replace(
+        proposed,
+        labels=np.where(left, labels, proposed.labels),
+        touched=np.broadcast_to(left, labels.shape),
+    )
+    recipe = FineTuning(steps=3, batch=1, patch=64, looks=2, rate=1e-4)
+    result = drain(fine_tune_steps(starter, [example], recipe, choose("cpu")))
+    assert result.improved
+    assert "Nothing was corrected on that part" in result.message
