@@ -20,7 +20,7 @@ SCALE = 1.1
 
 
 def held_out(example: Example, info):
-    return split(training_image(example, info))[1]
+    return split(training_image(example, info), "instances")[1]
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +48,27 @@ def test_the_only_correction_is_learned_from(starter, proposed):
 
 def test_without_touch_all_is_the_truth_and_the_end_is_held_out(starter, nuclei):
     image, labels = nuclei
-    learned, part = split(training_image(Example(image, labels, scale=SCALE), starter.info))
+    example = Example(image, labels, scale=SCALE)
+    learned, part = split(training_image(example, starter.info), "instances")
     assert part.is_corrected
     assert part.let_pass is None
-    assert (learned.weight[:, :132] == 1).all()
-    assert (learned.weight[:, 132:] == 0).all()
+    background = labels == 0
+    assert (learned.weight[:, :132][background[:, :132]] == 1).all()
+    assert (learned.weight[:, 132:][background[:, 132:]] == 0).all()
+
+
+def test_no_object_is_cut_in_two(starter, nuclei):
+    image, labels = nuclei
+    example = Example(image, labels, scale=SCALE)
+    learned, part = split(training_image(example, starter.info), "instances")
+    to_learn = set(np.unique(labels[learned.weight > 0]))
+    to_judge = set(np.unique(labels[learned.weight == 0]))
+    assert to_learn & to_judge == {0}
+    assert len(to_judge) - 1 == part.n_objects > 3
 
 
 def test_outlines_that_were_let_pass_are_no_reason_against_a_model(starter, proposed):
-    part = middle(training_image(proposed, starter.info))
+    part = middle(training_image(proposed, starter.info), "instances")
     wider = with_weights(starter, moved(starter, 1.5))
     exact = replace(part, image=replace(part.image, touched=None))
     scores = [

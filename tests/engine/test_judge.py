@@ -37,7 +37,7 @@ def judge(starter, nuclei) -> Judge:
     wider = with_weights(starter, moved(starter, 2.0))
     truth = nru.segment(image, wider, scale=SCALE, device="cpu")
     corrected = training_image(Example(image, truth, scale=SCALE), starter.info)
-    part = middle(corrected)
+    part = middle(corrected, "instances")
     judge = Judge([], [part], [corrected], starter.info, choose("cpu"), Decoding())
     judge.begin(starter.network, starter.info.smallest)
     return judge

@@ -216,7 +216,7 @@ def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -
     held_out: list[Part] = []
     for image in whole:
         earlier = list(held_out)
-        image, part = split(image)
+        image, part = split(image, info.task)
         if (image.weight > 0).any():
             images.append(image)
         if part is not None:

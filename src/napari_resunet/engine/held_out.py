@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.network.resnet_unet import STRIDE
-from napari_resunet.types import MaskArray
-from napari_resunet.windows import grown, relative
+from napari_resunet.types import MaskArray, Task, Window
+from napari_resunet.windows import grown
 
 SHARE = 0.25
 FEWEST_OBJECTS = 5
@@ -30,18 +30,16 @@ LARGEST_SIDE = 192
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an image to judge by: a view of it, and where the truth is known.
+    """A part of an image to judge by.
 
     Attributes
     ----------
     image : TrainingImage
-        The part with a margin around it; weight 0 in the margin.
-    inside : tuple of slice
-        The part in the view's pixels.
+        The part with a margin around it; weight 0 where the truth is not known, or not of
+        this part.
     """
 
     image: TrainingImage
-    inside: tuple[slice, slice]
 
     @property
     def n_objects(self) -> int:
@@ -52,7 +50,7 @@ class Part:
     def is_corrected(self) -> bool:
         """Whether the user changed anything here."""
         touched = self.image.touched
-        return touched is None or bool(touched[self.inside].any())
+        return touched is None or bool((touched & (self.image.weight > 0)).any())
 
     @property
     def let_pass(self) -> npt.NDArray[np.int32] | None:
@@ -63,38 +61,42 @@ class Part:
         return np.setdiff1d(self._objects(self.image.weight > 0), self._objects(touched))
 
     def _objects(self, where: MaskArray) -> npt.NDArray[np.int32]:
-        labels = np.unique(self.image.labels[self.inside][where[self.inside]])
+        labels = np.unique(self.image.labels[where])
         return labels[labels > 0]
 
 
-def middle(image: TrainingImage) -> Part | None:
+def middle(image: TrainingImage, task: Task) -> Part | None:
     """Take the middle of the checked region, as much of it as fits one tile.
 
     Parameters
     ----------
     image : TrainingImage
         With its checked region where the weight is not 0.
+    task : {"instances", "classes"}
+        What the labels are.
 
     Returns
     -------
     Part or None
         None where nothing is checked.
     """
-    box = _known_box(image)
+    box = _box(image.weight > 0)
     if box is None:
         return None
     longest = LARGEST_SIDE / image.scale
     rows, columns = (_shortened(s, longest, at=0.5) for s in box)
-    return _part(image, (rows, columns))
+    return _part(image, _known_in(image, (rows, columns), task))
 
 
-def split(image: TrainingImage) -> tuple[TrainingImage, Part | None]:
+def split(image: TrainingImage, task: Task) -> tuple[TrainingImage, Part | None]:
     """Hold a strip of the checked region out.
 
     Parameters
     ----------
     image : TrainingImage
         With its checked region where the weight is not 0.
+    task : {"instances", "classes"}
+        What the labels are.
 
     Returns
     -------
@@ -103,7 +105,7 @@ def split(image: TrainingImage) -> tuple[TrainingImage, Part | None]:
     held_out : Part or None
         None where the region is too small.
     """
-    box = _known_box(image)
+    box = _box(image.weight > 0)
     if box is None:
         return image, None
     lengths = [s.stop - s.start for s in box]
@@ -111,15 +113,29 @@ def split(image: TrainingImage) -> tuple[TrainingImage, Part | None]:
     width = round(SHARE * lengths[axis])
     if width * image.scale < SMALLEST_SIDE:
         return image, None
-    inside = min(_strips(box, axis, width, image.scale), key=_unfairness(image))
-    weight = image.weight.copy()
-    weight[inside] = 0
+    strip = min(_strips(box, axis, width, image.scale), key=_unfairness(image))
+    inside = _known_in(image, strip, task)
+    weight = np.where(inside, 0, image.weight)
     return replace(image, weight=weight), _part(image, inside)
 
 
-def _strips(
-    box: Sequence[slice], axis: int, width: int, scale: float
-) -> Iterator[tuple[slice, slice]]:
+def _known_in(image: TrainingImage, window: Window, task: Task) -> MaskArray:
+    """Find the known pixels of a window, with the whole of the objects mostly in it.
+
+    Without the others: half objects are found or missed by chance.
+    """
+    known = image.weight > 0
+    inside = np.zeros_like(known)
+    inside[window] = known[window]
+    if task == "classes":
+        return inside
+    labels, which = np.unique(image.labels, return_inverse=True)
+    areas, here = (np.bincount(which.ravel(), mask.ravel()) for mask in (known, inside))
+    objects = labels[(2 * here > areas) & (labels > 0)]
+    return known & np.where(image.labels > 0, np.isin(image.labels, objects), inside)
+
+
+def _strips(box: Sequence[slice], axis: int, width: int, scale: float) -> Iterator[Window]:
     """Divide a box along an axis, from its end."""
     span = box[axis]
     for stop in range(span.stop, span.start + width - 1, -width):
@@ -131,7 +147,7 @@ def _strips(
 
 def _unfairness(
     image: TrainingImage,
-) -> Callable[[tuple[slice, slice]], tuple[bool, float]]:
+) -> Callable[[Window], tuple[bool, float]]:
     """Tell how far a strip is from holding its share of what the user corrected.
 
     Where little was corrected, most strips hold only the old model's own objects, and no
@@ -142,15 +158,14 @@ def _unfairness(
     touched = image.touched & (image.weight > 0)
     total = int(touched.sum())
 
-    def unfairness(strip: tuple[slice, slice]) -> tuple[bool, float]:
+    def unfairness(strip: Window) -> tuple[bool, float]:
         n = int(touched[strip].sum())
         return not 0 < n <= total / 2, abs(n - SHARE * total)
 
     return unfairness
 
 
-def _known_box(image: TrainingImage) -> list[slice] | None:
-    known = image.weight > 0
+def _box(known: MaskArray) -> list[slice] | None:
     if not known.any():
         return None
     rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
@@ -164,18 +179,17 @@ def _shortened(span: slice, longest: float, at: float = 0.0) -> slice:
     return slice(start, start + length)
 
 
-def _part(image: TrainingImage, inside: tuple[slice, slice]) -> Part:
-    margin = round(STRIDE / image.scale)
-    view = grown(inside, margin, image.labels.shape)
-    local = relative(inside, view)
-    weight = np.zeros_like(image.weight[view])
-    weight[local] = image.weight[inside] > 0
-    part_image = TrainingImage(
+def _part(image: TrainingImage, inside: MaskArray) -> Part | None:
+    box = _box(inside)
+    if box is None:
+        return None
+    view = grown((box[0], box[1]), round(STRIDE / image.scale), inside.shape)
+    part = TrainingImage(
         pixels=image.pixels[:, *view],
         labels=image.labels[view],
         distance=image.distance[view],
-        weight=weight,
+        weight=inside[view].astype(np.float16),
         scale=image.scale,
-        touched=None if image.touched is None else image.touched[view] & (weight > 0),
+        touched=None if image.touched is None else image.touched[view],
     )
-    return Part(part_image, local)
+    return Part(part)

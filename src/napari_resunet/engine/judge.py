@@ -96,7 +96,7 @@ class Judge:
         decoding: Decoding,
     ) -> None:
         self.held_out, self._earlier = held_out, earlier
-        self._middles = [m for i in _some(images) if (m := middle(i)) is not None]
+        self._middles = [m for i in _some(images) if (m := middle(i, info.task))]
         self._info, self._compute, self._decoding = info, compute, decoding
         self.decides = any(part.is_corrected for part in held_out)
         self.before: PartsScore | None = None

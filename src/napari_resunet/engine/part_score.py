@@ -1,7 +1,7 @@
 """How good a model is on parts of the corrections.
 
-Objects of which most lies beyond a part's edge are not counted where they hit nothing:
-slivers of a few pixels are found or missed by chance.
+Objects of which most lies beyond a part's edge are not counted where they hit nothing: they
+may be of what lies there.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def _as_patch(image: TrainingImage, side: int) -> Patch:
     return cut_patch(image, (height / 2, width / 2), side, straight, rng)
 
 
-def _cut(labels: npt.NDArray[Any], known: MaskArray) -> npt.NDArray[np.intp]:
+def _cut(labels: npt.NDArray[Any], known: MaskArray) -> npt.NDArray[Any]:
     """List the objects of which most lies beyond the known truth."""
-    areas, inside = (np.bincount(n.ravel()) for n in (labels, labels[known]))
-    inside.resize(areas.shape)
-    return np.flatnonzero(inside < MOSTLY * areas)
+    ids, which = np.unique(labels, return_inverse=True)
+    inside = np.bincount(which.ravel(), known.ravel()) / np.bincount(which.ravel())
+    return ids[inside < MOSTLY]
