@@ -160,6 +160,9 @@ class Example:
         Factor from image to working pixels; None estimates it from the labels.
     statistics : Statistics or None
         Intensities of the whole image that this is a crop of; None takes its own.
+    held_out : tuple of (slice, slice)
+        Rows and columns that were held out in earlier rounds and are never learned from;
+        fine-tuning chooses some where there are none.
     """
 
     image: npt.NDArray[Any]
@@ -168,6 +171,7 @@ class Example:
     touched: MaskArray | None = None
     scale: float | None = None
     statistics: Statistics | None = None
+    held_out: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,3 +30,12 @@ def grown(window: Window, margin: int, shape: Sequence[int]) -> Window:
         for w, n in zip(window, shape, strict=True)
     )
     return rows, columns
+
+
+def overlap(one: Window, other: Window) -> Window:
+    """Cut a window to another one; nothing in common gives an empty window."""
+    rows, columns = (
+        slice(start := max(a.start, b.start), max(start, min(a.stop, b.stop)))
+        for a, b in zip(one, other, strict=True)
+    )
+    return rows, columns

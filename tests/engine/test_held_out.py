@@ -20,7 +20,8 @@ SCALE = 1.1
 
 
 def held_out(example: Example, info):
-    return split(training_image(example, info), "instances")[1]
+    (part,) = split(training_image(example, info), "instances")[1]
+    return part
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_the_only_correction_is_learned_from(starter, proposed):
 def test_without_touch_all_is_the_truth_and_the_end_is_held_out(starter, nuclei):
     image, labels = nuclei
     example = Example(image, labels, scale=SCALE)
-    learned, part = split(training_image(example, starter.info), "instances")
+    learned, (part,) = split(training_image(example, starter.info), "instances")
     assert part.is_corrected
     assert part.let_pass is None
     background = labels == 0
@@ -60,7 +61,7 @@ def test_without_touch_all_is_the_truth_and_the_end_is_held_out(starter, nuclei)
 def test_no_object_is_cut_in_two(starter, nuclei):
     image, labels = nuclei
     example = Example(image, labels, scale=SCALE)
-    learned, part = split(training_image(example, starter.info), "instances")
+    learned, (part,) = split(training_image(example, starter.info), "instances")
     to_learn = set(np.unique(labels[learned.weight > 0]))
     to_judge = set(np.unique(labels[learned.weight == 0]))
     assert to_learn & to_judge == {0}

@@ -43,6 +43,11 @@ class Correction:
     touched: MaskArray
 
     @property
+    def key(self) -> Key:
+        """Image and plane."""
+        return self.image_id, self.index
+
+    @property
     def n_objects(self) -> int:
         """Objects with a checked pixel."""
         return count_objects(self.labels[self.checked])
@@ -76,9 +81,8 @@ class CorrectionLog:
 
     def restore(self, correction: Correction, example: Example) -> None:
         """Keep a correction that comes from the disk."""
-        key = (correction.image_id, correction.index)
-        self._kept.pop(key, None)
-        self._kept[key] = correction, example
+        self._kept.pop(correction.key, None)
+        self._kept[correction.key] = correction, example
 
     def keep_again(self) -> None:
         """Have all kept on disk once more, in another place."""
@@ -88,6 +92,10 @@ class CorrectionLog:
         """Forget all, when another session is opened."""
         self._kept.clear()
         self.fresh.clear()
+
+    def latest(self, key: Key) -> tuple[Correction, Example] | None:
+        """Get what was last learned from a plane of an image, if anything was."""
+        return self._kept.get(key)
 
     def examples(self) -> list[Example]:
         """List all, the latest last."""
@@ -112,7 +120,7 @@ def as_example(correction: Correction, image: npt.NDArray[Any], **known: Any) ->
     image : array, shape of the window and channels
         The crop.
     **known
-        ``scale`` and ``statistics`` of the whole image.
+        ``scale`` and ``statistics`` of the whole image, and what is ``held_out``.
 
     Returns
     -------

@@ -118,7 +118,7 @@ def fingerprint(examples: Sequence[Example]) -> str:
     """Tell corrections from others: a hash over labels, masks and scales, in order."""
     digest = hashlib.blake2b(digest_size=16)
     for example in examples:
-        digest.update(f"{example.labels.shape} {example.scale} ".encode())
+        digest.update(f"{example.labels.shape} {example.scale} {example.held_out}".encode())
         for array in (example.labels.astype(np.int32), example.checked, example.touched):
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

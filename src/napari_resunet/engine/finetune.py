@@ -198,7 +198,7 @@ class _Material:
     images : list of TrainingImage
         The same, less what is held out: to learn from.
     held_out, earlier : list of Part
-        To judge by, and those of them that are not of the latest correction.
+        To judge by, and those of them that are not of the latest corrections.
     smallest : float
         What is dust.
     """
@@ -214,13 +214,12 @@ def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -
     whole = [training_image(e, info, recipe.touched_weight) for e in examples]
     images: list[TrainingImage] = []
     held_out: list[Part] = []
-    for image in whole:
-        earlier = list(held_out)
-        image, part = split(image, info.task)
+    for image, example in zip(whole, examples, strict=True):
+        image, parts = split(image, info.task, example.held_out)
+        earlier = [*held_out, *parts[:-1]]
+        held_out += parts
         if (image.weight > 0).any():
             images.append(image)
-        if part is not None:
-            held_out.append(part)
     if not images:
         raise CorrectionError(
             "There is nothing to learn from: correct some labels and mark the area as "

@@ -6,7 +6,7 @@ and pick the best weights. `part_score` scores them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,8 +88,10 @@ def middle(image: TrainingImage, task: Task) -> Part | None:
     return _part(image, _known_in(image, (rows, columns), task))
 
 
-def split(image: TrainingImage, task: Task) -> tuple[TrainingImage, Part | None]:
-    """Hold a strip of the checked region out.
+def split(
+    image: TrainingImage, task: Task, strips: Sequence[Window] = ()
+) -> tuple[TrainingImage, list[Part]]:
+    """Hold strips of the checked region out.
 
     Parameters
     ----------
@@ -97,26 +99,68 @@ def split(image: TrainingImage, task: Task) -> tuple[TrainingImage, Part | None]
         With its checked region where the weight is not 0.
     task : {"instances", "classes"}
         What the labels are.
+    strips : sequence of tuple of slice
+        What is held out already; one is chosen where there is none.
 
     Returns
     -------
     training : TrainingImage
-        Weight 0 in the strip.
-    held_out : Part or None
-        None where the region is too small.
+        Weight 0 in the strips.
+    held_out : list of Part
+        Empty where the region is too small.
     """
-    box = _box(image.weight > 0)
+    if not strips:
+        strip = choose_strip(image.weight > 0, image.touched, image.scale)
+        strips = [] if strip is None else [strip]
+    parts = []
+    for strip in strips:
+        inside = _known_in(image, strip, task)
+        part = _part(image, inside)
+        if part is not None:
+            parts.append(part)
+            image = replace(image, weight=np.where(inside, 0, image.weight))
+    return image, parts
+
+
+def choose_strip(
+    known: MaskArray, touched: MaskArray | None, scale: float
+) -> Window | None:
+    """Choose the strip of a checked region that is held out.
+
+    Where little was corrected, most strips hold only the old model's own objects, and no
+    other model could be better there; but most corrections are to be learned from. So it is
+    the one that comes closest to its share of them.
+
+    Parameters
+    ----------
+    known : bool array, shape (Y, X)
+        The checked region.
+    touched : bool array, shape (Y, X), or None
+        What the user corrected; None for all.
+    scale : float
+        Factor from image to working pixels.
+
+    Returns
+    -------
+    tuple of slice, or None
+        Rows and columns; None where the region is too small.
+    """
+    box = _box(known)
     if box is None:
-        return image, None
+        return None
     lengths = [s.stop - s.start for s in box]
     axis = int(np.argmax(lengths))
     width = round(SHARE * lengths[axis])
-    if width * image.scale < SMALLEST_SIDE:
-        return image, None
-    strip = min(_strips(box, axis, width, image.scale), key=_unfairness(image))
-    inside = _known_in(image, strip, task)
-    weight = np.where(inside, 0, image.weight)
-    return replace(image, weight=weight), _part(image, inside)
+    if min(width, *lengths) * scale < SMALLEST_SIDE:
+        return None
+    where = known if touched is None or not (known & touched).any() else known & touched
+    total = int(where.sum())
+
+    def unfairness(strip: Window) -> tuple[bool, float]:
+        n = int(where[strip].sum())
+        return not 0 < n <= total / 2, abs(n - SHARE * total)
+
+    return min(_strips(box, axis, width, scale), key=unfairness)
 
 
 def _known_in(image: TrainingImage, window: Window, task: Task) -> MaskArray:
@@ -143,26 +187,6 @@ def _strips(box: Sequence[slice], axis: int, width: int, scale: float) -> Iterat
         strip[axis] = slice(stop - width, stop)
         rows, columns = (_shortened(s, LARGEST_SIDE / scale) for s in strip)
         yield rows, columns
-
-
-def _unfairness(
-    image: TrainingImage,
-) -> Callable[[Window], tuple[bool, float]]:
-    """Tell how far a strip is from holding its share of what the user corrected.
-
-    Where little was corrected, most strips hold only the old model's own objects, and no
-    other model could be better there; but most corrections are to be learned from.
-    """
-    if image.touched is None:
-        return lambda strip: (False, 0.0)
-    touched = image.touched & (image.weight > 0)
-    total = int(touched.sum())
-
-    def unfairness(strip: Window) -> tuple[bool, float]:
-        n = int(touched[strip].sum())
-        return not 0 < n <= total / 2, abs(n - SHARE * total)
-
-    return unfairness
 
 
 def _box(known: MaskArray) -> list[slice] | None:

@@ -309,12 +309,18 @@ class Workshop:
         scale: float,
     ) -> None:
         from napari_resunet.engine.planes import Planes
+        from napari_resunet.session.held_out_strips import held_out_strips
 
         planes = Planes(image.levels, image.axes, image.channels)
         measured = self._measure(model, image, planes)
         for correction in corrections:
             crop = planes.read(correction.index, *correction.window)
-            example = as_example(correction, crop, scale=scale, statistics=measured)
+            strips = held_out_strips(
+                correction, self.corrections.latest(correction.key), scale
+            )
+            example = as_example(
+                correction, crop, scale=scale, statistics=measured, held_out=strips
+            )
             self.corrections.record(correction, example)
 
 

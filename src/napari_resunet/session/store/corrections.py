@@ -29,7 +29,7 @@ from napari_resunet.session.store.layout import (
 from napari_resunet.session.store.safety import inside, read_text, read_tiff
 from napari_resunet.session.store.schema import KEY, Record
 from napari_resunet.session.store.tiff import label_dtype, write_text, write_tiff
-from napari_resunet.types import Example, Statistics, now
+from napari_resunet.types import Example, Statistics, Window, now
 
 RECORD = "record.json"
 MAX_PIXELS = 2**31
@@ -57,6 +57,8 @@ class CorrectionRecord(Record):
         ISO 8601, UTC.
     n_objects : int
         Objects with a checked pixel.
+    held_out : tuple of tuple of int
+        Like `window`, in the crop's pixels: what is never learned from.
     """
 
     image: str = Field(pattern=KEY)
@@ -68,6 +70,7 @@ class CorrectionRecord(Record):
     high: tuple[float, ...] = ()
     created: str = Field(default_factory=now)
     n_objects: int = 0
+    held_out: tuple[tuple[int, int, int, int], ...] = ()
 
 
 class SavedCorrection:
@@ -79,14 +82,13 @@ class SavedCorrection:
 
     def correction(self, image_id: str) -> Correction:
         """Make the correction of an image that has this id now."""
-        top, bottom, left, right = self.record.window
         touched, checked = self.example.touched, self.example.checked
         assert touched is not None
         assert checked is not None
         return Correction(
             image_id,
             self.record.index,
-            (slice(top, bottom), slice(left, right)),
+            _window(self.record.window),
             self.example.labels,
             checked,
             touched,
@@ -191,18 +193,28 @@ def write_image(path: Path, image: npt.NDArray[Any]) -> None:
 def _record(
     image_key: str, correction: Correction, example: Example, channels: int
 ) -> CorrectionRecord:
-    rows, columns = correction.window
     known = example.statistics
     return CorrectionRecord(
         image=image_key,
         index=correction.index,
-        window=(rows.start, rows.stop, columns.start, columns.stop),
+        window=_bounds(correction.window),
         channels=channels,
         scale=example.scale,
         low=known.low if known else (),
         high=known.high if known else (),
         n_objects=correction.n_objects,
+        held_out=tuple(map(_bounds, example.held_out)),
     )
+
+
+def _bounds(window: Window) -> tuple[int, int, int, int]:
+    rows, columns = window
+    return rows.start, rows.stop, columns.start, columns.stop
+
+
+def _window(bounds: tuple[int, int, int, int]) -> Window:
+    top, bottom, left, right = bounds
+    return slice(top, bottom), slice(left, right)
 
 
 def _load(root: Path, name: str) -> SavedCorrection:
@@ -226,7 +238,8 @@ def _load(root: Path, name: str) -> SavedCorrection:
     )
     labels = read_tiff(inside(folder, "labels.tif"), shape).astype(np.int32)
     known = Statistics(record.low, record.high) if record.low else None
-    example = Example(image, labels, checked, touched, record.scale, known)
+    held_out = tuple(map(_window, record.held_out))
+    example = Example(image, labels, checked, touched, record.scale, known, held_out)
     return SavedCorrection(record, example)
 
 
