@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
+from skimage import measure
 
 from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.network.resnet_unet import STRIDE
@@ -84,7 +88,7 @@ def middle(image: TrainingImage, task: Task) -> Part | None:
     if box is None:
         return None
     longest = LARGEST_SIDE / image.scale
-    rows, columns = (_shortened(s, longest, at=0.5) for s in box)
+    rows, columns = (_shortened(s, longest) for s in box)
     return _part(image, _known_in(image, (rows, columns), task))
 
 
@@ -110,7 +114,7 @@ def split(
         Empty where the region is too small.
     """
     if not strips:
-        strip = choose_strip(image.weight > 0, image.touched, image.scale)
+        strip = choose_strip(image.labels, image.weight > 0, image.touched, image.scale)
         strips = [] if strip is None else [strip]
     parts = []
     for strip in strips:
@@ -123,7 +127,7 @@ def split(
 
 
 def choose_strip(
-    known: MaskArray, touched: MaskArray | None, scale: float
+    labels: npt.NDArray[Any], known: MaskArray, touched: MaskArray | None, scale: float
 ) -> Window | None:
     """Choose the strip of a checked region that is held out.
 
@@ -133,6 +137,8 @@ def choose_strip(
 
     Parameters
     ----------
+    labels : integer array, shape (Y, X)
+        Objects or classes.
     known : bool array, shape (Y, X)
         The checked region.
     touched : bool array, shape (Y, X), or None
@@ -149,18 +155,47 @@ def choose_strip(
     if box is None:
         return None
     lengths = [s.stop - s.start for s in box]
-    axis = int(np.argmax(lengths))
-    width = round(SHARE * lengths[axis])
-    if min(width, *lengths) * scale < SMALLEST_SIDE:
+    if min(*lengths, SHARE * max(lengths)) * scale < SMALLEST_SIDE:
         return None
-    where = known if touched is None or not (known & touched).any() else known & touched
-    total = int(where.sum())
+    # Across the longer side first: of equal strips the first is taken.
+    across = sorted((0, 1), key=lambda axis: -lengths[axis])
+    strips = chain(*(_strips(box, axis, LARGEST_SIDE / scale) for axis in across))
+    if touched is None or not (known & touched).any():
+        return next(strips)
+    places = _corrected_places(labels, known & touched)
 
     def unfairness(strip: Window) -> tuple[bool, float]:
-        n = int(where[strip].sum())
+        inside = [(p >= s.start) & (p < s.stop) for p, s in zip(places, strip, strict=True)]
+        n = np.count_nonzero(inside[0] & inside[1])
+        total = len(places[0])
         return not 0 < n <= total / 2, abs(n - SHARE * total)
 
-    return min(_strips(box, axis, width, scale), key=unfairness)
+    return min(strips, key=unfairness)
+
+
+def _corrected_places(
+    labels: npt.NDArray[Any], touched: MaskArray
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Find the middles, rows and columns, of corrected objects and of what was erased."""
+    pieces, n = measure.label(
+        np.where(touched, labels.astype(np.int64) + 1, 0), return_num=True
+    )
+    middles = np.asarray(ndimage.center_of_mass(touched, pieces, np.arange(1, n + 1)))
+    return middles[:, 0], middles[:, 1]
+
+
+def _strips(box: Sequence[slice], axis: int, longest: float) -> Iterator[Window]:
+    """List strips across an axis, half over each other, from the end."""
+    sides = [min(s.stop - s.start, int(longest)) for s in box]
+    sides[axis] = min(sides[axis], round(SHARE * (box[axis].stop - box[axis].start)))
+    rows, columns = (
+        [
+            slice(stop - side, stop)
+            for stop in range(s.stop, s.start + side - 1, -(side // 2))
+        ]
+        for s, side in zip(box, sides, strict=True)
+    )
+    yield from product(rows, columns)
 
 
 def _known_in(image: TrainingImage, window: Window, task: Task) -> MaskArray:
@@ -179,16 +214,6 @@ def _known_in(image: TrainingImage, window: Window, task: Task) -> MaskArray:
     return known & np.where(image.labels > 0, np.isin(image.labels, objects), inside)
 
 
-def _strips(box: Sequence[slice], axis: int, width: int, scale: float) -> Iterator[Window]:
-    """Divide a box along an axis, from its end."""
-    span = box[axis]
-    for stop in range(span.stop, span.start + width - 1, -width):
-        strip = [*box]
-        strip[axis] = slice(stop - width, stop)
-        rows, columns = (_shortened(s, LARGEST_SIDE / scale) for s in strip)
-        yield rows, columns
-
-
 def _box(known: MaskArray) -> list[slice] | None:
     if not known.any():
         return None
@@ -196,10 +221,10 @@ def _box(known: MaskArray) -> list[slice] | None:
     return [slice(int(v[0]), int(v[-1]) + 1) for v in (rows, columns)]
 
 
-def _shortened(span: slice, longest: float, at: float = 0.0) -> slice:
-    """Take so much of it from its start (`at` 0) or its middle (0.5)."""
+def _shortened(span: slice, longest: float) -> slice:
+    """Take so much of its middle."""
     length = min(span.stop - span.start, max(1, int(longest)))
-    start = span.start + int(at * (span.stop - span.start - length))
+    start = (span.start + span.stop - length) // 2
     return slice(start, start + length)
 
 

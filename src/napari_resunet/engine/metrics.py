@@ -98,7 +98,7 @@ class Rough:
         True labels that are proposals which a user let pass: they say that an object is
         there, not where its outline is exactly. From IoU 0.5 on they hit every threshold.
     cut_true, cut_found : integer array
-        Labels cut by the edge of what is known: not counted where they hit nothing.
+        Labels cut by the edge of what is known: not counted, nor what they hit.
     """
 
     let_pass: npt.NDArray[Any] | None
@@ -141,8 +141,8 @@ def _eased(
         let_pass = np.isin(true_ids, rough.let_pass)[:, None] & (iou >= 0.5)
         iou = np.where(let_pass, 1.0, iou)
     rows, columns = ~np.isin(true_ids, rough.cut_true), ~np.isin(found_ids, rough.cut_found)
-    hit_rows, hit_columns = _match(iou, 0.5)
-    rows[hit_rows] = columns[hit_columns] = True
+    for row, column in zip(*_match(iou, 0.5), strict=True):
+        rows[row] = columns[column] = rows[row] and columns[column]
     return iou[np.ix_(rows, columns)]
 
 

@@ -1,7 +1,7 @@
 """How good a model is on parts of the corrections.
 
-Objects of which most lies beyond a part's edge are not counted where they hit nothing: they
-may be of what lies there.
+Found objects of which most lies beyond a part's edge are not counted, nor what they hit:
+whether they are right is decided there.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def held_out_strips(
         )
         strips = [s for s in inside if correction.checked[s].any()]
         fresh = fresh & ~_checked(before, correction.window)
-    new = choose_strip(fresh, correction.touched, scale)
+    new = choose_strip(correction.labels, fresh, correction.touched, scale)
     if new is not None and fresh[new].mean() > MOSTLY_FRESH:
         strips.append(new)
     return tuple(strips)
