@@ -1,6 +1,7 @@
 """Gaps of a 10 ms timer on the main thread: ``xvfb-run python benchmarks/gui_gaps.py``.
 
-Idle, while segmenting, and while fine-tuning with strokes painted every 200 ms.
+Idle, while segmenting, while fine-tuning with strokes painted every 200 ms, and for as long
+with *Learn while I correct*: every ten seconds what is seen is marked as checked.
 """
 
 from __future__ import annotations
@@ -47,8 +48,14 @@ def run(seconds: float) -> None:
         time.sleep(0.001)
 
 
+def paint(viewer: napari.Viewer, stroke: int) -> None:
+    """Dab once, and move the view a little."""
+    viewer.layers["cells labels"].paint((20 + stroke * 7 % 980, 300), 7)
+    viewer.camera.center = (0, 500 + stroke % 20, 500)
+
+
 def main() -> None:
-    """Measure the three phases."""
+    """Measure phase by phase."""
     viewer = napari.Viewer()
     tile, _ = synthetic.nuclei((512, 512), np.random.default_rng(0))
     viewer.add_image(np.tile(tile, (2, 2)), name="cells")
@@ -67,17 +74,28 @@ def main() -> None:
         while controller.work.job is not None:
             run(0.05)
     clock.report("segmenting")
-    layer = viewer.layers["cells labels"]
     view.minutes = 0.5
     controller.choose_region("slice")
     controller.fine_tune()
     stroke = 0
     while controller.work.job is not None and controller.work.job.kind == "fine-tune":
         run(0.2)
-        layer.paint((20 + stroke * 7 % 980, 300), 7)
-        viewer.camera.center = (0, 500 + stroke % 20, 500)
+        paint(viewer, stroke)
         stroke += 1
     clock.report("fine-tuning, painting")
+    controller.choose_region("visible")
+    controller.learn_along.turn(True)
+    viewer.camera.zoom *= 3
+    for stroke in range(60 * 5):
+        if stroke % 50 == 0:
+            controller.mark_checked()
+        run(0.2)
+        paint(viewer, stroke)
+    clock.report("learning along, painting")
+    controller.learn_along.turn(False)
+    controller.cancel()
+    while controller.work.job is not None:
+        run(0.1)
     viewer.close()
 
 

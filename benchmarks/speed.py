@@ -153,7 +153,7 @@ def main() -> None:
     print(f"{choose('cpu').description}, {torch.get_num_threads()} threads")
     network_against_naive(2 if quick else 7)
     segment_against_network(1 if quick else 3)
-    finetune_against_bare(5 if quick else 30)
+    finetune_against_bare(5 if quick else 100)
     slider()
 
 

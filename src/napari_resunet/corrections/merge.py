@@ -70,9 +70,11 @@ def renew(
         the protected object that it covers most, or goes where that is background.
     """
     result: LabelArray = current.astype(np.int32)
-    result[_members(result, np.unique(result[core])) & ~protected] = 0
+    result[_members(result, result[core]) & ~protected] = 0
     names = _names(current, proposal, protected, next_label)
-    names[np.setdiff1d(np.arange(len(names)), proposal[core])] = 0
+    elsewhere = np.ones(len(names), bool)
+    elsewhere[proposal[core]] = False
+    names[elsewhere] = 0
     write = (result == 0) & ~protected
     result[write] = names[proposal[write]]
     return result
@@ -127,24 +129,30 @@ def _names(
     names[0] = 0
     areas = np.bincount(proposal.ravel(), minlength=n)
     covered = np.bincount(proposal[protected], minlength=n)
-    for label in np.flatnonzero((2 * covered >= areas) & (areas > 0)):
-        if label:
-            under = current[protected & (proposal == label)]
-            names[label] = np.bincount(under).argmax()
+    mine = np.flatnonzero((2 * covered >= areas) & (areas > 0))
+    mine = mine[mine > 0]
+    if len(mine):
+        under = _overlap(proposal, current, protected)[mine]
+        names[mine] = np.asarray(under.argmax(axis=1)).ravel()
     return names
+
+
+def _overlap(
+    proposal: npt.NDArray[Any], current: npt.NDArray[Any], where: MaskArray
+) -> sparse.csr_matrix:
+    """Count the pixels that each label of the proposal shares with each current one."""
+    pairs = proposal[where], current[where]
+    shape = int(proposal.max(initial=0)) + 1, int(current.max(initial=0)) + 1
+    ones = np.ones(len(pairs[0]), np.int32)
+    return sparse.coo_matrix((ones, pairs), shape=shape).tocsr()
 
 
 def _same_objects(
     current: npt.NDArray[Any], proposal: npt.NDArray[Any]
 ) -> list[tuple[int, int]]:
     """Pair labels of the proposal with those of the same objects in `current`."""
-    both = (current > 0) & (proposal > 0)
     new_areas, old_areas = np.bincount(proposal.ravel()), np.bincount(current.ravel())
-    overlap = sparse.coo_matrix(
-        (np.ones(int(both.sum()), np.int32), (proposal[both], current[both])),
-        shape=(len(new_areas), len(old_areas)),
-    )
-    pairs = overlap.tocsr().tocoo()  # equal pairs are added up
+    pairs = _overlap(proposal, current, (current > 0) & (proposal > 0)).tocoo()
     new_areas, old_areas = new_areas[pairs.row], old_areas[pairs.col]
     same = pairs.data > SAME_OBJECT * (new_areas + old_areas - pairs.data)
     return list(zip(pairs.row[same].tolist(), pairs.col[same].tolist(), strict=True))
