@@ -150,6 +150,11 @@ def test_tomorrow_goes_on_where_today_stopped(
     assert [e.labels.sum() for e in again] == [e.labels.sum() for e in examples]
     # The model comes from its file, and everything goes on.
     later.labels.paint((100, 100), 1000)
+    assert not later.work.state(later.controller.image_key).has_maps
+    later.click("go_back")
+    later.wait()
+    assert later.work.state(later.controller.image_key).has_maps  # proposed again
+    later.controller.choose_version(version.key)
     later.segment()
     assert later.work.versions.current.model is not None
     assert later.labels.data[100, 100] == 1000

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_resunet.corrections.ledger import Index, Ledger, bounding_window
 from napari_resunet.plugin import image_layers
 from napari_resunet.types import Target
 
@@ -32,3 +33,10 @@ def targets_of(image: Image, viewer: ViewerModel, scope: str) -> list[Target]:
 def again(proposals: Sequence[Proposal]) -> list[Target]:
     """List the windows that were proposed before."""
     return [Target(p.target.index, p.core) for p in proposals]
+
+
+def proposed_earlier(ledger: Ledger, shown: Index) -> list[Target]:
+    """List what was proposed in an earlier run of the program, the shown plane first."""
+    masks = {i: p.proposed for i, p in ledger.planes.items() if p.proposed.any()}
+    order = sorted(masks, key=lambda index: (index != shown, index))
+    return [Target(index, bounding_window(masks[index], 0)) for index in order]

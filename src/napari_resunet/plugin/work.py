@@ -22,7 +22,7 @@ from napari_resunet.plugin.outcomes import (
     step_entry,
 )
 from napari_resunet.plugin.presenter import Presenter
-from napari_resunet.plugin.scopes import again
+from napari_resunet.plugin.scopes import again, proposed_earlier
 from napari_resunet.plugin.state import ImageState, Version, Versions
 from napari_resunet.session.going_on import go_on_steps
 from napari_resunet.session.store.checkpoint import CheckpointRecord
@@ -232,12 +232,16 @@ class Work:
         self._renew_next = False
         if image is None or self.job is not None:
             return
-        state = self.state(image_layers.key_of(image))
-        old = state.kept(image_layers.shown_index(image, self.layers.viewer))
+        key = image_layers.key_of(image)
+        state, binding = self.state(key), self.layers.binding(key)
+        shown = image_layers.shown_index(image, self.layers.viewer)
+        targets = again(state.kept(shown))
+        if not targets and binding is not None:
+            targets = proposed_earlier(binding.ledger, shown)
         state.forget_maps()
-        if old:
+        if targets:
             verdict = self._verdict
-            self.propose(image, again(old))
+            self.propose(image, targets)
             self._verdict = verdict
 
     def redraw(self, image: Image | None) -> None:
