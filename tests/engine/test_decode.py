@@ -54,10 +54,10 @@ def test_labels_come_back_at_image_resolution(truth, factor):
     assert score(expected, labels).ap50 > 0.95
 
 
-def two_discs():
+def two_discs(radius=13, distance=22):
     rows, columns = np.ogrid[:60, :80]
     left = np.hypot(rows - 30, columns - 28) < 13
-    right = np.hypot(rows - 30, columns - 50) < 13
+    right = np.hypot(rows - 30, columns - 28 - distance) < radius
     inside = left | right
     # One map for both: a saddle between two peaks, as the network would draw.
     distance = ndimage.distance_transform_edt(inside)
@@ -69,6 +69,12 @@ def two_discs():
 def test_the_split_slider_joins_and_parts_touching_objects():
     counts = [decode_labels(two_discs(), Decoding(split=s)).max() for s in (0.0, 1.0)]
     assert counts == [1, 2]
+
+
+def test_neighbours_are_parted_by_the_saddle_between_them_and_bumps_are_not():
+    # Both saddles lie over the level of the seeds.
+    assert decode_labels(two_discs(), Decoding()).max() == 2
+    assert decode_labels(two_discs(radius=9, distance=17), Decoding()).max() == 1
 
 
 def test_the_foreground_slider_shrinks_objects(truth):

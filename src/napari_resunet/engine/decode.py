@@ -127,7 +127,7 @@ def _found(kept: KeptMaps, decoding: Decoding, core: Core) -> LabelArray:
     outer = _with_margin(kept, core)
     block = kept.maps[:, slice(*outer[0]), slice(*outer[1])]
     info = kept.info
-    found = decode(block, decoding, info.levels, info.smallest * info.disc)
+    found = decode(block, decoding, info.levels, info.smallest * info.disc, info.disc)
     if outer != core:
         found = _owned(found, core, outer)
     window = _image_window(kept, outer)

@@ -21,6 +21,12 @@ from napari_resunet.types import LabelArray, Levels
 LOWEST_SEED, HIGHEST_SEED = 0.05, 0.85
 """Inner distances that the ends of the split slider mean."""
 
+RISES = (0.1, 0.2)
+"""So much over the seed level, a seed may fall apart."""
+
+SMALLEST_PART = 0.1
+"""A part of a seed is one of its own from this share of a typical object's area on."""
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -52,7 +58,11 @@ def _between(slider: float, low: float, middle: float, high: float) -> float:
 
 
 def decode(
-    maps: npt.NDArray[Any], decoding: Decoding, levels: Levels, smallest: float
+    maps: npt.NDArray[Any],
+    decoding: Decoding,
+    levels: Levels,
+    smallest: float,
+    disc: float,
 ) -> LabelArray:
     """Turn maps into objects.
 
@@ -66,6 +76,8 @@ def decode(
         What their middle means.
     smallest : float
         Objects of fewer pixels are dust.
+    disc : float
+        Pixels of a disc of the working diameter.
 
     Returns
     -------
@@ -75,7 +87,10 @@ def decode(
     foreground = maps[0] >= decoding.foreground_level(levels)
     # The boundary map helps the network to learn, but taking it off here gained nothing.
     ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), levels.smoothing)
-    seeds = _seeds(ridge, foreground, decoding.seed_level(levels))
+    level = decoding.seed_level(levels)
+    seeds = _seeds(ridge, foreground, level)
+    for rise in RISES:
+        seeds = _fallen_apart(ridge, seeds, level + rise, SMALLEST_PART * disc)
     labels = _flooded(ridge, seeds, foreground)
     return _without_dust(labels, max(MIN_OBJECT_PIXELS, smallest))
 
@@ -91,6 +106,30 @@ def _seeds(
     orphan = foreground & ~seeded[islands]
     result: npt.NDArray[np.int32] = seeds.astype(np.int32, copy=False)
     result[orphan] = n_seeds + islands[orphan]
+    return result
+
+
+def _fallen_apart(
+    ridge: npt.NDArray[np.float32],
+    seeds: npt.NDArray[np.int32],
+    level: float,
+    smallest: float,
+) -> npt.NDArray[np.int32]:
+    """Replace seeds that have several large parts over a higher level by these parts.
+
+    One step up the tree of components (Jones 1999, https://doi.org/10.1006/cviu.1999.0777):
+    neighbours are told apart by the saddle between them, whatever their height.
+    """
+    parts, n = ndimage.label((ridge > level) & (seeds > 0))
+    large = np.bincount(parts.ravel()) >= smallest
+    large[0] = False
+    parent = np.zeros(n + 1, np.int32)
+    parent[parts] = seeds
+    several = np.bincount(parent[large], minlength=int(seeds.max(initial=0)) + 1) > 1
+    chosen = large & several[parent]
+    names = np.zeros(n + 1, np.int32)
+    names[chosen] = len(several) + np.arange(np.count_nonzero(chosen))
+    result: npt.NDArray[np.int32] = np.where(several[seeds], names[parts], seeds)
     return result
 
 

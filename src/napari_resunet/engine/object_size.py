@@ -73,7 +73,9 @@ def estimate_scale(
         maps = yield from predictor.maps(plane, token)
         # At a wrong scale objects may be small: the model's own limit is not for here.
         info = predictor.model.info
-        labels = decode(maps, Decoding(), info.levels, ModelInfo.smallest * info.disc)
+        labels = decode(
+            maps, Decoding(), info.levels, ModelInfo.smallest * info.disc, info.disc
+        )
         diameter = median_diameter(labels)
         if diameter is None:
             return 1.0

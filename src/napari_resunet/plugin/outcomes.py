@@ -87,7 +87,9 @@ def score_text(before: float | None, after: float | None, improved: bool) -> str
     """Put two scores on the held-out part in words."""
     if before is None or after is None:
         return "No held-out part: too few corrections to score."
-    verdict = "better: in use" if improved else "not better: the old model stays"
+    verdict = "better: in use" if after > before else "as good: in use"
+    if not improved:
+        verdict = "not better: the old model stays"
     return f"Held-out score {before:.2f} before, {after:.2f} after ({verdict})"
 
 
