@@ -24,7 +24,7 @@ LOWEST_SEED, HIGHEST_SEED = 0.05, 0.85
 RISES = (0.1, 0.2)
 """So much over the seed level, a seed may fall apart."""
 
-SMALLEST_PART = 0.1
+SMALLEST_PART = 0.13
 """A part of a seed is one of its own from this share of a typical object's area on."""
 
 
