@@ -51,7 +51,7 @@ def run(seconds: float) -> None:
 def paint(viewer: napari.Viewer, stroke: int) -> None:
     """Dab once, and move the view a little."""
     viewer.layers["cells labels"].paint((20 + stroke * 7 % 980, 300), 7)
-    viewer.camera.center = (0, 500 + stroke % 20, 500)
+    viewer.scene.camera.center = (0, 500 + stroke % 20, 500)
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def main() -> None:
     clock.report("fine-tuning, painting")
     controller.choose_region("visible")
     controller.learn_along.turn(True)
-    viewer.camera.zoom *= 3
+    viewer.scene.camera.zoom *= 3
     for stroke in range(60 * 5):
         if stroke % 50 == 0:
             controller.mark_checked()
