@@ -137,6 +137,8 @@ class Workshop:
         """Load a model by path or as "starter"."""
         yield Progress(0, 0, "loading the model")
         with plain_errors():
+            # The first checked area needs it: on the main thread it would stutter.
+            import napari_resunet.corrections.outline  # noqa: F401
             from napari_resunet.session.api import load_model
 
             model = load_model(name)
