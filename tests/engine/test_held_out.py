@@ -9,7 +9,7 @@ from test_judge import moved, with_weights
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
-from napari_resunet.engine.held_out import middle, split
+from napari_resunet.engine.held_out import choose_strip, middle, split
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.part_score import evaluate
 from napari_resunet.engine.patches import training_image
@@ -38,6 +38,16 @@ def test_it_holds_what_was_corrected(starter, proposed, quarter):
     touched[20:40, 44 * quarter + 10 : 44 * quarter + 25] = True
     touched |= np.roll(touched, (80, 44), axis=(0, 1))
     assert held_out(replace(proposed, touched=touched), starter.info).is_corrected
+
+
+@pytest.mark.parametrize("shape", [(30, 300), (300, 30)])
+def test_a_narrow_area_is_not_held_out_along_its_length(shape):
+    # Such strips would be 8 pixels wide; one of them holds a fair share.
+    touched = np.zeros((30, 300), bool)
+    touched[[2, 9, 16, 26], 150] = True
+    touched = touched if touched.shape == shape else touched.T
+    strip = choose_strip(np.ones(shape, int), np.ones(shape, bool), touched, 1.0)
+    assert min(s.stop - s.start for s in strip) == 30
 
 
 def test_the_only_correction_is_learned_from(starter, proposed):

@@ -155,10 +155,14 @@ def choose_strip(
     if box is None:
         return None
     lengths = [s.stop - s.start for s in box]
-    if min(*lengths, SHARE * max(lengths)) * scale < SMALLEST_SIDE:
-        return None
     # Across the longer side first: of equal strips the first is taken.
-    across = sorted((0, 1), key=lambda axis: -lengths[axis])
+    across = [
+        axis
+        for axis in sorted((0, 1), key=lambda axis: -lengths[axis])
+        if SHARE * lengths[axis] * scale >= SMALLEST_SIDE
+    ]
+    if not across or min(lengths) * scale < SMALLEST_SIDE:
+        return None
     strips = chain(*(_strips(box, axis, LARGEST_SIDE / scale) for axis in across))
     if touched is None or not (known & touched).any():
         return next(strips)
@@ -191,7 +195,7 @@ def _strips(box: Sequence[slice], axis: int, longest: float) -> Iterator[Window]
     rows, columns = (
         [
             slice(stop - side, stop)
-            for stop in range(s.stop, s.start + side - 1, -(side // 2))
+            for stop in range(s.stop, s.start + side - 1, -max(1, side // 2))
         ]
         for s, side in zip(box, sides, strict=True)
     )
