@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from napari_resunet.types import Window
+import numpy as np
+
+from napari_resunet.types import MaskArray, Window
 
 
 def relative(part: Window, whole: Window) -> Window:
@@ -39,3 +41,22 @@ def overlap(one: Window, other: Window) -> Window:
         for a, b in zip(one, other, strict=True)
     )
     return rows, columns
+
+
+def bounding_window(mask: MaskArray, margin: int) -> Window:
+    """Find the smallest window around a mask, and a margin.
+
+    Parameters
+    ----------
+    mask : bool array, shape (Y, X)
+        At least one pixel is True.
+    margin : int
+        Pixels to add on each side, as far as the plane goes.
+
+    Returns
+    -------
+    tuple of slice
+    """
+    where = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (slice(int(w[0]), int(w[-1]) + 1) for w in where)
+    return grown((rows, columns), margin, mask.shape)

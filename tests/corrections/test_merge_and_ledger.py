@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_resunet.corrections.ledger import Ledger, PlaneLedger, bounding_window
+from napari_resunet.corrections.ledger import Ledger, PlaneLedger
 from napari_resunet.corrections.log import Correction, CorrectionLog, as_example
 from napari_resunet.corrections.merge import renew, touched_pixels
+from napari_resunet.windows import bounding_window
 
 SHAPE = (12, 14)
 ALL = slice(0, 12), slice(0, 14)

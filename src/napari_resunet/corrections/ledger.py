@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from napari_resunet.corrections.merge import renew, renew_classes, touched_pixels
 from napari_resunet.types import LabelArray, MaskArray, Task, Window
-from napari_resunet.windows import grown, relative
+from napari_resunet.windows import relative
 
 Index = tuple[int, ...]
 
@@ -138,22 +138,3 @@ class Ledger:
     def checked_planes(self) -> list[Index]:
         """List the planes with a checked region, in the order of the stack."""
         return sorted(index for index, p in self.planes.items() if p.checked.any())
-
-
-def bounding_window(mask: MaskArray, margin: int) -> Window:
-    """Find the smallest window around a mask, and a margin.
-
-    Parameters
-    ----------
-    mask : bool array, shape (Y, X)
-        At least one pixel is True.
-    margin : int
-        Pixels to add on each side, as far as the plane goes.
-
-    Returns
-    -------
-    tuple of slice
-    """
-    where = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    rows, columns = (slice(int(w[0]), int(w[-1]) + 1) for w in where)
-    return grown((rows, columns), margin, mask.shape)

@@ -26,9 +26,8 @@ from napari_resunet.corrections.edit import (
     free_label,
     label_at,
 )
-from napari_resunet.corrections.ledger import bounding_window
 from napari_resunet.types import MaskArray, Window
-from napari_resunet.windows import grown, moved
+from napari_resunet.windows import bounding_window, grown, moved
 
 FIRST_REACH = 64
 """Pixels around a point that are searched first for the object's extent."""

@@ -19,7 +19,7 @@ from skimage import measure
 from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.network.resnet_unet import STRIDE
 from napari_resunet.types import MaskArray, Task, Window
-from napari_resunet.windows import grown
+from napari_resunet.windows import bounding_window
 
 SHARE = 0.25
 FEWEST_OBJECTS = 5
@@ -84,11 +84,11 @@ def middle(image: TrainingImage, task: Task) -> Part | None:
     Part or None
         None where nothing is checked.
     """
-    box = _box(image.weight > 0)
-    if box is None:
+    known = image.weight > 0
+    if not known.any():
         return None
     longest = LARGEST_SIDE / image.scale
-    rows, columns = (_shortened(s, longest) for s in box)
+    rows, columns = (_shortened(s, longest) for s in bounding_window(known, 0))
     return _part(image, _known_in(image, (rows, columns), task))
 
 
@@ -151,9 +151,9 @@ def choose_strip(
     tuple of slice, or None
         Rows and columns; None where the region is too small.
     """
-    box = _box(known)
-    if box is None:
+    if not known.any():
         return None
+    box = bounding_window(known, 0)
     lengths = [s.stop - s.start for s in box]
     # Across the longer side first: of equal strips the first is taken.
     across = [
@@ -188,7 +188,7 @@ def _corrected_places(
     return middles[:, 0], middles[:, 1]
 
 
-def _strips(box: Sequence[slice], axis: int, longest: float) -> Iterator[Window]:
+def _strips(box: Window, axis: int, longest: float) -> Iterator[Window]:
     """List strips across an axis, half over each other, from the end."""
     sides = [min(s.stop - s.start, int(longest)) for s in box]
     sides[axis] = min(sides[axis], round(SHARE * (box[axis].stop - box[axis].start)))
@@ -218,13 +218,6 @@ def _known_in(image: TrainingImage, window: Window, task: Task) -> MaskArray:
     return known & np.where(image.labels > 0, np.isin(image.labels, objects), inside)
 
 
-def _box(known: MaskArray) -> list[slice] | None:
-    if not known.any():
-        return None
-    rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
-    return [slice(int(v[0]), int(v[-1]) + 1) for v in (rows, columns)]
-
-
 def _shortened(span: slice, longest: float) -> slice:
     """Take so much of its middle."""
     length = min(span.stop - span.start, max(1, int(longest)))
@@ -233,10 +226,9 @@ def _shortened(span: slice, longest: float) -> slice:
 
 
 def _part(image: TrainingImage, inside: MaskArray) -> Part | None:
-    box = _box(inside)
-    if box is None:
+    if not inside.any():
         return None
-    view = grown((box[0], box[1]), round(STRIDE / image.scale), inside.shape)
+    view = bounding_window(inside, round(STRIDE / image.scale))
     part = TrainingImage(
         pixels=image.pixels[:, *view],
         labels=image.labels[view],

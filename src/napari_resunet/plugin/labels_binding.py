@@ -13,11 +13,7 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_resunet.corrections.edit import Edit, count_objects
-from napari_resunet.corrections.ledger import (
-    Ledger,
-    PlaneLedger,
-    bounding_window,
-)
+from napari_resunet.corrections.ledger import Ledger, PlaneLedger
 from napari_resunet.corrections.log import Correction
 from napari_resunet.plugin.image_layers import (
     channel_axis,
@@ -27,6 +23,7 @@ from napari_resunet.plugin.image_layers import (
     plane_shape,
 )
 from napari_resunet.types import LabelArray, MaskArray, Task
+from napari_resunet.windows import bounding_window
 
 if TYPE_CHECKING:
     from napari_resunet.session.segmenter import Proposal

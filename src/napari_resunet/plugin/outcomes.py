@@ -87,9 +87,9 @@ def score_text(before: float | None, after: float | None, improved: bool) -> str
     """Put two scores on the held-out part in words."""
     if before is None or after is None:
         return "No held-out part: too few corrections to score."
-    verdict = "better: in use" if after > before else "as good: in use"
-    if not improved:
-        verdict = "not better: the old model stays"
+    verdict = "not better: the old model stays"
+    if improved:
+        verdict = "better: in use" if after > before else "as good: in use"
     return f"Held-out score {before:.2f} before, {after:.2f} after ({verdict})"
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_resunet.corrections.ledger import Index, Ledger, bounding_window
+from napari_resunet.corrections.ledger import Index, Ledger
 from napari_resunet.plugin import image_layers
 from napari_resunet.types import Target
+from napari_resunet.windows import bounding_window
 
 if TYPE_CHECKING:
     from napari_resunet.session.segmenter import Proposal

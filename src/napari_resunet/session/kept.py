@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_resunet.types import FloatArray, Window
-from napari_resunet.windows import relative
+from napari_resunet.windows import overlap, relative
 
 if TYPE_CHECKING:
     from napari_resunet.session.segmenter import Proposal
@@ -34,7 +34,7 @@ def maps_at(
         Zeros where the proposal does not reach; None where there is no proposal.
     """
     here = [p for p in proposals if p.target.index == index]
-    parts = [(_overlap(p.target.window, window), p) for p in here]
+    parts = [(overlap(p.target.window, window), p) for p in here]
     covering = [(part, p) for part, p in parts if all(s.stop > s.start for s in part)]
     if not covering:
         return None
@@ -46,14 +46,6 @@ def maps_at(
     rows, columns = relative(part, window)
     maps[:, rows, columns] = found
     return maps
-
-
-def _overlap(one: Window, other: Window) -> Window:
-    rows, columns = (
-        slice(max(a.start, b.start), min(a.stop, b.stop))
-        for a, b in zip(one, other, strict=True)
-    )
-    return rows, columns
 
 
 def _area(window: Window) -> int:

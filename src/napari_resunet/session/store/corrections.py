@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError
 
-from napari_resunet.corrections.ledger import bounding_window
 from napari_resunet.corrections.log import Correction
 from napari_resunet.errors import SessionError
 from napari_resunet.session.store.layout import (
@@ -30,6 +29,7 @@ from napari_resunet.session.store.safety import inside, read_text, read_tiff
 from napari_resunet.session.store.schema import KEY, Record
 from napari_resunet.session.store.tiff import label_dtype, write_text, write_tiff
 from napari_resunet.types import Example, Statistics, Window, now
+from napari_resunet.windows import bounding_window
 
 RECORD = "record.json"
 MAX_PIXELS = 2**31
