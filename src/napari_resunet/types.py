@@ -90,7 +90,7 @@ class Levels:
     """
 
     foreground: float = 0.5
-    seed: float = 0.45
+    seed: float = 0.2
     smoothing: float = 1.0
 
 

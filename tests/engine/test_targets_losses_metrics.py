@@ -73,6 +73,22 @@ def test_scores_of_different_shapes_are_refused():
         score(np.zeros((2, 2), int), np.zeros((3, 3), int))
 
 
+def test_joining_two_neighbours_costs_more_than_the_same_error_elsewhere():
+    apart = squares()
+    apart[:, 15] = 0  # a gap between the first two
+    labels = torch.from_numpy(apart)[None].long()
+
+    def cost(wrong):
+        logits = torch.where(labels > 0, 6.0, -6.0)[:, None].repeat(1, 3, 1, 1)
+        logits[0, 0][wrong] = 6.0
+        truth = torch.from_numpy(inner_distance(apart))[None]
+        return loss_of("instances", logits, labels, truth, torch.ones(labels.shape))
+
+    joined = (slice(5, 15), slice(15, 16))
+    beside = (slice(5, 15), slice(4, 5))  # as many pixels, at a free edge
+    assert cost(joined) > 2 * cost(beside) - cost((slice(0), slice(0)))
+
+
 def test_dice_by_class():
     truth = np.array([[0, 1, 1, 2]])
     assert dice(truth, np.array([[0, 1, 2, 2]]), 3) == pytest.approx((2 / 3, 2 / 3))

@@ -17,7 +17,7 @@ from napari_resunet.engine.part_score import Predicted
 from napari_resunet.types import Levels, ModelInfo
 
 FOREGROUNDS = (0.4, 0.5, 0.6, 0.7)
-SEEDS = (0.35, 0.45, 0.55)
+SEEDS = (0.2, 0.35, 0.5)
 SMOOTHINGS = (1.0, 1.8)
 
 FEWEST_OBJECTS = 20

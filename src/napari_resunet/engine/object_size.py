@@ -23,8 +23,8 @@ from napari_resunet.types import CancelToken, ModelInfo, Statistics
 PROBE = 512
 """Side of the probed part in working pixels."""
 
-ROUNDS = 4
-CLOSE_ENOUGH = 1.15
+ROUNDS = 5
+CLOSE_ENOUGH = 1.05
 SCALES = (1 / 16, 8.0)
 
 FEWEST_WHOLE = 10
