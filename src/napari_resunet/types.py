@@ -87,11 +87,14 @@ class Levels:
         0 to 1: the inner distance from which a pixel is a seed.
     smoothing : float
         Sigma in working pixels of the Gaussian on the inner distance.
+    certainty : float
+        0 to 1: the mean probability of its pixels from which an object is one.
     """
 
     foreground: float = 0.5
     seed: float = 0.2
     smoothing: float = 1.0
+    certainty: float = 0.0
 
 
 @dataclass(frozen=True)

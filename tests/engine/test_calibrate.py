@@ -39,7 +39,7 @@ def maps_of(labels: np.ndarray, foreground: np.ndarray, ridge: np.ndarray) -> Pr
         distance=torch.zeros(SIDE, SIDE),
         weight=torch.ones(SIDE, SIDE),
     )
-    return Predicted(patch, maps, loss=0.0, share=int(labels.max()))
+    return Predicted(patch, maps, loss=0.0, share=int(labels.max()), real=labels >= 0)
 
 
 def too_wide(labels: np.ndarray) -> Predicted:
@@ -73,6 +73,14 @@ def test_long_cells_are_no_longer_cut(long_cells):
     seen = maps_of(long_cells, long_cells > 0, ridge)
     levels = calibrate([seen] * 3, ModelInfo(), Decoding())
     assert score_at(seen, levels, Decoding()) > score_at(seen, Levels(), Decoding()) + 0.1
+
+
+def test_objects_the_model_is_unsure_of_come_back_where_they_are_true(long_cells):
+    seen = maps_of(long_cells, 0.75 * (long_cells > 0), inner_distance(long_cells))
+    strict = Levels(certainty=0.86)
+    assert score_at(seen, strict, Decoding()) == 0
+    levels = calibrate([seen] * 3, replace(ModelInfo(), levels=strict), Decoding())
+    assert score_at(seen, levels, Decoding()) > 0.9
 
 
 @pytest.mark.parametrize("slider", [0.4, 0.6])

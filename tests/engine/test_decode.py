@@ -4,12 +4,12 @@ from scipy import ndimage
 
 from napari_resunet.engine import decode as decode_module
 from napari_resunet.engine.decode import KeptMaps, decode_labels
-from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.instances import Decoding, decode
 from napari_resunet.engine.metrics import mean_ap, score
 from napari_resunet.engine.resample import Axis
 from napari_resunet.engine.synthetic import scatter
 from napari_resunet.engine.targets import inner_distance
-from napari_resunet.types import ModelInfo
+from napari_resunet.types import Levels, ModelInfo
 
 
 def perfect_maps(labels, info=None, shape=None):
@@ -63,7 +63,9 @@ def two_discs(radius=13, distance=22):
     distance = ndimage.distance_transform_edt(inside)
     maps = np.stack([inside, distance / distance.max(), 0 * distance])
     axes = Axis(60, 60), Axis(80, 80)
-    return KeptMaps(maps.astype(np.float16), axes, ModelInfo())
+    # Both saddles lie over this level.
+    info = ModelInfo(levels=Levels(seed=0.45))
+    return KeptMaps(maps.astype(np.float16), axes, info)
 
 
 def test_the_split_slider_joins_and_parts_touching_objects():
@@ -72,7 +74,6 @@ def test_the_split_slider_joins_and_parts_touching_objects():
 
 
 def test_neighbours_are_parted_by_the_saddle_between_them_and_bumps_are_not():
-    # Both saddles lie over the level of the seeds.
     assert decode_labels(two_discs(), Decoding()).max() == 2
     assert decode_labels(two_discs(radius=9, distance=17), Decoding()).max() == 1
 
@@ -103,3 +104,17 @@ def test_classes_get_their_own_values():
     assert (labels[2:8, 2:8] == 2).all()
     assert (labels[10:15, 10:15] == 1).all()
     assert (labels > 0).sum() == 61
+
+
+def test_faint_objects_are_left_out_until_the_slider_asks_for_them():
+    labels = np.zeros((64, 64), np.int32)
+    labels[8:28, 8:28], labels[36:56, 36:56] = 1, 2
+    foreground = 0.95 * (labels == 1) + 0.7 * (labels == 2)
+    maps = np.stack([foreground, inner_distance(labels), np.zeros(labels.shape)])
+    levels = Levels(foreground=0.6, certainty=0.86)
+    found = {
+        slider: decode(maps, Decoding(foreground=slider), levels, 0, 400)
+        for slider in (0.3, 0.5)
+    }
+    assert (found[0.5] > 0).tolist() == (labels == 1).tolist()
+    assert (found[0.3] > 0).tolist() == (labels > 0).tolist()

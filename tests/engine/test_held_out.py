@@ -13,6 +13,7 @@ from napari_resunet.engine.held_out import choose_strip, middle, split
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.part_score import evaluate
 from napari_resunet.engine.patches import training_image
+from napari_resunet.engine.synthetic import phase_cells
 from napari_resunet.events import drain
 from napari_resunet.types import Example
 
@@ -79,7 +80,7 @@ def test_no_object_is_cut_in_two(starter, nuclei):
 
 def test_outlines_that_were_let_pass_are_no_reason_against_a_model(starter, proposed):
     part = middle(training_image(proposed, starter.info), "instances")
-    wider = with_weights(starter, moved(starter, 1.5))
+    wider = with_weights(starter, moved(starter, 4.0))
     exact = replace(part, image=replace(part.image, touched=None))
     scores = [
         evaluate(wider.network, starter.info, [p], choose("cpu"), Decoding()).value
@@ -101,3 +102,13 @@ def test_what_was_learned_elsewhere_is_taken_and_the_user_is_told(starter, propo
     result = drain(fine_tune_steps(starter, [example], recipe, choose("cpu")))
     assert result.improved
     assert "Nothing was corrected on that part" in result.message
+
+
+def test_missing_what_lies_in_a_narrow_strip_costs(starter):
+    # The strip is mirrored to fill a tile; the copies do not excuse the objects.
+    image, labels = phase_cells((220, 240), np.random.default_rng(5))
+    part = held_out(Example(image, labels, scale=0.6), starter.info)
+    blind = with_weights(starter, moved(starter, -60.0))
+    score = evaluate(blind.network, starter.info, [part], choose("cpu"), Decoding())
+    assert part.n_objects > 3
+    assert score.value == 0

@@ -19,6 +19,7 @@ from napari_resunet.types import Levels, ModelInfo
 FOREGROUNDS = (0.4, 0.5, 0.6, 0.7)
 SEEDS = (0.2, 0.35, 0.5)
 SMOOTHINGS = (1.0, 1.8)
+CERTAINTIES = (0.0, 0.75, 0.86)
 
 FEWEST_OBJECTS = 20
 """With fewer objects the levels would follow chance."""
@@ -46,13 +47,22 @@ def calibrate(seen: Sequence[Predicted], info: ModelInfo, decoding: Decoding) ->
     """
     if info.task == "classes" or sum(s.share for s in seen) < FEWEST_OBJECTS:
         return info.levels
-    levels = max(_choices(), key=lambda choice: _score(seen, info, choice, decoding))
+    levels = info.levels
+    for choices in (_shapes, _certainties):
+        levels = max(
+            choices(levels), key=lambda choice: _score(seen, info, choice, decoding)
+        )
     gain = _score(seen, info, levels, decoding) - _score(seen, info, info.levels, decoding)
     return levels if gain > CLEAR_GAIN else info.levels
 
 
-def _choices() -> Iterator[Levels]:
-    return (Levels(*choice) for choice in product(FOREGROUNDS, SEEDS, SMOOTHINGS))
+def _shapes(levels: Levels) -> Iterator[Levels]:
+    for foreground, seed, smoothing in product(FOREGROUNDS, SEEDS, SMOOTHINGS):
+        yield replace(levels, foreground=foreground, seed=seed, smoothing=smoothing)
+
+
+def _certainties(levels: Levels) -> Iterator[Levels]:
+    return (replace(levels, certainty=certainty) for certainty in CERTAINTIES)
 
 
 def _score(

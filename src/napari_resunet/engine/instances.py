@@ -35,7 +35,8 @@ class Decoding:
     Attributes
     ----------
     foreground : float
-        0 (all is foreground) to 1 (nothing); 0.5 is the model's own level.
+        0 (all is foreground) to 1 (nothing); 0.5 is the model's own level. Objects whose
+        pixels are less sure on the mean than it asks are left out.
     split : float
         0 (merge) to 1 (split): low joins neighbours, high keeps them apart; 0.5 is the
         model's own level.
@@ -47,6 +48,10 @@ class Decoding:
     def foreground_level(self, levels: Levels) -> float:
         """Compute the probability from which a pixel is foreground."""
         return _between(self.foreground, 0.0, levels.foreground, 1.0)
+
+    def certainty_level(self, levels: Levels) -> float:
+        """Compute the mean probability from which an object is one."""
+        return _between(self.foreground, 0.0, levels.certainty, 1.0)
 
     def seed_level(self, levels: Levels) -> float:
         """Compute the inner distance from which a pixel is a seed."""
@@ -92,7 +97,10 @@ def decode(
     for rise in RISES:
         seeds = _fallen_apart(ridge, seeds, level + rise, SMALLEST_PART * disc)
     labels = _flooded(ridge, seeds, foreground)
-    return _without_dust(labels, max(MIN_OBJECT_PIXELS, smallest))
+    areas = np.bincount(labels.ravel())
+    sums = np.bincount(labels.ravel(), maps[0].ravel())
+    sure = sums >= decoding.certainty_level(levels) * areas
+    return _kept(labels, sure & (areas >= max(MIN_OBJECT_PIXELS, smallest)))
 
 
 def _seeds(
@@ -151,10 +159,9 @@ def _flooded(
     return labels
 
 
-def _without_dust(labels: npt.NDArray[Any], smallest: float) -> LabelArray:
-    areas = np.bincount(labels.ravel())
-    keep = areas >= smallest
+def _kept(labels: npt.NDArray[Any], keep: npt.NDArray[np.bool_]) -> LabelArray:
+    """Take the other objects away and number these anew."""
     keep[0] = False
-    renumbered = np.zeros(len(areas), np.int32)
+    renumbered = np.zeros(len(keep), np.int32)
     renumbered[keep] = np.arange(1, int(keep.sum()) + 1)
     return renumbered[labels]

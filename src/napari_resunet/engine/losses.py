@@ -14,8 +14,8 @@ MAP_WEIGHTS = (1.0, 1.0, 0.5)
 """Share of the foreground, distance and boundary maps."""
 
 TOUCHING = 4.0
-"""What a pixel counts more where two objects meet, as in the U-Net (Ronneberger et al. 2015,
-https://arxiv.org/abs/1505.04597): most errors are neighbours that become one object."""
+"""So much more a pixel counts where two objects meet, for most errors are neighbours that
+become one (as in the U-Net, Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597)."""
 
 REACH = 3
 """Objects meet where they are so many pixels from the same pixel, or less."""

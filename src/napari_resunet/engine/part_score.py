@@ -7,7 +7,7 @@ whether they are right is decided there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,8 @@ class Predicted:
         Training loss.
     share : int
         How much the part counts: its objects, at least 1.
+    real : bool array, shape (h, w)
+        Where the patch shows the part: what lies beyond a small one is mirrored.
     let_pass : int32 array or None
         Labels of objects that were proposed and not corrected.
     """
@@ -108,6 +110,7 @@ class Predicted:
     maps: Maps
     loss: float
     share: int
+    real: MaskArray
     let_pass: npt.NDArray[np.int32] | None = None
 
     def score(self, info: ModelInfo, decoding: Decoding) -> float:
@@ -136,7 +139,9 @@ class Predicted:
         here = np.where(known, truth, 0), np.where(known, found, 0)
         if info.task == "classes":
             return float(np.mean(dice(*here, info.n_maps)))
-        rough = Rough(self.let_pass, _cut(truth, known), _cut(found, known))
+        # A mirrored copy of an object does not make it one that lies beyond the part.
+        cut = (_cut(np.where(self.real, labels, 0), known) for labels in (truth, found))
+        rough = Rough(self.let_pass, *cut)
         return mean_ap(*here, rough)
 
 
@@ -171,7 +176,10 @@ def predict(
         info.task, logits, patch.labels[None], patch.distance[None], patch.weight[None]
     )
     maps = to_probabilities(logits, info.task)[0].numpy().astype(np.float16)
-    return Predicted(patch, maps, float(loss), max(1, part.n_objects), part.let_pass)
+    all_known = replace(image, weight=np.ones_like(image.weight))
+    real = _as_patch(all_known, max(size)).weight.numpy() > 0
+    share = max(1, part.n_objects)
+    return Predicted(patch, maps, float(loss), share, real, part.let_pass)
 
 
 def _as_patch(image: TrainingImage, side: int) -> Patch:
