@@ -22,8 +22,8 @@ NO_HELD_OUT = (
     "the new proposal to judge it."
 )
 NOTHING_CORRECTED_THERE = (
-    " Nothing was corrected on that part, so it only tells what was lost: look at the new "
-    "proposal to judge it."
+    " Nothing was corrected on that part, so it only tells what was lost there, not what "
+    "was gained elsewhere."
 )
 
 
