@@ -24,7 +24,7 @@ FAINT = 0.05
 """A foreground probability under which the maps know of no object."""
 
 PEAK = 0.45
-"""Inner distance from which a pixel is in the middle of an object, as in decoding."""
+"""Inner distance from which a pixel is in the middle of an object."""
 
 ReadMaps = Callable[[Window], FloatArray | None]
 """From a window in image pixels to (foreground, distance, boundary), or None."""
