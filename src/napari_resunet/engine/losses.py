@@ -67,8 +67,7 @@ def boundary(labels: torch.Tensor) -> torch.Tensor:
         float32, same shape, 0 or 1.
     """
     values = labels[:, None].float()
-    highest = functional.max_pool2d(values, 3, stride=1, padding=1)
-    lowest = -functional.max_pool2d(-values, 3, stride=1, padding=1)
+    highest, lowest = _highest(values, 1), -_highest(-values, 1)
     return ((highest != lowest) & (values > 0))[:, 0].float()
 
 
@@ -86,13 +85,14 @@ def meeting(labels: torch.Tensor) -> torch.Tensor:
         float32, same shape, 0 or 1.
     """
     values = labels[:, None].float()
-    nothing = torch.full_like(values, torch.inf)
-    size = 2 * REACH + 1
-    highest = functional.max_pool2d(values, size, stride=1, padding=REACH)
-    lowest = -functional.max_pool2d(
-        -torch.where(values > 0, values, nothing), size, stride=1, padding=REACH
-    )
+    highest = _highest(values, REACH)
+    lowest = -_highest(-torch.where(values > 0, values, torch.inf), REACH)
     return (lowest < highest)[:, 0].float()
+
+
+def _highest(values: torch.Tensor, reach: int) -> torch.Tensor:
+    """Find the highest value within so many pixels, in a square."""
+    return functional.max_pool2d(values, 2 * reach + 1, stride=1, padding=reach)
 
 
 def _instance_loss(
