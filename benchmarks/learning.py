@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from learning_columns import ALWAYS, Column, Setting
+from learning_flows import FLOWS
 from learning_peers import PEERS
 from learning_regions import CHOICES, compare_choices
 from learning_report import draw, draw_choices, print_choices, print_table
@@ -32,7 +33,7 @@ from napari_resunet.engine.finetune import FineTuning
 from napari_resunet.engine.metrics import dice, score
 from napari_resunet.types import Example
 
-COLUMNS = ALWAYS | PEERS
+COLUMNS = ALWAYS | PEERS | FLOWS
 
 DOMAINS = ("usiigaci_t98g_phase", "axon_sem", "dsb2018:histology_purple")
 

@@ -271,7 +271,7 @@ class _Run:
         best, begin = self._begin(start, optimizer, rng)
         task = self.model.info.task
         while (share := self._share(begin)) < 1 and not self.token.stopped:
-            set_rate(optimizer, self.recipe.rate * _schedule(share))
+            set_rate(optimizer, self.recipe.rate * schedule(share))
             batch = [self._patch(rng) for _ in range(self.recipe.batch)]
             loss = train_step(self.network, optimizer, batch, task, self.compute)
             self.steps += 1
@@ -376,7 +376,7 @@ class _Run:
         return pixels, patch
 
 
-def _schedule(share: float) -> float:
+def schedule(share: float) -> float:
     """Warm up over the first twentieth, fall to a tenth over the last half."""
     return min(1.0, 0.1 + 18 * share, 0.1 + 1.8 * (1 - share))
 

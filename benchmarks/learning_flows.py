@@ -1,0 +1,161 @@
+"""A column of `learning.py`: our network with Cellpose's maps in place of ours.
+
+Cell probability and the two components of the flow (Stringer et al. 2021,
+https://doi.org/10.1038/s41592-020-01018-x) from the starter's features, and Cellpose's own
+way from flows to objects, at its own thresholds. It answers whether the plugin should learn
+flows. No gate, nothing held out, as for the peers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from learning_columns import Column, Setting, from_starter, nearest
+from learning_peers import working
+
+from napari_resunet.engine.augment import complete_channels, vary_intensity
+from napari_resunet.engine.device import autocast, choose
+from napari_resunet.engine.fast_network import place_for_training
+from napari_resunet.engine.finetune import schedule
+from napari_resunet.engine.object_size import smallest_share
+from napari_resunet.engine.optimize import LARGEST_GRADIENT, make_optimizer, set_rate
+from napari_resunet.engine.patches import (
+    Geometry,
+    TrainingImage,
+    cut_patch,
+    training_image,
+)
+from napari_resunet.engine.sampling import Sampler
+from napari_resunet.network.resnet_unet import STRIDE
+from napari_resunet.network.torch_import import functional, nn, torch
+from napari_resunet.types import Example
+
+FLOW_GAIN = 5.0
+"""The network gives the flow times this, as Cellpose's does."""
+
+
+@dataclass(frozen=True)
+class FlowPatch:
+    """What the network sees (3, S, S), its flow (2, S, S: down, right), the rest (S, S)."""
+
+    pixels: torch.Tensor
+    flow: torch.Tensor
+    foreground: torch.Tensor
+    weight: torch.Tensor
+
+
+class Flows(Column):
+    """The plugin's network and recipe, with flows."""
+
+    def __init__(self, setting: Setting) -> None:
+        if setting.info.task == "classes":
+            raise SystemExit("Flows find objects: leave them out of classes.")
+        self.setting, self.info = setting, setting.info
+        self.compute = choose(setting.device)
+        self.network = from_starter(setting).model.network
+        # Other maps than the starter's: its last layer says nothing about them.
+        torch.manual_seed(setting.seed)
+        self.network.conv_last.reset_parameters()
+        self.learned = False
+
+    def learn(self, corrections: Sequence[Example]) -> None:
+        """Learn from all regions, beginning with the network of the round before."""
+        recipe = self.setting.recipe
+        whole = [training_image(e, self.info, recipe.touched_weight) for e in corrections]
+        self.info = replace(self.info, smallest=smallest_share(whole, self.info))
+        sampler = Sampler([_with_flow(image) for image in whole], recipe.touched_share)
+        self.network.train().requires_grad_(True)
+        place_for_training(self.network, self.compute)
+        optimizer = make_optimizer(self.network, recipe.rate)
+        rng = np.random.default_rng(recipe.seed)
+        begin, step = time.monotonic(), 0
+        while (share := self._share(step, begin)) < 1:
+            set_rate(optimizer, recipe.rate * schedule(share))
+            self._step(optimizer, [self._patch(sampler, rng) for _ in range(recipe.batch)])
+            step += 1
+        self.network.eval()
+        self.learned = True
+
+    def propose(self, image: np.ndarray, scale: float) -> np.ndarray | None:
+        """Follow the flows of the whole image in one pass."""
+        if not self.learned:
+            return None
+        from cellpose.dynamics import compute_masks
+
+        grey = working(image, scale, self.info, None)
+        missing = [(0, -n % STRIDE) for n in grey.shape]
+        pixels = complete_channels(
+            torch.from_numpy(np.pad(grey, missing, "symmetric"))[None]
+        )
+        with torch.inference_mode(), autocast(self.compute):
+            maps = (
+                self.network(pixels[None].to(self.compute.device))[0].float().cpu().numpy()
+            )
+        maps = maps[:, : grey.shape[0], : grey.shape[1]]
+        dust = int(self.info.smallest * self.info.disc)
+        found = compute_masks(maps[1:], maps[0], min_size=dust)
+        return nearest(found.astype(np.int32), image.shape[:2])
+
+    def _share(self, step: int, begin: float) -> float:
+        recipe = self.setting.recipe
+        if recipe.steps is not None:
+            return step / recipe.steps
+        return (time.monotonic() - begin) / recipe.seconds
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: list[FlowPatch]) -> None:
+        pixels, flow, foreground, weight = (
+            torch.stack([getattr(p, name) for p in batch]).to(self.compute.device)
+            for name in ("pixels", "flow", "foreground", "weight")
+        )
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(self.compute):
+            maps = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        maps = maps.float()
+        entropy = functional.binary_cross_entropy_with_logits(
+            maps[:, 0], foreground, reduction="none"
+        )
+        error = (maps[:, 1:] - FLOW_GAIN * flow).square().mean(1) / 2
+        loss = ((entropy + error) * weight).sum() / weight.sum().clamp_min(1.0)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        optimizer.step()
+
+    def _patch(self, sampler: Sampler, rng: np.random.Generator) -> FlowPatch:
+        image, centre = sampler.draw(rng)
+        recipe = self.setting.recipe
+        straight = Geometry(zoom=recipe.zoom, rotate=False)
+        patch = cut_patch(image, centre, recipe.patch, straight, rng)
+        pixels, (down, right) = patch.pixels[:-2], patch.pixels[-2:]
+        planes = torch.stack([*pixels, down, right, patch.labels > 0, patch.weight])
+        quarter_turns, mirror = int(rng.integers(4)), rng.random() < 0.5
+        planes = torch.rot90(planes, quarter_turns, dims=(-2, -1))
+        *pixels, down, right, foreground, weight = planes
+        for _ in range(quarter_turns):
+            down, right = -right, down
+        turned = torch.stack([*pixels, down, right, foreground, weight])
+        if mirror:
+            turned = turned.flip(-1)
+            turned[-3] = -turned[-3]
+        pixels = vary_intensity(
+            turned[:-4], self.info.normalization, rng, strength=recipe.intensity
+        )
+        return FlowPatch(pixels, turned[-4:-2] * turned[-2], turned[-2], turned[-1])
+
+
+def _with_flow(image: TrainingImage) -> TrainingImage:
+    """Append the flow to the grey pixels, so that patches are cut from both alike."""
+    from cellpose.dynamics import masks_to_flows
+
+    flow = masks_to_flows(np.maximum(image.labels, 0))
+    flow = flow[0] if isinstance(flow, tuple) else flow
+    grey = image.pixels.mean(0, keepdims=True)
+    return replace(image, pixels=np.concatenate([grey, flow.astype(np.float16)]))
+
+
+FLOWS: dict[str, Callable[[Setting], Column]] = (
+    {"flows": Flows} if importlib.util.find_spec("cellpose") else {}
+)
