@@ -20,9 +20,13 @@ from learning_peers import working
 from napari_resunet.engine.augment import complete_channels, vary_intensity
 from napari_resunet.engine.device import autocast, choose
 from napari_resunet.engine.fast_network import place_for_training
-from napari_resunet.engine.finetune import schedule
 from napari_resunet.engine.object_size import smallest_share
-from napari_resunet.engine.optimize import LARGEST_GRADIENT, make_optimizer, set_rate
+from napari_resunet.engine.optimize import (
+    LARGEST_GRADIENT,
+    make_optimizer,
+    set_rate,
+    short_schedule,
+)
 from napari_resunet.engine.patches import (
     Geometry,
     TrainingImage,
@@ -74,7 +78,7 @@ class Flows(Column):
         rng = np.random.default_rng(recipe.seed)
         begin, step = time.monotonic(), 0
         while (share := self._share(step, begin)) < 1:
-            set_rate(optimizer, recipe.rate * schedule(share))
+            set_rate(optimizer, recipe.rate * short_schedule(share))
             self._step(optimizer, [self._patch(sampler, rng) for _ in range(recipe.batch)])
             step += 1
         self.network.eval()

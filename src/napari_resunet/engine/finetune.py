@@ -28,7 +28,12 @@ from napari_resunet.engine.held_out import Part, split
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.judge import Best, Judge, weights
 from napari_resunet.engine.object_size import smallest_share
-from napari_resunet.engine.optimize import make_optimizer, set_rate, train_step
+from napari_resunet.engine.optimize import (
+    make_optimizer,
+    set_rate,
+    short_schedule,
+    train_step,
+)
 from napari_resunet.engine.patches import (
     Geometry,
     Patch,
@@ -271,7 +276,7 @@ class _Run:
         best, begin = self._begin(start, optimizer, rng)
         task = self.model.info.task
         while (share := self._share(begin)) < 1 and not self.token.stopped:
-            set_rate(optimizer, self.recipe.rate * schedule(share))
+            set_rate(optimizer, self.recipe.rate * short_schedule(share))
             batch = [self._patch(rng) for _ in range(self.recipe.batch)]
             loss = train_step(self.network, optimizer, batch, task, self.compute)
             self.steps += 1
@@ -374,11 +379,6 @@ class _Run:
             strength=self.recipe.intensity,
         )
         return pixels, patch
-
-
-def schedule(share: float) -> float:
-    """Warm up over the first twentieth, fall to a tenth over the last half."""
-    return min(1.0, 0.1 + 18 * share, 0.1 + 1.8 * (1 - share))
 
 
 def _left(begin: float, share: float) -> float:

@@ -54,6 +54,22 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["share"]
 
 
+def short_schedule(share: float) -> float:
+    """Compute the factor of the learning rate for a run of minutes.
+
+    Parameters
+    ----------
+    share : float
+        How much of the run is done, 0 to 1.
+
+    Returns
+    -------
+    float
+        Up from 0.1 over the first twentieth, down to 0.1 over the last half.
+    """
+    return min(1.0, 0.1 + 18 * share, 0.1 + 1.8 * (1 - share))
+
+
 def train_step(
     network: ResNetUNet,
     optimizer: torch.optim.Optimizer,
