@@ -54,7 +54,8 @@ def left_behind(tmp_path_factory, starter, nuclei):
     example = as_example(correction, pixels[..., None], scale=1.2)
     save_correction(root, image.key, correction, example)
     examples = [saved.example for saved in load_corrections(root)]
-    recipe = FineTuning(steps=STEPS, batch=2, patch=64, looks=12)
+    # The starter knows these nuclei: without patience it may end before its steps are done.
+    recipe = FineTuning(steps=STEPS, batch=2, patch=64, looks=12, patience=STEPS)
     for event in fine_tune_steps(starter, examples, recipe, choose("cpu")):
         if event.checkpoint is not None and event.share >= 0.5:
             break
