@@ -14,15 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from learning_columns import Column, Setting, from_starter, nearest
-from learning_peers import working
+from learning_columns import Column, Setting, from_starter
+from learning_peers import Peer
 
 from napari_resunet.engine.augment import complete_channels, vary_intensity
 from napari_resunet.engine.device import autocast, choose
 from napari_resunet.engine.fast_network import place_for_training
 from napari_resunet.engine.object_size import smallest_share
 from napari_resunet.engine.optimize import (
-    LARGEST_GRADIENT,
+    descend,
     make_optimizer,
     set_rate,
     short_schedule,
@@ -35,7 +35,7 @@ from napari_resunet.engine.patches import (
 )
 from napari_resunet.engine.sampling import Sampler
 from napari_resunet.network.resnet_unet import STRIDE
-from napari_resunet.network.torch_import import functional, nn, torch
+from napari_resunet.network.torch_import import functional, torch
 from napari_resunet.types import Example
 
 FLOW_GAIN = 5.0
@@ -52,19 +52,17 @@ class FlowPatch:
     weight: torch.Tensor
 
 
-class Flows(Column):
+class Flows(Peer):
     """The plugin's network and recipe, with flows."""
 
     def __init__(self, setting: Setting) -> None:
-        if setting.info.task == "classes":
-            raise SystemExit("Flows find objects: leave them out of classes.")
-        self.setting, self.info = setting, setting.info
+        super().__init__(setting)
+        self.info = setting.info
         self.compute = choose(setting.device)
         self.network = from_starter(setting).model.network
         # Other maps than the starter's: its last layer says nothing about them.
         torch.manual_seed(setting.seed)
         self.network.conv_last.reset_parameters()
-        self.learned = False
 
     def learn(self, corrections: Sequence[Example]) -> None:
         """Learn from all regions, beginning with the network of the round before."""
@@ -84,25 +82,18 @@ class Flows(Column):
         self.network.eval()
         self.learned = True
 
-    def propose(self, image: np.ndarray, scale: float) -> np.ndarray | None:
+    def predict(self, image: np.ndarray) -> np.ndarray:
         """Follow the flows of the whole image in one pass."""
-        if not self.learned:
-            return None
         from cellpose.dynamics import compute_masks
 
-        grey = working(image, scale, self.info, None)
-        missing = [(0, -n % STRIDE) for n in grey.shape]
-        pixels = complete_channels(
-            torch.from_numpy(np.pad(grey, missing, "symmetric"))[None]
-        )
+        height, width = image.shape
+        padded = np.pad(image, [(0, -n % STRIDE) for n in image.shape], "symmetric")
+        pixels = complete_channels(torch.from_numpy(padded)[None])[None]
         with torch.inference_mode(), autocast(self.compute):
-            maps = (
-                self.network(pixels[None].to(self.compute.device))[0].float().cpu().numpy()
-            )
-        maps = maps[:, : grey.shape[0], : grey.shape[1]]
+            maps = self.network(pixels.to(self.compute.device))[0].float().cpu().numpy()
+        maps = maps[:, :height, :width]
         dust = int(self.info.smallest * self.info.disc)
-        found = compute_masks(maps[1:], maps[0], min_size=dust)
-        return nearest(found.astype(np.int32), image.shape[:2])
+        return compute_masks(maps[1:], maps[0], min_size=dust).astype(np.int32)
 
     def _share(self, step: int, begin: float) -> float:
         recipe = self.setting.recipe
@@ -124,30 +115,28 @@ class Flows(Column):
         )
         error = (maps[:, 1:] - FLOW_GAIN * flow).square().mean(1) / 2
         loss = ((entropy + error) * weight).sum() / weight.sum().clamp_min(1.0)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-        optimizer.step()
+        descend(self.network, optimizer, loss)
 
     def _patch(self, sampler: Sampler, rng: np.random.Generator) -> FlowPatch:
         image, centre = sampler.draw(rng)
         recipe = self.setting.recipe
         straight = Geometry(zoom=recipe.zoom, rotate=False)
         patch = cut_patch(image, centre, recipe.patch, straight, rng)
-        pixels, (down, right) = patch.pixels[:-2], patch.pixels[-2:]
-        planes = torch.stack([*pixels, down, right, patch.labels > 0, patch.weight])
+        truth = torch.stack([(patch.labels > 0).float(), patch.weight])
+        planes = torch.cat([patch.pixels, truth])
         quarter_turns, mirror = int(rng.integers(4)), rng.random() < 0.5
         planes = torch.rot90(planes, quarter_turns, dims=(-2, -1))
-        *pixels, down, right, foreground, weight = planes
+        if mirror:
+            planes = planes.flip(-1)
+        (down, right), foreground, weight = planes[-4:-2], planes[-2], planes[-1]
+        # The flow's arrows turn with the picture.
         for _ in range(quarter_turns):
             down, right = -right, down
-        turned = torch.stack([*pixels, down, right, foreground, weight])
-        if mirror:
-            turned = turned.flip(-1)
-            turned[-3] = -turned[-3]
+        flow = torch.stack([down, -right if mirror else right])
         pixels = vary_intensity(
-            turned[:-4], self.info.normalization, rng, strength=recipe.intensity
+            planes[:-4], self.info.normalization, rng, strength=recipe.intensity
         )
-        return FlowPatch(pixels, turned[-4:-2] * turned[-2], turned[-2], turned[-1])
+        return FlowPatch(pixels, flow * foreground, foreground, weight)
 
 
 def _with_flow(image: TrainingImage) -> TrainingImage:
@@ -155,7 +144,6 @@ def _with_flow(image: TrainingImage) -> TrainingImage:
     from cellpose.dynamics import masks_to_flows
 
     flow = masks_to_flows(np.maximum(image.labels, 0))
-    flow = flow[0] if isinstance(flow, tuple) else flow
     grey = image.pixels.mean(0, keepdims=True)
     return replace(image, pixels=np.concatenate([grey, flow.astype(np.float16)]))
 

@@ -46,7 +46,7 @@ class Peer(Column):
         """Segment in working pixels."""
         if not self.learned:
             return None
-        labels = self.predict(working(image, scale, self.setting.info, None))
+        labels = self.predict(_working(image, scale, self.setting.info, None))
         return nearest(labels, image.shape[:2])
 
     def train(self, images: list[np.ndarray], labels: list[np.ndarray]) -> None:
@@ -130,7 +130,7 @@ class Cellpose(Peer):
 
 def _region(example: Example, info: ModelInfo) -> tuple[np.ndarray, np.ndarray]:
     """Cut the checked rectangle out, in working pixels."""
-    pixels = working(example.image, example.scale or 1.0, info, example)
+    pixels = _working(example.image, example.scale or 1.0, info, example)
     checked = nearest(example.checked, pixels.shape)
     window = tuple(
         slice(int(line[0]), int(line[-1]) + 1)
@@ -139,10 +139,9 @@ def _region(example: Example, info: ModelInfo) -> tuple[np.ndarray, np.ndarray]:
     return pixels[window], nearest(example.labels, pixels.shape)[window]
 
 
-def working(
+def _working(
     image: np.ndarray, scale: float, info: ModelInfo, example: Example | None
 ) -> np.ndarray:
-    """Normalise an image, grey, at the working scale: float32, shape (Y, X)."""
     pixels = image if image.ndim == 3 else image[..., None]
     measured = example.statistics if example else None
     measured = measured or statistics(

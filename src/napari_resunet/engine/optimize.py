@@ -105,7 +105,24 @@ def train_step(
     with device.autocast(compute):
         logits = network(pixels.contiguous(memory_format=torch.channels_last))
     loss = loss_of(task, logits, labels, distance, weight)
+    descend(network, optimizer, loss)
+    return float(loss.detach())
+
+
+def descend(
+    network: nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor
+) -> None:
+    """Go one step down the gradient of a loss, no further than `LARGEST_GRADIENT` allows.
+
+    Parameters
+    ----------
+    network : Module
+        Changed in place.
+    optimizer : torch.optim.Optimizer
+        Of the network's parameters, whose gradients were cleared.
+    loss : Tensor
+        A scalar that the network's output gave.
+    """
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
     optimizer.step()
-    return float(loss.detach())
