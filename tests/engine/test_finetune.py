@@ -213,7 +213,7 @@ def test_what_was_interrupted_goes_on_to_the_very_same_end(starter, cells, held_
 
 
 def test_an_interrupted_run_can_end_with_the_best_so_far(starter, cells):
-    recipe = FineTuning(steps=1000, batch=2, patch=96, looks=200)
+    recipe = FineTuning(steps=200, batch=2, patch=96, looks=40)
     checkpoint = interrupted(starter, [cells], recipe, 20)
     token = CancelToken()
     token.stop()

@@ -9,7 +9,7 @@ from test_judge import moved, with_weights
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
-from napari_resunet.engine.held_out import choose_strip, middle, split
+from napari_resunet.engine.held_out import Part, choose_strip, split
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.part_score import evaluate
 from napari_resunet.engine.patches import training_image
@@ -79,7 +79,7 @@ def test_no_object_is_cut_in_two(starter, nuclei):
 
 
 def test_outlines_that_were_let_pass_are_no_reason_against_a_model(starter, proposed):
-    part = middle(training_image(proposed, starter.info), "instances")
+    part = Part(training_image(proposed, starter.info))
     wider = with_weights(starter, moved(starter, 4.0))
     exact = replace(part, image=replace(part.image, touched=None))
     scores = [
@@ -98,7 +98,7 @@ def test_what_was_learned_elsewhere_is_taken_and_the_user_is_told(starter, propo
         labels=np.where(corner, 0, proposed.labels),
         touched=corner,
     )
-    recipe = FineTuning(steps=3, batch=1, patch=64, looks=2, rate=1e-4)
+    recipe = FineTuning(steps=3, batch=1, patch=64, looks=2, rate=3e-4)
     result = drain(fine_tune_steps(starter, [example], recipe, choose("cpu")))
     assert result.improved
     assert "Nothing was corrected on that part" in result.message

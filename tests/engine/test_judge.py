@@ -6,9 +6,10 @@ import pytest
 
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.held_out import middle
+from napari_resunet.engine.held_out import Part
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.judge import Best, Judge, weights
+from napari_resunet.engine.judge import CAREFUL, Best, Judge, careful, weights
+from napari_resunet.engine.part_score import PartsScore
 from napari_resunet.engine.patches import training_image
 from napari_resunet.network.model_file import Model, Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
@@ -37,8 +38,8 @@ def judge(starter, nuclei) -> Judge:
     wider = with_weights(starter, moved(starter, 2.0))
     truth = nru.segment(image, wider, scale=SCALE, device="cpu")
     corrected = training_image(Example(image, truth, scale=SCALE), starter.info)
-    part = middle(corrected, "instances")
-    judge = Judge([], [part], [corrected], starter.info, choose("cpu"), Decoding())
+    part = Part(corrected)
+    judge = Judge([], [part], starter.info, choose("cpu"), Decoding())
     judge.begin(starter.network, starter.info.smallest)
     return judge
 
@@ -64,3 +65,10 @@ def test_weights_that_only_forget_are_not_taken(starter, judge):
     best = Best(None, moved(starter, -60.0))
     judge.settle(network, weights(starter.network), best)
     assert best.state is None
+
+
+def test_a_good_start_learns_gently_and_one_that_finds_nothing_in_full():
+    rates = [careful(PartsScore(value, 1.0)) for value in (0.0, 0.2, 0.4, 0.5, 0.9)]
+    assert rates[0] == careful(None) == 1.0
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-2] == rates[-1] == pytest.approx(CAREFUL)

@@ -24,7 +24,7 @@ CERTAINTIES = (0.0, 0.75, 0.86)
 FEWEST_OBJECTS = 20
 """With fewer objects the levels would follow chance."""
 
-CLEAR_GAIN = 0.01
+CLEAR_GAIN = 0.03
 """Other levels are taken where the mean score is better by more than this."""
 
 

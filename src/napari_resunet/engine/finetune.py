@@ -26,7 +26,7 @@ from napari_resunet.engine.device import (
 from napari_resunet.engine.fast_network import place_for_training
 from napari_resunet.engine.held_out import Part, split
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.judge import Best, Judge, weights
+from napari_resunet.engine.judge import Best, Judge, careful, weights
 from napari_resunet.engine.object_size import smallest_share
 from napari_resunet.engine.optimize import (
     make_optimizer,
@@ -67,7 +67,7 @@ class FineTuning:
     patch : int
         Side of a patch in working pixels, a multiple of 32.
     rate : float
-        Largest learning rate of the decoder.
+        Largest learning rate of the decoder; less where the start is good already.
     encoder_share : float
         The encoder's rate is this times the decoder's.
     touched_weight : float
@@ -198,17 +198,14 @@ class _Material:
 
     Attributes
     ----------
-    whole : list of TrainingImage
-        All corrections in full, the latest last.
     images : list of TrainingImage
-        The same, less what is held out: to learn from.
+        All corrections, less what is held out: to learn from.
     held_out, earlier : list of Part
         To judge by, and those of them that are not of the latest corrections.
     smallest : float
         What is dust.
     """
 
-    whole: list[TrainingImage]
     images: list[TrainingImage]
     held_out: list[Part]
     earlier: list[Part]
@@ -216,10 +213,10 @@ class _Material:
 
 
 def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -> _Material:
-    whole = [training_image(e, info, recipe.touched_weight) for e in examples]
     images: list[TrainingImage] = []
     held_out: list[Part] = []
-    for image, example in zip(whole, examples, strict=True):
+    for example in examples:
+        image = training_image(example, info, recipe.touched_weight)
         image, parts = split(image, info.task, example.held_out)
         earlier = [*held_out, *parts[:-1]]
         held_out += parts
@@ -230,7 +227,7 @@ def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -
             "There is nothing to learn from: correct some labels and mark the area as "
             "checked first."
         )
-    return _Material(whole, images, held_out, earlier, smallest_share(images, info))
+    return _Material(images, held_out, earlier, smallest_share(images, info))
 
 
 class _Run:
@@ -251,7 +248,6 @@ class _Run:
         self.judge = Judge(
             material.held_out,
             material.earlier,
-            material.whole,
             model.info,
             compute,
             decoding,
@@ -275,8 +271,9 @@ class _Run:
         rng = np.random.default_rng(self.recipe.seed)
         best, begin = self._begin(start, optimizer, rng)
         task = self.model.info.task
+        rate = self.recipe.rate * careful(self.judge.before)
         while (share := self._share(begin)) < 1 and not self.token.stopped:
-            set_rate(optimizer, self.recipe.rate * short_schedule(share))
+            set_rate(optimizer, rate * short_schedule(share))
             batch = [self._patch(rng) for _ in range(self.recipe.batch)]
             loss = train_step(self.network, optimizer, batch, task, self.compute)
             self.steps += 1

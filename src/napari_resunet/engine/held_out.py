@@ -69,29 +69,6 @@ class Part:
         return labels[labels > 0]
 
 
-def middle(image: TrainingImage, task: Task) -> Part | None:
-    """Take the middle of the checked region, as much of it as fits one tile.
-
-    Parameters
-    ----------
-    image : TrainingImage
-        With its checked region where the weight is not 0.
-    task : {"instances", "classes"}
-        What the labels are.
-
-    Returns
-    -------
-    Part or None
-        None where nothing is checked.
-    """
-    known = image.weight > 0
-    if not known.any():
-        return None
-    longest = LARGEST_SIDE / image.scale
-    rows, columns = (_shortened(s, longest) for s in bounding_window(known, 0))
-    return _part(image, _known_in(image, (rows, columns), task))
-
-
 def split(
     image: TrainingImage, task: Task, strips: Sequence[Window] = ()
 ) -> tuple[TrainingImage, list[Part]]:
@@ -216,13 +193,6 @@ def _known_in(image: TrainingImage, window: Window, task: Task) -> MaskArray:
     areas, here = (np.bincount(which.ravel(), mask.ravel()) for mask in (known, inside))
     objects = labels[(2 * here > areas) & (labels > 0)]
     return known & np.where(image.labels > 0, np.isin(image.labels, objects), inside)
-
-
-def _shortened(span: slice, longest: float) -> slice:
-    """Take so much of its middle."""
-    length = min(span.stop - span.start, max(1, int(longest)))
-    start = (span.start + span.stop - length) // 2
-    return slice(start, start + length)
 
 
 def _part(image: TrainingImage, inside: MaskArray) -> Part | None:

@@ -15,10 +15,9 @@ import numpy as np
 
 from napari_resunet.engine.calibrate import calibrate
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.held_out import Part, middle
+from napari_resunet.engine.held_out import Part
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.part_score import PartsScore, evaluate, predict
-from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.network.model_file import Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
@@ -29,11 +28,34 @@ NOISE = 0.03
 have learned longer and at a lower rate, and few objects are held out. By so much the score
 on earlier corrections may fall: else a second image of another look was never learned."""
 
-MOST_MIDDLES = 8
-"""Of so many corrections the levels are chosen, besides the held-out parts."""
-
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Shares of the new weights in the mean of old and new that are tried, in this order."""
+
+
+CAREFUL = 0.35
+"""Share of the learning rate for a start that is good already: it learns as much from one
+image, and forgets less of the others. A poor one has nothing to forget."""
+
+POOR, GOOD = 0.2, 0.5
+"""Score on the held-out parts up to which a start finds next to nothing, and from which on
+it is good."""
+
+
+def careful(before: PartsScore | None) -> float:
+    """Compute the factor of the learning rate for a start.
+
+    Parameters
+    ----------
+    before : PartsScore or None
+        Its score on the held-out parts; None where nothing is held out.
+
+    Returns
+    -------
+    float
+        1 for a poor start (or one that nobody can judge), down to `CAREFUL` for a good one.
+    """
+    value = 0.0 if before is None else before.value
+    return float(np.interp(value, (POOR, GOOD), (1.0, CAREFUL)))
 
 
 @dataclass
@@ -76,8 +98,6 @@ class Judge:
         Never learned from; may be empty.
     earlier : sequence of Part
         Those of them that the start was judged by as well.
-    images : sequence of TrainingImage
-        All corrections in full, the latest last.
     info : ModelInfo
         The start's.
     compute : Compute
@@ -90,13 +110,11 @@ class Judge:
         self,
         held_out: Sequence[Part],
         earlier: Sequence[Part],
-        images: Sequence[TrainingImage],
         info: ModelInfo,
         compute: Compute,
         decoding: Decoding,
     ) -> None:
         self.held_out, self._earlier = held_out, earlier
-        self._middles = [m for i in _some(images) if (m := middle(i, info.task))]
         self._info, self._compute, self._decoding = info, compute, decoding
         self.decides = any(part.is_corrected for part in held_out)
         self.before: PartsScore | None = None
@@ -168,6 +186,8 @@ class Judge:
     def calibrated(self, network: ResNetUNet, best: Best) -> Levels:
         """Choose the levels for the best weights; its score becomes that with them.
 
+        By what was never learned from: of the rest every object is found, at any level.
+
         Parameters
         ----------
         network : ResNetUNet
@@ -183,8 +203,7 @@ class Judge:
         """
         used = self._info
         network.eval()
-        parts = [*self._middles, *self.held_out]
-        seen = [predict(network, used, part, self._compute) for part in parts]
+        seen = [predict(network, used, part, self._compute) for part in self.held_out]
         levels = calibrate(seen, used, self._decoding)
         if levels == used.levels:
             return levels
@@ -217,9 +236,3 @@ def _mixed(old: Weights, new: Weights, share: float) -> Weights:
         k: torch.lerp(old[k], v, share) if v.is_floating_point() else v
         for k, v in new.items()
     }
-
-
-def _some(images: Sequence[TrainingImage]) -> list[TrainingImage]:
-    """Choose a few, evenly, the latest among them."""
-    n = min(MOST_MIDDLES, len(images))
-    return [images[i] for i in np.linspace(0, len(images) - 1, n).round().astype(int)]

@@ -30,7 +30,7 @@ SCALES = (1 / 16, 8.0)
 FEWEST_WHOLE = 10
 """From so many whole corrected objects on, their sizes say what is dust."""
 
-DUST = 0.8
+DUST = 0.5
 """Dust is smaller than this times the 5th percentile of the corrected objects."""
 
 
