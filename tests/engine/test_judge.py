@@ -8,8 +8,7 @@ import napari_resunet as nru
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.held_out import Part
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.judge import CAREFUL, Best, Judge, careful, weights
-from napari_resunet.engine.part_score import PartsScore
+from napari_resunet.engine.judge import CAREFUL, Best, Judge, weights
 from napari_resunet.engine.patches import training_image
 from napari_resunet.network.model_file import Model, Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
@@ -67,8 +66,16 @@ def test_weights_that_only_forget_are_not_taken(starter, judge):
     assert best.state is None
 
 
-def test_a_good_start_learns_gently_and_one_that_finds_nothing_in_full():
-    rates = [careful(PartsScore(value, 1.0)) for value in (0.0, 0.2, 0.4, 0.5, 0.9)]
-    assert rates[0] == careful(None) == 1.0
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-2] == rates[-1] == pytest.approx(CAREFUL)
+@pytest.mark.parametrize("fine_tuned_before", [False, True])
+def test_a_good_start_learns_gently_when_first_corrected(
+    starter, random_model, nuclei, fine_tuned_before
+):
+    image, labels = nuclei
+    care = []
+    for model in (starter, random_model):
+        part = Part(training_image(Example(image, labels, scale=SCALE), model.info))
+        earlier = [part] if fine_tuned_before else []
+        judge = Judge([part], earlier, model.info, choose("cpu"), Decoding())
+        judge.begin(model.network, model.info.smallest)
+        care.append(judge.care())
+    assert care == [1.0 if fine_tuned_before else pytest.approx(CAREFUL), 1.0]

@@ -26,7 +26,7 @@ from napari_resunet.engine.device import (
 from napari_resunet.engine.fast_network import place_for_training
 from napari_resunet.engine.held_out import Part, split
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.judge import Best, Judge, careful, weights
+from napari_resunet.engine.judge import Best, Judge, weights
 from napari_resunet.engine.object_size import smallest_share
 from napari_resunet.engine.optimize import (
     make_optimizer,
@@ -271,7 +271,7 @@ class _Run:
         rng = np.random.default_rng(self.recipe.seed)
         best, begin = self._begin(start, optimizer, rng)
         task = self.model.info.task
-        rate = self.recipe.rate * careful(self.judge.before)
+        rate = self.recipe.rate * self.judge.care()
         while (share := self._share(begin)) < 1 and not self.token.stopped:
             set_rate(optimizer, rate * short_schedule(share))
             batch = [self._patch(rng) for _ in range(self.recipe.batch)]
