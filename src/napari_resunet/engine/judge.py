@@ -32,9 +32,8 @@ SHARES = (1.0, 0.75, 0.5, 0.25)
 """Shares of the new weights in the mean of old and new that are tried, in this order."""
 
 CAREFUL = 0.35
-"""Share of the learning rate for a start that is good before anything was corrected: it
-learns as much from one image, and forgets less of the others. A poor one has nothing to
-forget, and one that was fine-tuned learned less at a lower rate, in later rounds."""
+"""Share of the learning rate for a start that is good already: it learns as much from one
+image, and forgets less of the others. A poor one has nothing to forget."""
 
 POOR, GOOD = 0.2, 0.5
 """Score on the held-out parts up to which a start finds next to nothing, and from which on
@@ -112,9 +111,8 @@ class Judge:
 
     def care(self) -> float:
         """Compute the factor of the learning rate, 1 down to `CAREFUL`, for this start."""
-        if self._earlier or self.before is None:
-            return 1.0
-        return float(np.interp(self.before.value, (POOR, GOOD), (1.0, CAREFUL)))
+        value = 0.0 if self.before is None else self.before.value
+        return float(np.interp(value, (POOR, GOOD), (1.0, CAREFUL)))
 
     def look(self, network: ResNetUNet, best: Best) -> float | None:
         """Score the held-out parts; keep the weights in `best` where they are to be taken.
