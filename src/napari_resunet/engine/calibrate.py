@@ -25,8 +25,8 @@ FEWEST_OBJECTS = 20
 """With fewer objects the levels would follow chance."""
 
 CLEAR_GAIN = 0.1
-"""Other levels are taken where the mean score is better by more than this: a smaller gain on
-few objects is chance, and costs on the images to come."""
+"""Other levels are taken where the mean score is better by more than this: a smaller gain
+on few objects is chance, and costs on the images to come."""
 
 
 def calibrate(seen: Sequence[Predicted], info: ModelInfo, decoding: Decoding) -> Levels:
