@@ -34,8 +34,9 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def cells():
+    """Cells whose user draws the outlines wider than the starter does."""
     image, labels = phase_cells((220, 240), np.random.default_rng(5))
-    return Example(image, labels, scale=0.6)
+    return Example(image, expand_labels(labels, 3), scale=0.6)
 
 
 def run(model, examples, recipe=QUICK, token=None, on_event=None):
