@@ -1,4 +1,4 @@
-"""The levels at which a model's maps become objects, chosen by what the user corrected.
+"""The levels at which a model's maps become objects, chosen by held-out corrections.
 
 Objects of other shapes need other levels: long cells are cut at a smoothing that suits
 nuclei. It costs no training, only decoding kept maps a few times.
