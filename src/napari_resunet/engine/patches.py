@@ -83,9 +83,7 @@ class Geometry:
     rotate: bool = True
 
 
-def training_image(
-    example: Example, info: ModelInfo, touched_weight: float = 1.0
-) -> TrainingImage:
+def training_image(example: Example, info: ModelInfo) -> TrainingImage:
     """Prepare an example: normalise, compute the distance map, weigh.
 
     Parameters
@@ -94,8 +92,6 @@ def training_image(
         One plane and its labels.
     info : ModelInfo
         Task, intensity contract and working diameter of the model.
-    touched_weight : float
-        How much a pixel that the user touched counts against another.
 
     Returns
     -------
@@ -113,8 +109,6 @@ def training_image(
     pixels = normalize(image, measured, info.normalization)
     labels = np.ascontiguousarray(example.labels, dtype=np.int32)
     weight = np.ones(labels.shape, np.float16)
-    if example.touched is not None:
-        weight[example.touched] = touched_weight
     if example.checked is not None:
         weight[~example.checked] = 0
     instances = info.task == "instances"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_resunet.engine.patches import TrainingImage
 
@@ -17,7 +18,7 @@ class Sampler:
     images : sequence of TrainingImage
         Each with a pixel of weight over 0; drawn by the side of its checked area.
     touched_share : float
-        Share of the centres that lie on a pixel of weight over 1, where there is one.
+        Share of the centres that lie on a checked pixel that was touched, if any was.
     """
 
     def __init__(self, images: Sequence[TrainingImage], touched_share: float) -> None:
@@ -25,7 +26,7 @@ class Sampler:
         self._images = images
         self._touched_share = touched_share
         self._checked = [np.flatnonzero(image.weight > 0) for image in images]
-        self._touched = [np.flatnonzero(image.weight > 1) for image in images]
+        self._touched = [_touched(image) for image in images]
         sides = np.sqrt([where.size for where in self._checked])
         self._shares = sides / sides.sum()
 
@@ -49,3 +50,10 @@ class Sampler:
             where = self._touched[number]
         row, column = divmod(int(rng.choice(where)), image.weight.shape[1])
         return image, (float(row), float(column))
+
+
+def _touched(image: TrainingImage) -> npt.NDArray[np.intp]:
+    """Find the checked pixels that were touched; none where all labels are the truth."""
+    if image.touched is None:
+        return np.empty(0, np.intp)
+    return np.flatnonzero(image.touched & (image.weight > 0))

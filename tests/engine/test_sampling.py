@@ -1,0 +1,44 @@
+"""What is learned from corrections: where patches are cut, and what counts there."""
+
+import numpy as np
+import pytest
+
+from napari_resunet.engine.held_out import split
+from napari_resunet.engine.patches import training_image
+from napari_resunet.engine.sampling import Sampler
+from napari_resunet.types import Example, ModelInfo
+
+INFO = ModelInfo()
+
+
+@pytest.fixture
+def corrected(nuclei) -> Example:
+    """All is checked; the user corrected the objects of the left half."""
+    image, labels = nuclei
+    touched = labels > 0
+    touched[:, labels.shape[1] // 2 :] = False
+    return Example(image, labels, checked=np.ones(labels.shape, bool), touched=touched)
+
+
+def test_a_corrected_object_counts_as_much_as_the_background_around_it(corrected):
+    weight = training_image(corrected, INFO).weight
+    assert np.unique(weight).tolist() == [1.0], "else outlines are learned too wide"
+
+
+def test_half_of_the_patches_are_cut_at_what_was_corrected(corrected):
+    image = training_image(corrected, INFO)
+    rng = np.random.default_rng(0)
+    draws = [Sampler([image], touched_share=0.5).draw(rng)[1] for _ in range(300)]
+    at = np.mean([corrected.touched[int(row), int(column)] for row, column in draws])
+    elsewhere = 0.5 * corrected.touched.mean()
+    assert at == pytest.approx(0.5 + elsewhere, abs=0.08)
+
+
+def test_no_patch_is_cut_at_what_is_held_out(corrected):
+    image, parts = split(training_image(corrected, INFO), INFO.task)
+    assert parts, "something is held out"
+    rng = np.random.default_rng(0)
+    sampler = Sampler([image], touched_share=1.0)
+    for _ in range(100):
+        row, column = sampler.draw(rng)[1]
+        assert image.weight[int(row), int(column)] > 0
