@@ -67,7 +67,7 @@ class Flows(Peer):
     def learn(self, corrections: Sequence[Example]) -> None:
         """Learn from all regions, beginning with the network of the round before."""
         recipe = self.setting.recipe
-        whole = [training_image(e, self.info) for e in corrections]
+        whole = [training_image(e, self.info, recipe.touched_weight) for e in corrections]
         self.info = replace(self.info, smallest=smallest_share(whole, self.info))
         sampler = Sampler([_with_flow(image) for image in whole], recipe.touched_share)
         self.network.train().requires_grad_(True)

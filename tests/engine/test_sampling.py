@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skimage.segmentation import expand_labels
 
 from napari_resunet.engine.held_out import split
 from napari_resunet.engine.patches import training_image
@@ -21,8 +22,10 @@ def corrected(nuclei) -> Example:
 
 
 def test_a_corrected_object_counts_as_much_as_the_background_around_it(corrected):
-    weight = training_image(corrected, INFO).weight
-    assert np.unique(weight).tolist() == [1.0], "else outlines are learned too wide"
+    weight = training_image(corrected, INFO, touched_weight=3.0).weight
+    around = expand_labels(corrected.touched.astype(int), 3) > 0
+    assert np.unique(weight[around]).tolist() == [3.0], "else outlines are learned too wide"
+    assert (weight == 1).any(), "the rest counts less"
 
 
 def test_half_of_the_patches_are_cut_at_what_was_corrected(corrected):

@@ -70,6 +70,8 @@ class FineTuning:
         Largest learning rate of the decoder; less where the start is good already.
     encoder_share : float
         The encoder's rate is this times the decoder's.
+    touched_weight : float
+        How much what the user touched counts, and what lies around it.
     touched_share : float
         Share of the patches that are centred on something touched.
     intensity : float
@@ -90,6 +92,7 @@ class FineTuning:
     patch: int = 128
     rate: float = 2e-3
     encoder_share: float = 1.0
+    touched_weight: float = 3.0
     touched_share: float = 0.5
     intensity: float = 0.2
     zoom: float = 0.8
@@ -178,7 +181,7 @@ def fine_tune_steps(
     """
     if start is not None:
         start.check(model, examples)
-    material = _prepare(model.info, examples)
+    material = _prepare(model.info, examples, recipe)
     token, decoding = token or CancelToken(), decoding or Decoding()
     run = _Run(model, material, recipe, compute, token, decoding)
     try:
@@ -209,11 +212,11 @@ class _Material:
     smallest: float
 
 
-def _prepare(info: ModelInfo, examples: Sequence[Example]) -> _Material:
+def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -> _Material:
     images: list[TrainingImage] = []
     held_out: list[Part] = []
     for example in examples:
-        image = training_image(example, info)
+        image = training_image(example, info, recipe.touched_weight)
         image, parts = split(image, info.task, example.held_out)
         earlier = [*held_out, *parts[:-1]]
         held_out += parts

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
@@ -23,6 +24,10 @@ from napari_resunet.types import Example, MaskArray, ModelInfo
 IS_COLOUR = 3
 ROTATION_MARGIN = 1.42
 """A square turned by any angle covers the patch when it is sqrt(2) times as wide."""
+
+SURROUNDINGS = 0.25
+"""In working diameters: so far around what was touched the background counts as much. An
+object that alone counted more would be learned too wide."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,9 @@ class Geometry:
     rotate: bool = True
 
 
-def training_image(example: Example, info: ModelInfo) -> TrainingImage:
+def training_image(
+    example: Example, info: ModelInfo, touched_weight: float = 1.0
+) -> TrainingImage:
     """Prepare an example: normalise, compute the distance map, weigh.
 
     Parameters
@@ -92,6 +99,8 @@ def training_image(example: Example, info: ModelInfo) -> TrainingImage:
         One plane and its labels.
     info : ModelInfo
         Task, intensity contract and working diameter of the model.
+    touched_weight : float
+        How much what the user touched counts, and what lies around it.
 
     Returns
     -------
@@ -108,7 +117,11 @@ def training_image(example: Example, info: ModelInfo) -> TrainingImage:
     measured = example.statistics or statistics(image, info.normalization, joint=joint)
     pixels = normalize(image, measured, info.normalization)
     labels = np.ascontiguousarray(example.labels, dtype=np.int32)
+    scale = example.scale or scale_from_labels(labels, info)
     weight = np.ones(labels.shape, np.float16)
+    if example.touched is not None:
+        around = _around(example.touched, SURROUNDINGS * info.diameter / scale)
+        weight[around] = touched_weight
     if example.checked is not None:
         weight[~example.checked] = 0
     instances = info.task == "instances"
@@ -118,9 +131,17 @@ def training_image(example: Example, info: ModelInfo) -> TrainingImage:
         labels=labels,
         distance=distance.astype(np.float16),
         weight=weight,
-        scale=example.scale or scale_from_labels(labels, info),
+        scale=scale,
         touched=example.touched,
     )
+
+
+def _around(touched: MaskArray, reach: float) -> MaskArray:
+    """Grow what was touched by so many pixels."""
+    if not touched.any():
+        return touched
+    near: MaskArray = ndimage.distance_transform_edt(~touched) <= reach
+    return near
 
 
 def _check_classes(info: ModelInfo, example: Example) -> None:
