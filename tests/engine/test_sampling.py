@@ -1,5 +1,7 @@
 """What is learned from corrections: where patches are cut, and what counts there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from skimage.segmentation import expand_labels
@@ -26,6 +28,12 @@ def test_a_corrected_object_counts_as_much_as_the_background_around_it(corrected
     around = expand_labels(corrected.touched.astype(int), 3) > 0
     assert np.unique(weight[around]).tolist() == [3.0], "else outlines are learned too wide"
     assert (weight == 1).any(), "the rest counts less"
+
+
+def test_what_was_let_pass_counts_once(corrected):
+    passed = replace(corrected, touched=np.zeros_like(corrected.touched))
+    weight = training_image(passed, INFO, touched_weight=3.0).weight
+    assert np.unique(weight).tolist() == [1.0]
 
 
 def test_half_of_the_patches_are_cut_at_what_was_corrected(corrected):

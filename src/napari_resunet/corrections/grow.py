@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 from skimage.draw import ellipse
+from skimage.morphology import isotropic_dilation
 from skimage.segmentation import watershed
 
 from napari_resunet.corrections.edit import NOTHING, Edit, Labels, Path
@@ -67,7 +68,7 @@ def add_scribble(
         wide = _stroke(path, width, window, part.shape)
         grown = ndimage.binary_fill_holes(wide) & (part == 0)
     else:
-        near = ndimage.distance_transform_edt(~stroke) <= reach
+        near = isotropic_dilation(stroke, reach)
         level = min(0.5, 0.5 * float(np.median(maps[0][stroke])))
         grown = _flooded(maps, stroke, level, near, part)
     return Edit.between(part, np.where(grown, new_label, part), window)
@@ -159,7 +160,7 @@ def _stroke(path: Path, width: float, window: Window, shape: tuple[int, ...]) ->
     mask[line_pixels(np.asarray(path, float) - origin, shape)] = True
     if width <= 1:
         return mask
-    wide: MaskArray = ndimage.distance_transform_edt(~mask) <= width / 2
+    wide: MaskArray = isotropic_dilation(mask, width / 2)
     return wide
 
 

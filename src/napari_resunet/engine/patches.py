@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from skimage.morphology import isotropic_dilation
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
@@ -119,9 +119,10 @@ def training_image(
     labels = np.ascontiguousarray(example.labels, dtype=np.int32)
     scale = example.scale or scale_from_labels(labels, info)
     weight = np.ones(labels.shape, np.float16)
-    if example.touched is not None:
-        around = _around(example.touched, SURROUNDINGS * info.diameter / scale)
-        weight[around] = touched_weight
+    if example.touched is not None and example.touched.any():
+        # Without a touched pixel the dilation would mark a corner.
+        reach = SURROUNDINGS * info.diameter / scale
+        weight[isotropic_dilation(example.touched, reach)] = touched_weight
     if example.checked is not None:
         weight[~example.checked] = 0
     instances = info.task == "instances"
@@ -134,14 +135,6 @@ def training_image(
         scale=scale,
         touched=example.touched,
     )
-
-
-def _around(touched: MaskArray, reach: float) -> MaskArray:
-    """Grow what was touched by so many pixels."""
-    if not touched.any():
-        return touched
-    near: MaskArray = ndimage.distance_transform_edt(~touched) <= reach
-    return near
 
 
 def _check_classes(info: ModelInfo, example: Example) -> None:
