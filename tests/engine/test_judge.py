@@ -59,6 +59,23 @@ def test_new_weights_are_mixed_with_old_until_nothing_is_forgotten(
     )
 
 
+@pytest.mark.parametrize(("copies", "whole"), [(1, True), (10, False)])
+def test_what_few_objects_lose_by_chance_is_not_forgotten(starter, nuclei, copies, whole):
+    # The score falls by 0.06: on 17 objects that may be chance, on 170 it is not.
+    image = nuclei[0][:90, :90]
+    wider = with_weights(starter, moved(starter, 2.0))
+    truth = nru.segment(nuclei[0], wider, scale=SCALE, device="cpu")[:90, :90]
+    part = Part(training_image(Example(image, truth, scale=SCALE), starter.info))
+    judge = Judge([], [part] * copies, starter.info, choose("cpu"), Decoding())
+    judge.begin(starter.network, starter.info.smallest)
+    network = with_weights(starter, weights(starter.network)).network
+    best = Best(None, moved(starter, 4.0))
+    judge.settle(network, weights(starter.network), best)
+    taken = weights(network) if best.state is None else best.state
+    new = moved(starter, 4.0)["conv_last.bias"][0]
+    assert (bool(taken["conv_last.bias"][0] == new)) is whole
+
+
 def test_weights_that_only_forget_are_not_taken(starter, judge):
     network = with_weights(starter, weights(starter.network)).network
     best = Best(None, moved(starter, -60.0))

@@ -92,6 +92,7 @@ def test_fine_tune_shows_its_plot_and_adds_a_version_to_go_back_from(dock, nucle
     dock.click("go_back")
     dock.wait()
     assert dock.work.versions.current.key == STARTER
+    assert not dock.find("result_text").text()  # the score is not the starter's
     # What the corrections told of the object size is kept: it is not the model's.
     dock.controller.state.scale = scale
     dock.segment()

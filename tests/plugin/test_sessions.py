@@ -154,7 +154,9 @@ def test_tomorrow_goes_on_where_today_stopped(
     later.click("go_back")
     later.wait()
     assert later.work.state(later.controller.image_key).has_maps  # proposed again
+    assert not later.find("result_text").text()
     later.controller.choose_version(version.key)
+    assert later.find("result_text").text() == result
     later.segment()
     assert later.work.versions.current.model is not None
     assert later.labels.data[100, 100] == 1000

@@ -24,9 +24,11 @@ from napari_resunet.network.torch_import import torch
 from napari_resunet.types import Levels, ModelInfo
 
 NOISE = 0.03
-"""Between weights whose held-out scores differ by less the later ones are taken: they
-have learned longer and at a lower rate, and few objects are held out. By so much the score
-on earlier corrections may fall: else a second image of another look was never learned."""
+"""Scores that differ by less are alike, however much they stand on."""
+
+SPREAD = 0.4
+"""Standard deviation of the score of one object. That of n objects differs by chance by its
+standard error, this over the square root of n: much, for few objects are held out."""
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Shares of the new weights in the mean of old and new that are tried, in this order."""
@@ -133,7 +135,8 @@ class Judge:
         return score.value
 
     def _takes(self, network: ResNetUNet, score: PartsScore, best: Best) -> bool:
-        return self._gains(score) and score.value >= best.peak - NOISE
+        # Of equal scores the later one: it has learned longer and at a lower rate.
+        return self._gains(score) and score.value >= best.peak - self._noise(self.held_out)
 
     def _gains(self, score: PartsScore | None) -> bool:
         if score is None or self.before is None:
@@ -168,7 +171,16 @@ class Judge:
     def _remembers(self, network: ResNetUNet) -> bool:
         score = self._score(network, self._earlier)
         before = self._before_earlier
-        return not score or not before or score.value >= before.value - NOISE
+        if score is None or before is None:
+            return True
+        return score.value >= before.value - self._noise(self._earlier)
+
+    def _noise(self, parts: Sequence[Part]) -> float:
+        """Compute how far the score of these parts may differ by chance."""
+        if self._info.task == "classes":
+            return NOISE
+        n = max(1, sum(part.n_objects for part in parts))
+        return max(NOISE, SPREAD / n**0.5)
 
     def calibrated(self, network: ResNetUNet, best: Best) -> Levels:
         """Choose the levels for the best weights; its score becomes that with them.

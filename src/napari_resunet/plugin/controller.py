@@ -14,6 +14,7 @@ from napari_resunet.plugin.correcting import Correcting
 from napari_resunet.plugin.interrupted import Interrupted
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.learn_along import LearnAlong
+from napari_resunet.plugin.outcomes import score_of
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
 from napari_resunet.plugin.session_continue import Continue
@@ -121,20 +122,24 @@ class Controller:
 
     def choose_version(self, key: str) -> None:
         """Use another version of the model."""
-        self.work.versions.choose(key)
+        self._use(key)
         title = self.work.versions.current.title
         self._made_stale(f"'{title}' is in use now: click Segment.")
-        self.refresh()
 
     def go_back(self) -> None:
         """Use the version before, and renew the proposals with it."""
         previous = self.work.versions.previous()
         if previous is None:
             return
-        self.work.versions.choose(previous.key)
-        self.refresh()
+        self._use(previous.key)
         self.view.set_message(f"Gone back to '{previous.title}'.")
         self.work.renew(self._image())
+
+    def _use(self, key: str) -> None:
+        self.work.versions.choose(key)
+        # The score in view is that of the version in use, not of the one that was left.
+        self.view.set_result_text(score_of(self.work.versions.current))
+        self.refresh()
 
     def choose_device(self, device: str) -> None:
         """Compute elsewhere from the next job on."""

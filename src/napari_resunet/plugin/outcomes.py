@@ -83,6 +83,14 @@ def result_text(learned: Learned) -> str:
     return score_text(learned.before, learned.after, learned.improved)
 
 
+def score_of(version: Version) -> str:
+    """Say how a version scored when it was made; empty where it did not learn here."""
+    record = version.record
+    if record is None or record.origin != "learned":
+        return ""
+    return score_text(record.before, record.after, improved=True)
+
+
 def score_text(before: float | None, after: float | None, improved: bool) -> str:
     """Put two scores on the held-out part in words."""
     if before is None or after is None:

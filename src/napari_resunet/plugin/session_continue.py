@@ -17,7 +17,7 @@ from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.interrupted import CHOOSE, sentence
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.layer_look import put_look
-from napari_resunet.plugin.outcomes import score_text, version_of
+from napari_resunet.plugin.outcomes import score_of, score_text, version_of
 from napari_resunet.plugin.session_images import (
     add_image,
     finest,
@@ -257,12 +257,15 @@ class Continue:
             view.start_plot()
             for point in points:
                 view.add_loss(*point)
+        current = self.controller.work.versions.current
         ends = [entry for entry in history if entry.get("event") == "end"]
-        if ends:
+        text = score_of(current)
+        if ends and ends[-1].get("model_id") == current.key:
             end = ends[-1]
-            view.set_result_text(
-                score_text(end.get("before"), end.get("after"), bool(end.get("improved")))
+            text = score_text(
+                end.get("before"), end.get("after"), bool(end.get("improved"))
             )
+        view.set_result_text(text)
 
     def _say(self, sentence: str, kind: Any) -> None:
         self.controller.view.set_message(sentence, kind)
