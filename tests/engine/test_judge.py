@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import napari_resunet as nru
+from napari_resunet.engine.calibrate import LEARNED
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.held_out import Part
 from napari_resunet.engine.instances import Decoding
@@ -83,12 +84,14 @@ def test_weights_that_only_forget_are_not_taken(starter, judge):
     assert best.state is None
 
 
-def test_a_good_start_learns_gently_and_a_poor_one_in_full(starter, random_model, nuclei):
+def test_a_good_start_learns_gently_and_keeps_its_levels(starter, random_model, nuclei):
     image, labels = nuclei
-    care = []
+    care, levels = [], []
     for model in (starter, random_model):
         part = Part(training_image(Example(image, labels, scale=SCALE), model.info))
         judge = Judge([part], [], model.info, choose("cpu"), Decoding())
-        judge.begin(model.network, model.info.smallest)
+        best = judge.begin(model.network, model.info.smallest)
         care.append(judge.care())
+        levels.append(judge.calibrated(model.network, best))
     assert care == [pytest.approx(CAREFUL), 1.0]
+    assert levels == [starter.info.levels, LEARNED]

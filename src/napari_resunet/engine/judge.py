@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_resunet.engine.calibrate import calibrate
+from napari_resunet.engine.calibrate import LEARNED, calibrate
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.held_out import Part
 from napari_resunet.engine.instances import Decoding
@@ -105,11 +105,20 @@ class Judge:
         self._before_earlier: PartsScore | None = None
 
     def begin(self, start: ResNetUNet, smallest: float) -> Best:
-        """Look at the start; from then on objects under `smallest` are dust."""
+        """Look at the start; from then on objects under `smallest` are dust.
+
+        Levels that found next to nothing are given up, too.
+        """
         self.before = self._score(start, self.held_out)
         self._before_earlier = self._score(start, self._earlier)
-        self._info = replace(self._info, smallest=smallest)
+        self._info = replace(self._info, smallest=smallest, levels=self._levels())
         return Best(self.before, None)
+
+    def _levels(self) -> Levels:
+        found_little = self.before is not None and self.before.value <= POOR
+        if found_little and self._info.task == "instances":
+            return LEARNED
+        return self._info.levels
 
     def care(self) -> float:
         """Compute the factor of the learning rate, 1 down to `CAREFUL`, for this start."""
