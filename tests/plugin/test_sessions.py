@@ -155,6 +155,7 @@ def test_tomorrow_goes_on_where_today_stopped(
     later.wait()
     assert later.work.state(later.controller.image_key).has_maps  # proposed again
     assert not later.find("result_text").text()
+    assert later.message.startswith("Gone back to 'Starter'.")
     later.controller.choose_version(version.key)
     assert later.find("result_text").text() == result
     later.segment()

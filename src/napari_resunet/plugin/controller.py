@@ -132,8 +132,9 @@ class Controller:
         if previous is None:
             return
         self._use(previous.key)
-        self.view.set_message(f"Gone back to '{previous.title}'.")
-        self.work.renew(self._image())
+        said = f"Gone back to '{previous.title}'."
+        self.view.set_message(said)
+        self.work.renew(self._image(), said)
 
     def _use(self, key: str) -> None:
         self.work.versions.choose(key)

@@ -83,7 +83,8 @@ class Work:
         self._redraw_image: str | None = None
         self._redraw_again = False
         self._renew_next = False
-        self._verdict = ""
+        self._said = ""
+        """What the sentence about the next proposal begins with."""
         self.history: list[dict[str, Any]] = []
         """Steps and scores that were not yet taken to be kept."""
         self.checkpoint: Checkpoint | None = None
@@ -149,7 +150,7 @@ class Work:
             state.scale, self.sliders, token,
         )  # fmt: skip
         self.layers.make_binding(image)
-        self._verdict = ""
+        self._said = ""
         self.start(SEGMENT, self.workshop.propose, arguments, token, key)
 
     def learn(self, image: Image, seconds: float) -> None:
@@ -227,8 +228,11 @@ class Work:
         self._on_change()
         self.job.start()
 
-    def renew(self, image: Image | None) -> None:
-        """Propose again wherever there was a proposal, the shown plane first."""
+    def renew(self, image: Image | None, said: str) -> None:
+        """Propose again wherever there was a proposal, the shown plane first.
+
+        What was said of the model stays in view.
+        """
         self._renew_next = False
         if image is None or self.job is not None:
             return
@@ -240,9 +244,8 @@ class Work:
             targets = proposed_earlier(binding.ledger, shown)
         state.forget_maps()
         if targets:
-            verdict = self._verdict
             self.propose(image, targets)
-            self._verdict = verdict
+            self._said = said
 
     def redraw(self, image: Image | None) -> None:
         """Decode the kept maps again; a slider still moving makes one more round."""
@@ -307,7 +310,7 @@ class Work:
             self._compared(result)
         elif job.kind == SEGMENT:
             done = "Correct what is wrong, then click Fine-tune."
-            self.show.view.set_message(f"{self._verdict} {done}".strip())
+            self.show.view.set_message(f"{self._said} {done}".strip())
 
     def _compared(self, result: Comparison | None) -> None:
         if self.on_compared is not None:
@@ -336,7 +339,7 @@ class Work:
         self.show.no_progress()
         self._on_change()
         if self._renew_next:
-            self.renew(self.layers.image(self._job_image))
+            self.renew(self.layers.image(self._job_image), self._said)
 
     def _apply(self, job: Job, proposal: Any) -> None:
         key = self._redraw_image if job.kind == REDRAW else self._job_image
@@ -355,7 +358,7 @@ class Work:
             self.state(self._job_image).scale = learned.scale
             self._renew_next = True
         self.history.append(end_entry(learned))
-        self._verdict = learned.message
+        self._said = learned.message
         self.show.view.set_result_text(result_text(learned))
         self.show.view.set_message(
             learned.message, "info" if learned.improved else "warning"
