@@ -120,6 +120,8 @@ class ModelInfo:
         Found objects under this share of a disc of the working diameter are dust.
     levels : Levels
         How its maps become objects.
+    mirrored : bool
+        Its maps are the mean over an image and its three mirror images.
     lineage : Lineage
         Parent, dates, counts.
     """
@@ -132,6 +134,7 @@ class ModelInfo:
     tile: int = 256
     smallest: float = 0.05
     levels: Levels = field(default_factory=Levels)
+    mirrored: bool = False
     lineage: Lineage = field(default_factory=Lineage)
 
     @property

@@ -77,6 +77,28 @@ def test_what_few_objects_lose_by_chance_is_not_forgotten(starter, nuclei, copie
     assert (bool(taken["conv_last.bias"][0] == new)) is whole
 
 
+@pytest.mark.parametrize(
+    ("logit", "chosen_there", "whole"),
+    [(4.6, False, False), (4.6, True, True), (5.0, True, False)],
+)
+def test_a_start_that_was_chosen_there_need_not_be_reached_in_full(
+    starter, nuclei, logit, chosen_there, whole
+):
+    # The score of 41 objects falls from 1 by 0.01, or by 0.04: half their error is 0.03.
+    wider = with_weights(starter, moved(starter, 2.0))
+    truth = nru.segment(nuclei[0], wider, scale=SCALE, device="cpu")
+    parts = [Part(training_image(Example(nuclei[0], truth, scale=SCALE), starter.info))]
+    earlier = parts if chosen_there else []
+    judge = Judge(parts, earlier, starter.info, choose("cpu"), Decoding())
+    judge.begin(starter.network, starter.info.smallest)
+    network = with_weights(starter, weights(starter.network)).network
+    best = Best(None, moved(starter, logit))
+    judge.settle(network, weights(starter.network), best)
+    taken = weights(network) if best.state is None else best.state
+    new = moved(starter, logit)["conv_last.bias"][0]
+    assert (bool(taken["conv_last.bias"][0] == new)) is whole
+
+
 def test_weights_that_only_forget_are_not_taken(starter, judge):
     network = with_weights(starter, weights(starter.network)).network
     best = Best(None, moved(starter, -60.0))

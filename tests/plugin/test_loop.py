@@ -127,7 +127,7 @@ def test_the_sliders_redraw_without_the_network(dock, image_of_nuclei, monkeypat
     dock.segment()
     n_pixels = (dock.labels.data > 0).sum()
 
-    def forbidden(self, tiles):
+    def forbidden(self, tiles, mirrored):
         raise AssertionError("the network ran")
 
     monkeypatch.setattr("napari_resunet.engine.predict.Predictor._run", forbidden)

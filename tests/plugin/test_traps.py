@@ -21,7 +21,7 @@ from napari_resunet.plugin.labels_binding import LabelsBinding
 def test_an_error_in_a_worker_is_told_and_the_dock_is_not_busy_for_ever(
     dock, image_of_nuclei, monkeypatch, error
 ):
-    def broken(self, tiles):
+    def broken(self, tiles, mirrored):
         raise error
 
     monkeypatch.setattr(Predictor, "_run", broken)

@@ -26,6 +26,19 @@ def test_the_snippet_of_the_readme(nuclei, tmp_path):
     assert again.info.lineage.model_id == better.info.lineage.model_id
 
 
+def test_what_a_fine_tuned_model_finds_does_not_depend_on_the_direction(starter, nuclei):
+    image, truth = nuclei[0][:160, :160], nuclei[1][:160, :160]
+    example = nru.Example(image, truth, scale=1.0)
+    model = nru.fine_tune(starter, [example], steps=4)
+    assert model is not starter
+
+    def agreement(model):
+        straight, turned = (nru.segment(i, model, scale=1.0) for i in (image, image[::-1]))
+        return nru.score(straight, turned[::-1]).mean_iou
+
+    assert agreement(model) > 0.995 > agreement(starter)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 90), (33, 1), (0, 7), (45, 61)])
 def test_odd_shapes(starter, shape):
     labels = nru.segment(np.random.default_rng(0).random(shape), starter)

@@ -49,7 +49,7 @@ def test_what_is_kept_is_ranked_without_the_network(starter, image, monkeypatch)
         if isinstance(event, Proposal)
     )
 
-    def forbidden(self, tiles):
+    def forbidden(self, tiles, mirrored):
         raise AssertionError("the network ran")
 
     monkeypatch.setattr("napari_resunet.engine.predict.Predictor._run", forbidden)

@@ -44,6 +44,9 @@ SMALLEST_TILE = 128
 LARGEST_MAPS_IN_MEMORY = 2**29
 """Maps of more bytes lie in a temporary file that the system pages in and out."""
 
+MIRRORS = ((), (2,), (3,), (2, 3))
+"""Axes of (N, C, H, W) along which an image is turned round, for the mean over them."""
+
 Maps = npt.NDArray[np.float16]
 Event = Progress | Notice
 
@@ -110,7 +113,7 @@ class Predictor:
         self.plan = Plan(network, compute, batch, model.info.tile)
 
     def maps(
-        self, plane: Plane, token: CancelToken | None = None
+        self, plane: Plane, token: CancelToken | None = None, *, mirrored: bool = False
     ) -> Generator[Event, None, Maps]:
         """Predict the maps of a plane.
 
@@ -120,6 +123,10 @@ class Predictor:
             What.
         token : CancelToken or None
             Looked at between tiles.
+        mirrored : bool
+            Give the mean over the image and its three mirror images, in four times the
+            time: what a model has learned from few corrections depends on the direction
+            by chance, and the mean does not.
 
         Yields
         ------
@@ -140,7 +147,7 @@ class Predictor:
         """
         while True:
             try:
-                return (yield from self._attempt(plane, token or CancelToken()))
+                return (yield from self._attempt(plane, token or CancelToken(), mirrored))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise failure(self.plan.compute, error) from error
@@ -167,14 +174,16 @@ class Predictor:
             "There is not enough memory: close other programs or choose a smaller area."
         ) from error
 
-    def _attempt(self, plane: Plane, token: CancelToken) -> Generator[Event, None, Maps]:
+    def _attempt(
+        self, plane: Plane, token: CancelToken, mirrored: bool
+    ) -> Generator[Event, None, Maps]:
         rows, columns = (strip(axis.n_working, self.plan.tile) for axis in plane.axes)
         maps = _empty_maps((self.model.info.n_maps, rows.n, columns.n))
         places = list(product(range(len(rows.starts)), range(len(columns.starts))))
         for first in range(0, len(places), self.plan.batch):
             batch = places[first : first + self.plan.batch]
             tiles = [self._tile(plane, rows, columns, place) for place in batch]
-            for place, output in zip(batch, self._run(tiles), strict=True):
+            for place, output in zip(batch, self._run(tiles, mirrored), strict=True):
                 _blend(maps, output, rows, columns, place)
             yield Progress(min(first + len(batch), len(places)), len(places), "tiles")
             if token.cancelled:
@@ -195,12 +204,19 @@ class Predictor:
             pixels = np.pad(pixels, missing, mode="symmetric")
         return to_network_channels(pixels)
 
-    def _run(self, tiles: list[FloatArray]) -> torch.Tensor:
+    def _run(self, tiles: list[FloatArray], mirrored: bool) -> torch.Tensor:
         compute = self.plan.compute
         images = torch.from_numpy(np.stack(tiles)).to(compute.device, compute.dtype)
+        # One after the other: together they would need four times the memory.
+        seen = [self._seen(images, axes) for axes in (MIRRORS if mirrored else MIRRORS[:1])]
+        return torch.stack(seen).mean(0).cpu()
+
+    def _seen(self, images: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+        """Compute the maps of images that are mirrored along these axes, mirrored back."""
+        turned = images.flip(axes).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            logits = self.plan.network(images.contiguous(memory_format=torch.channels_last))
-            return to_probabilities(logits.float(), self.model.info.task).cpu()
+            logits = self.plan.network(turned).float()
+            return to_probabilities(logits, self.model.info.task).flip(axes)
 
 
 @dataclass(frozen=True)

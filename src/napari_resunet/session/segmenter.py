@@ -133,7 +133,8 @@ class Segmenter:
         for number, target in enumerate(targets):
             wide = self._with_context(planes, target, scale)
             plane = Plane(planes, wide.index, wide.window, scale, measured)
-            events = self.predictor.maps(plane, token)
+            mirrored = self.model.info.mirrored
+            events = self.predictor.maps(plane, token, mirrored=mirrored)
             maps = yield from _counted(events, number, len(targets))
             yield self._decoded(wide, target.window, plane, maps, decoding)
 
