@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from napari_resunet.network.model_file import Model, read_model
-from napari_resunet.plugin.outcomes import as_version
+from napari_resunet.plugin.outcomes import as_version, score_text
 from napari_resunet.plugin.state import STARTER
 from napari_resunet.session.store.models import list_versions
 from napari_resunet.session.workshop import Learned
@@ -139,3 +139,18 @@ def test_exported_labels_tell_how_they_were_made(two, tmp_path, monkeypatch):
     assert about["settings"]["foreground"] == 0.5
     assert about["image"]["name"] == "cells"
     assert "torch" in about["programs"]
+
+
+@pytest.mark.parametrize(
+    ("after", "improved", "words"),
+    [
+        (0.8, True, "better: in use"),
+        (0.704, True, "as good: in use"),
+        (0.66, True, "lower by no more than chance: in use"),
+        (0.66, False, "the old model stays"),
+    ],
+)
+def test_the_score_says_which_model_is_in_use_and_why(after, improved, words):
+    text = score_text(0.7, after, improved)
+    assert text.startswith(f"Held-out score 0.70 before, {after:.2f} after")
+    assert words in text

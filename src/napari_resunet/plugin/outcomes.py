@@ -97,7 +97,12 @@ def score_text(before: float | None, after: float | None, improved: bool) -> str
         return "No held-out part: too few corrections to score."
     verdict = "not better: the old model stays"
     if improved:
-        verdict = "better: in use" if after > before else "as good: in use"
+        verdict = "as good: in use"
+        # What two digits do not show is no difference to a reader.
+        if round(after, 2) > round(before, 2):
+            verdict = "better: in use"
+        elif round(after, 2) < round(before, 2):
+            verdict = "lower by no more than chance: in use"
     return f"Held-out score {before:.2f} before, {after:.2f} after ({verdict})"
 
 
