@@ -64,7 +64,7 @@ def test_batches_give_the_same_maps(starter, nuclei):
 
 
 @pytest.mark.parametrize("axes", [(-1,), (-2,), (-2, -1)])
-def test_the_mean_over_mirror_images_does_not_depend_on_the_direction(starter, nuclei, axes):
+def test_the_mean_over_mirror_images_has_no_direction(starter, nuclei, axes):
     # A multiple of the stride: nothing is padded at one side only.
     image = nuclei[0][:160, :160]
 
