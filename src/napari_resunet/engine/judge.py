@@ -1,7 +1,7 @@
 """Which weights of a fine-tuning are taken.
 
-Those that are better on the held-out parts (hardly worse, where the start was chosen on them),
-and not worse on those of earlier corrections.
+Those that are better on the held-out parts (hardly worse, where these chose the start), and
+not worse on those of earlier corrections.
 Where the new weights alone are worse there, a mean of old and new often is not (Wortsman et
 al. 2022, https://arxiv.org/abs/2109.01903). What was learned from does not count: the start
 knows it by heart.

@@ -111,7 +111,7 @@ def verdict(model: Model, examples: Sequence[Example], outcome: Outcome) -> Fine
             model.info,
             smallest=outcome.smallest,
             levels=outcome.levels,
-            # Few corrections leave much to chance: an eighth of the edits (docs/learning.md).
+            # Few corrections leave an eighth of the edits to chance (docs/learning.md).
             mirrored=True,
             lineage=_lineage(model, examples, outcome),
         )
