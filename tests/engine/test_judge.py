@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import napari_resunet as nru
@@ -31,12 +32,27 @@ def with_weights(model: Model, state: Weights) -> Model:
     return replace(model, network=network.eval())
 
 
+def drawn_wider(starter: Model, image: np.ndarray) -> np.ndarray:
+    """Outlines a little wider than the starter's."""
+    wider = with_weights(starter, moved(starter, 2.0))
+    return nru.segment(image, wider, scale=SCALE, device="cpu")
+
+
+def is_taken_whole(judge: Judge, starter: Model, logit: float) -> bool:
+    """Whether new weights, `moved` by so much, are settled on as they are."""
+    judge.begin(starter.network, starter.info.smallest)
+    network = with_weights(starter, weights(starter.network)).network
+    best = Best(None, moved(starter, logit))
+    judge.settle(network, weights(starter.network), best)
+    taken = weights(network) if best.state is None else best.state
+    new = moved(starter, logit)["conv_last.bias"][0]
+    return bool(taken["conv_last.bias"][0] == new)
+
+
 @pytest.fixture(scope="module")
 def judge(starter, nuclei) -> Judge:
-    # The user's outlines are a little wider than the starter's.
     image, _ = nuclei
-    wider = with_weights(starter, moved(starter, 2.0))
-    truth = nru.segment(image, wider, scale=SCALE, device="cpu")
+    truth = drawn_wider(starter, image)
     corrected = training_image(Example(image, truth, scale=SCALE), starter.info)
     part = Part(corrected)
     judge = Judge([], [part], starter.info, choose("cpu"), Decoding())
@@ -64,17 +80,10 @@ def test_new_weights_are_mixed_with_old_until_nothing_is_forgotten(
 def test_what_few_objects_lose_by_chance_is_not_forgotten(starter, nuclei, copies, whole):
     # The score falls by 0.06: on 17 objects that may be chance, on 170 it is not.
     image = nuclei[0][:90, :90]
-    wider = with_weights(starter, moved(starter, 2.0))
-    truth = nru.segment(nuclei[0], wider, scale=SCALE, device="cpu")[:90, :90]
+    truth = drawn_wider(starter, nuclei[0])[:90, :90]
     part = Part(training_image(Example(image, truth, scale=SCALE), starter.info))
     judge = Judge([], [part] * copies, starter.info, choose("cpu"), Decoding())
-    judge.begin(starter.network, starter.info.smallest)
-    network = with_weights(starter, weights(starter.network)).network
-    best = Best(None, moved(starter, 4.0))
-    judge.settle(network, weights(starter.network), best)
-    taken = weights(network) if best.state is None else best.state
-    new = moved(starter, 4.0)["conv_last.bias"][0]
-    assert (bool(taken["conv_last.bias"][0] == new)) is whole
+    assert is_taken_whole(judge, starter, 4.0) is whole
 
 
 @pytest.mark.parametrize(
@@ -85,18 +94,11 @@ def test_a_start_that_was_chosen_there_need_not_be_reached_in_full(
     starter, nuclei, logit, chosen_there, whole
 ):
     # The score of 41 objects falls from 1 by 0.01, or by 0.04: half their error is 0.03.
-    wider = with_weights(starter, moved(starter, 2.0))
-    truth = nru.segment(nuclei[0], wider, scale=SCALE, device="cpu")
+    truth = drawn_wider(starter, nuclei[0])
     parts = [Part(training_image(Example(nuclei[0], truth, scale=SCALE), starter.info))]
     earlier = parts if chosen_there else []
     judge = Judge(parts, earlier, starter.info, choose("cpu"), Decoding())
-    judge.begin(starter.network, starter.info.smallest)
-    network = with_weights(starter, weights(starter.network)).network
-    best = Best(None, moved(starter, logit))
-    judge.settle(network, weights(starter.network), best)
-    taken = weights(network) if best.state is None else best.state
-    new = moved(starter, logit)["conv_last.bias"][0]
-    assert (bool(taken["conv_last.bias"][0] == new)) is whole
+    assert is_taken_whole(judge, starter, logit) is whole
 
 
 def test_weights_that_only_forget_are_not_taken(starter, judge):

@@ -95,14 +95,16 @@ def score_text(before: float | None, after: float | None, improved: bool) -> str
     """Put two scores on the held-out part in words."""
     if before is None or after is None:
         return "No held-out part: too few corrections to score."
-    verdict = "not better: the old model stays"
-    if improved:
+    # What two digits do not show is no difference to a reader.
+    change = round(after, 2) - round(before, 2)
+    if not improved:
+        verdict = "not better: the old model stays"
+    elif change > 0:
+        verdict = "better: in use"
+    elif change < 0:
+        verdict = "lower by no more than chance: in use"
+    else:
         verdict = "as good: in use"
-        # What two digits do not show is no difference to a reader.
-        if round(after, 2) > round(before, 2):
-            verdict = "better: in use"
-        elif round(after, 2) < round(before, 2):
-            verdict = "lower by no more than chance: in use"
     return f"Held-out score {before:.2f} before, {after:.2f} after ({verdict})"
 
 
