@@ -14,7 +14,7 @@ from napari_resunet.engine.judge import CAREFUL, Best, Judge, weights
 from napari_resunet.engine.patches import training_image
 from napari_resunet.network.model_file import Model, Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
-from napari_resunet.types import Example
+from napari_resunet.types import Example, Lineage
 
 SCALE = 1.1
 
@@ -87,17 +87,23 @@ def test_what_few_objects_lose_by_chance_is_not_forgotten(starter, nuclei, copie
 
 
 @pytest.mark.parametrize(
-    ("logit", "chosen_there", "whole"),
-    [(4.6, False, False), (4.6, True, True), (5.0, True, False)],
+    ("logit", "earlier_parts", "learned", "whole"),
+    [
+        (4.6, False, True, False),
+        (4.6, True, False, False),
+        (4.6, True, True, True),
+        (5.0, True, True, False),
+    ],
 )
 def test_a_start_that_was_chosen_there_need_not_be_reached_in_full(
-    starter, nuclei, logit, chosen_there, whole
+    starter, nuclei, logit, earlier_parts, learned, whole
 ):
     # The score of 41 objects falls from 1 by 0.01, or by 0.04: half their error is 0.03.
     truth = drawn_wider(starter, nuclei[0])
     parts = [Part(training_image(Example(nuclei[0], truth, scale=SCALE), starter.info))]
-    earlier = parts if chosen_there else []
-    judge = Judge(parts, earlier, starter.info, choose("cpu"), Decoding())
+    earlier = parts if earlier_parts else []
+    info = replace(starter.info, lineage=Lineage(corrected_pixels=900 * learned))
+    judge = Judge(parts, earlier, info, choose("cpu"), Decoding())
     assert is_taken_whole(judge, starter, logit) is whole
 
 

@@ -33,7 +33,8 @@ standard error, this over the square root of n: much, for few objects are held o
 
 FLATTERY = 0.5
 """Of the standard error: so much too good seems a start on parts that chose it themselves,
-as the best of many looks (see ``docs/learning.md``). New weights need not reach that."""
+as the best of many looks (see ``docs/learning.md``). New weights need not reach that. One
+that never learned from corrections was not chosen there."""
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Shares of the new weights in the mean of old and new that are tried, in this order."""
@@ -158,7 +159,7 @@ class Judge:
         if not self.decides:
             # All truth there is the start's own proposal: nothing can be better.
             return score.value >= self.before.value
-        if self._earlier:
+        if self._earlier and self._info.lineage.corrected_pixels:
             flattery = FLATTERY * self._noise(self.held_out)
             return score.value >= self.before.value - flattery
         return score.better_than(self.before)
