@@ -18,7 +18,7 @@ import napari_resunet as nru
 from napari_resunet.engine import synthetic
 from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.decode import KeptMaps, decode_labels
-from napari_resunet.engine.device import autocast, choose, place
+from napari_resunet.engine.device import Compute, autocast, choose, place
 from napari_resunet.engine.fast_network import fast_copy
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
 from napari_resunet.engine.instances import Decoding
@@ -68,6 +68,28 @@ def network_against_naive(repeats: int) -> None:
     share = counter.get_total_flops() / quick / matrix_peak(compute.dtype)
     report("network 512², naive / ours", slow / quick, ">= 2.5")
     report(f"  share of the {compute.dtype} matrix-product peak", share, "reported")
+
+
+def precision_against_other(repeats: int) -> None:
+    """Compare the network in the precision that was chosen with the other one."""
+    chosen = choose("cpu")
+    wide = chosen.dtype is torch.float32
+    other = Compute("cpu", torch.bfloat16 if wide else torch.float32)
+    calls = [_network(compute, 256) for compute in (other, chosen)]
+    slow, quick = side_by_side(*calls, repeats)
+    report(f"network 256², {other.dtype} / {chosen.dtype}", slow / quick, ">= 1")
+
+
+def _network(compute: Compute, side: int) -> Callable[[], object]:
+    fast = fast_copy(ResNetUNet(3).eval(), compute)
+    images = torch.randn(1, 3, side, side).to(compute.dtype)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def call() -> object:
+        with torch.inference_mode():
+            return fast(images)
+
+    return call
 
 
 def segment_against_network(repeats: int) -> None:
@@ -151,6 +173,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     quick = parser.parse_args().quick
     print(f"{choose('cpu').description}, {torch.get_num_threads()} threads")
+    precision_against_other(2 if quick else 7)
     network_against_naive(2 if quick else 7)
     segment_against_network(1 if quick else 3)
     finetune_against_bare(5 if quick else 100)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from napari_resunet.errors import DeviceError, OutOfMemoryError
@@ -79,9 +81,38 @@ def _native_dtype(kind: str) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if kind == "mps":
         return torch.float16
-    # AVX512-BF16 or AMX: elsewhere bfloat16 is emulated and slower than float32.
+    return _faster_on_cpu()
+
+
+@lru_cache(maxsize=1)
+def _faster_on_cpu() -> torch.dtype:
+    """Find the faster precision of this CPU, once for each process.
+
+    AVX512-BF16 and AMX have bfloat16 natively; elsewhere it is emulated, and slower. AMX
+    is several times as fast as float32, but AVX512-BF16 alone may be slower than float32
+    (docs/architecture.md): only the clock tells.
+    """
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
+    if not native:
+        return torch.float32
+    half, single = (_convolution_seconds(t) for t in (torch.bfloat16, torch.float32))
+    return torch.bfloat16 if half < single else torch.float32
+
+
+def _convolution_seconds(dtype: torch.dtype) -> float:
+    """Time a convolution like most of the network's, 2 ms; the best of five."""
+    shapes = ((1, 64, 64, 64), (64, 64, 3, 3))
+    images, kernels = (
+        torch.ones(shape, dtype=dtype).to(memory_format=torch.channels_last)
+        for shape in shapes
+    )
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(5):
+            begin = time.perf_counter()
+            nn.functional.conv2d(images, kernels, padding=1)
+            seconds.append(time.perf_counter() - begin)
+    return min(seconds)
 
 
 def place(network: N, compute: Compute) -> N:
