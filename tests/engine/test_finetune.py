@@ -11,7 +11,7 @@ from napari_resunet.engine.device import Compute
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
 from napari_resunet.engine.held_out import split
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.judge import NOISE
+from napari_resunet.engine.judge import SPREAD
 from napari_resunet.engine.part_score import evaluate
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
@@ -127,7 +127,8 @@ def test_earlier_corrections_must_not_get_worse(starter, nuclei):
         evaluate(model.network, model.info, parts, FLOAT, Decoding()).value
         for model in (starter, result.model)
     )
-    assert after >= before - NOISE
+    # Seven objects; without the gate they fall from 0.76 to 0.36.
+    assert after >= before - SPREAD / sum(part.n_objects for part in parts) ** 0.5
 
 
 def test_cancel_throws_away_and_stop_keeps(starter, cells):

@@ -92,13 +92,13 @@ def test_what_few_objects_lose_by_chance_is_not_forgotten(starter, nuclei, copie
         (4.6, False, True, False),
         (4.6, True, False, False),
         (4.6, True, True, True),
-        (5.0, True, True, False),
+        (5.4, True, True, False),
     ],
 )
 def test_a_start_that_was_chosen_there_need_not_be_reached_in_full(
     starter, nuclei, logit, earlier_parts, learned, whole
 ):
-    # The score of 41 objects falls from 1 by 0.01, or by 0.04: half their error is 0.03.
+    # The score of 41 objects falls from 1 by 0.01, or by 0.05: half their error is 0.03.
     truth = drawn_wider(starter, nuclei[0])
     parts = [Part(training_image(Example(nuclei[0], truth, scale=SCALE), starter.info))]
     earlier = parts if earlier_parts else []
@@ -122,6 +122,6 @@ def test_a_good_start_learns_gently_and_keeps_its_levels(starter, random_model, 
         judge = Judge([part], [], model.info, choose("cpu"), Decoding())
         best = judge.begin(model.network, model.info.smallest)
         care.append(judge.care())
-        levels.append(judge.calibrated(model.network, best))
+        levels.append(judge.calibrated(judge.see(model.network), best))
     assert care == [pytest.approx(CAREFUL), 1.0]
     assert levels == [starter.info.levels, LEARNED]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,21 @@ def test_the_mean_over_mirror_images_has_no_direction(starter, nuclei, axes):
         return np.abs(straight.astype(float) - np.flip(turned, axes)).max()
 
     assert differ(mirrored=True) < 2e-3 < 0.05 < differ(mirrored=False)
+
+
+def test_smaller_looks_of_classes_are_put_back_in_place(starter, nuclei):
+    image = nuclei[0]
+    info = replace(starter.info, task="classes", class_names=("rest", "a", "b"))
+    predictor = Predictor(replace(starter, info=info), FLOAT)
+    one, mean = (
+        drain(predictor.maps(plane_of(image), mirrored=m)).astype(float)
+        for m in (False, True)
+    )
+    np.testing.assert_allclose(mean.sum(0), 1.0, atol=2e-3)
+    assert np.abs(mean - one).max() > 0.05
+    shifted = np.roll(one, 8, axis=(1, 2))
+    agree, by_chance = (np.corrcoef(mean.ravel(), m.ravel())[0, 1] for m in (one, shifted))
+    assert agree > 0.95 > 0.8 > by_chance
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (33, 1), (45, 77)])

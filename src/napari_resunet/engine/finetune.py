@@ -306,9 +306,9 @@ class _Run:
         levels = self.model.info.levels
         if best.state is not None:
             start = weights(self.model.network)
-            self.judge.settle(self.network, start, best)
-        if best.state is not None:
-            levels = self.judge.calibrated(self.network, best)
+            seen = self.judge.settle(self.network, start, best)
+            if best.state is not None:
+                levels = self.judge.calibrated(seen, best)
         return Outcome(
             state=best.state,
             before=self.judge.before.value if self.judge.before else None,

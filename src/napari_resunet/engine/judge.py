@@ -18,7 +18,7 @@ from napari_resunet.engine.calibrate import LEARNED, calibrate
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.held_out import Part
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.part_score import PartsScore, evaluate, predict
+from napari_resunet.engine.part_score import PartsScore, Predicted, predict, score_together
 from napari_resunet.network.model_file import Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
@@ -46,6 +46,10 @@ image, and forgets less of the others. A poor one has nothing to forget."""
 POOR, GOOD = 0.2, 0.5
 """Score on the held-out parts up to which a start finds next to nothing, and from which on
 it is good."""
+
+
+Seen = dict[int, Predicted]
+"""Maps of the parts, by the identity of each."""
 
 
 @dataclass
@@ -109,14 +113,17 @@ class Judge:
         self.decides = any(part.is_corrected for part in held_out)
         self.before: PartsScore | None = None
         self._before_earlier: PartsScore | None = None
+        # Most or all of the earlier ones are among those held out: each is seen once.
+        self._parts = {id(part): part for part in (*held_out, *earlier)}
 
     def begin(self, start: ResNetUNet, smallest: float) -> Best:
         """Look at the start; from then on objects under `smallest` are dust.
 
         Levels that found next to nothing are given up, too.
         """
-        self.before = self._score(start, self.held_out)
-        self._before_earlier = self._score(start, self._earlier)
+        seen = self.see(start)
+        self.before = self._score(seen, self.held_out)
+        self._before_earlier = self._score(seen, self._earlier)
         self._info = replace(self._info, smallest=smallest, levels=self._levels())
         return Best(self.before, None)
 
@@ -139,7 +146,7 @@ class Judge:
         float or None
             The score; None where nothing is held out.
         """
-        score = self._score(network, self.held_out)
+        score = self._score(self.see(network), self.held_out)
         if score is None:
             return None
         best.peak = max(best.peak, score.value)
@@ -164,7 +171,7 @@ class Judge:
             return score.value >= self.before.value - flattery
         return score.better_than(self.before)
 
-    def settle(self, network: ResNetUNet, start: Weights, best: Best) -> None:
+    def settle(self, network: ResNetUNet, start: Weights, best: Best) -> Seen:
         """Mix the best weights with the start's until nothing is forgotten.
 
         Parameters
@@ -175,19 +182,26 @@ class Judge:
             The weights it began with.
         best : Best
             The best weights; afterwards those settled on, None where none will do.
+
+        Returns
+        -------
+        Seen
+            By the last that were tried: those settled on, if any.
         """
         new = best.state or start
         for share in SHARES:
             mixed = _mixed(start, new, share)
             network.load_state_dict(mixed)
-            score = self._score(network, self.held_out)
-            if self._gains(score) and self._remembers(network):
+            seen = self.see(network)
+            score = self._score(seen, self.held_out)
+            if self._gains(score) and self._remembers(seen):
                 best.state, best.score = mixed, score
-                return
+                return seen
         best.state, best.score = None, self.before
+        return seen
 
-    def _remembers(self, network: ResNetUNet) -> bool:
-        score = self._score(network, self._earlier)
+    def _remembers(self, seen: Seen) -> bool:
+        score = self._score(seen, self._earlier)
         before = self._before_earlier
         if score is None or before is None:
             return True
@@ -200,15 +214,15 @@ class Judge:
         n = max(1, sum(part.n_objects for part in parts))
         return max(NOISE, SPREAD / n**0.5)
 
-    def calibrated(self, network: ResNetUNet, best: Best) -> Levels:
+    def calibrated(self, seen: Seen, best: Best) -> Levels:
         """Choose the levels for the best weights; its score becomes that with them.
 
         By what was never learned from: of the rest every object is found, at any level.
 
         Parameters
         ----------
-        network : ResNetUNet
-            With the best weights.
+        seen : Seen
+            By the best weights.
         best : Best
             They and their score.
 
@@ -219,27 +233,34 @@ class Judge:
             what the best weights had won.
         """
         used = self._info
-        network.eval()
-        seen = [predict(network, used, part, self._compute) for part in self.held_out]
-        levels = calibrate(seen, used, self._decoding)
+        held_out = [seen[id(part)] for part in self.held_out]
+        levels = calibrate(held_out, used, self._decoding)
         if levels == used.levels:
             return levels
         self._info = replace(used, levels=levels)
-        score = self._score(network, self.held_out)
-        if not (self._gains(score) and self._remembers(network)):
+        score = self._score(seen, self.held_out)
+        if not (self._gains(score) and self._remembers(seen)):
             self._info = used
             return used.levels
         best.score = score
         return levels
 
-    def _score(self, network: ResNetUNet, parts: Sequence[Part]) -> PartsScore | None:
-        if not parts:
-            return None
+    def see(self, network: ResNetUNet) -> Seen:
+        """Compute the maps of all parts, each once."""
         training = network.training
         network.eval()
-        score = evaluate(network, self._info, parts, self._compute, self._decoding)
+        seen = {
+            key: predict(network, self._info, part, self._compute)
+            for key, part in self._parts.items()
+        }
         network.train(training)
-        return score
+        return seen
+
+    def _score(self, seen: Seen, parts: Sequence[Part]) -> PartsScore | None:
+        if not parts:
+            return None
+        chosen = [seen[id(part)] for part in parts]
+        return score_together(chosen, self._info, self._decoding)
 
 
 def weights(network: ResNetUNet) -> Weights:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torchvision.transforms.v2 import functional as transforms
 
 from napari_resunet.engine.augment import complete_channels
 from napari_resunet.engine.decode import KeptMaps, decode_labels
@@ -78,12 +79,7 @@ def evaluate(
     PartsScore
     """
     seen = [predict(network, info, part, compute) for part in parts]
-    shares = [s.share for s in seen]
-    values = [s.score(info, decoding) for s in seen]
-    return PartsScore(
-        value=float(np.average(values, weights=shares)),
-        loss=float(np.average([s.loss for s in seen], weights=shares)),
-    )
+    return score_together(seen, info, decoding)
 
 
 @dataclass(frozen=True)
@@ -145,6 +141,32 @@ class Predicted:
         return mean_ap(*here, rough)
 
 
+def score_together(
+    seen: Sequence[Predicted], info: ModelInfo, decoding: Decoding
+) -> PartsScore:
+    """Score some parts, each counted by its objects.
+
+    Parameters
+    ----------
+    seen : sequence of Predicted
+        At least one.
+    info : ModelInfo
+        Task and levels.
+    decoding : Decoding
+        The sliders.
+
+    Returns
+    -------
+    PartsScore
+    """
+    shares = [s.share for s in seen]
+    values = [s.score(info, decoding) for s in seen]
+    return PartsScore(
+        value=float(np.average(values, weights=shares)),
+        loss=float(np.average([s.loss for s in seen], weights=shares)),
+    )
+
+
 def predict(
     network: ResNetUNet, info: ModelInfo, part: Part, compute: Compute
 ) -> Predicted:
@@ -168,7 +190,7 @@ def predict(
     image = part.image
     axes = tuple(Axis.scaled(n, image.scale) for n in image.labels.shape)
     size = [int(np.ceil(a.n_working / STRIDE)) * STRIDE for a in axes]
-    patch = _as_patch(image, max(size))
+    patch = _as_patch(image, size)
     pixels = complete_channels(patch.pixels)[None].to(compute.device)
     with torch.inference_mode(), autocast(compute):
         logits = network(pixels.contiguous(memory_format=torch.channels_last)).float().cpu()
@@ -177,16 +199,19 @@ def predict(
     )
     maps = to_probabilities(logits, info.task)[0].numpy().astype(np.float16)
     all_known = replace(image, weight=np.ones_like(image.weight))
-    real = _as_patch(all_known, max(size)).weight.numpy() > 0
+    real = _as_patch(all_known, size).weight.numpy() > 0
     share = max(1, part.n_objects)
     return Predicted(patch, maps, float(loss), share, real, part.let_pass)
 
 
-def _as_patch(image: TrainingImage, side: int) -> Patch:
+def _as_patch(image: TrainingImage, size: list[int]) -> Patch:
+    """Cut the whole image, as high and wide as `size`: a square would take more time."""
     height, width = image.labels.shape
     straight = Geometry(zoom=0.0, stretch=0.0, rotate=False)
     rng = np.random.default_rng(0)
-    return cut_patch(image, (height / 2, width / 2), side, straight, rng)
+    square = cut_patch(image, (height / 2, width / 2), max(size), straight, rng)
+    parts = (square.pixels, square.labels, square.distance, square.weight)
+    return Patch(*(transforms.center_crop(part, size) for part in parts))
 
 
 def _cut(labels: npt.NDArray[Any], known: MaskArray) -> npt.NDArray[Any]:

@@ -13,6 +13,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
+from torchvision.transforms.v2 import functional as transforms
 
 from napari_resunet.engine.device import (
     Compute,
@@ -27,7 +28,7 @@ from napari_resunet.engine.resample import Axis, read_working
 from napari_resunet.engine.tiling import Strip, strip
 from napari_resunet.errors import Cancelled, OutOfMemoryError
 from napari_resunet.network.model_file import Model
-from napari_resunet.network.resnet_unet import ResNetUNet
+from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import (
     CancelToken,
@@ -44,11 +45,32 @@ SMALLEST_TILE = 128
 LARGEST_MAPS_IN_MEMORY = 2**29
 """Maps of more bytes lie in a temporary file that the system pages in and out."""
 
-MIRRORS = ((), (2,), (3,), (2, 3))
-"""Axes of (N, C, H, W) along which an image is turned round, for the mean over them."""
-
 Maps = npt.NDArray[np.float16]
 Event = Progress | Notice
+
+
+@dataclass(frozen=True)
+class Look:
+    """One way to see an image, for the mean over several.
+
+    Attributes
+    ----------
+    mirrored : tuple of int
+        Axes of (N, C, H, W) along which it is turned round.
+    zoom : float
+        Its size, about: sides stay multiples of `STRIDE`.
+    """
+
+    mirrored: tuple[int, ...] = ()
+    zoom: float = 1.0
+
+
+LOOKS: dict[Task, tuple[Look, ...]] = {
+    "instances": (Look(), Look((2,)), Look((3,)), Look((2, 3))),
+    # What a pixel is lies in its surroundings, and a smaller image shows more of them; the
+    # place of an object's edge does not (docs/learning.md).
+    "classes": (Look(), Look((2, 3)), Look((2,), 0.625), Look((3,), 0.625)),
+}
 
 
 @dataclass(frozen=True)
@@ -124,9 +146,9 @@ class Predictor:
         token : CancelToken or None
             Looked at between tiles.
         mirrored : bool
-            Give the mean over the image and its three mirror images, in four times the
-            time: what a model has learned from few corrections depends on the direction
-            by chance, and the mean does not.
+            Give the mean over the image and its three mirror images (for classes two of
+            them smaller), in up to four times the time: what a model has learned from few
+            corrections depends on the direction by chance, and the mean hardly does.
 
         Yields
         ------
@@ -205,18 +227,25 @@ class Predictor:
         return to_network_channels(pixels)
 
     def _run(self, tiles: list[FloatArray], mirrored: bool) -> torch.Tensor:
-        compute = self.plan.compute
-        images = torch.from_numpy(np.stack(tiles)).to(compute.device, compute.dtype)
+        images = torch.from_numpy(np.stack(tiles))
+        looks = LOOKS[self.model.info.task]
         # One after the other: together they would need four times the memory.
-        seen = [self._seen(images, axes) for axes in (MIRRORS if mirrored else MIRRORS[:1])]
-        return torch.stack(seen).mean(0).cpu()
+        seen = [self._seen(images, look) for look in (looks if mirrored else looks[:1])]
+        return torch.stack(seen).mean(0)
 
-    def _seen(self, images: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
-        """Compute the maps of images that are mirrored along these axes, mirrored back."""
-        turned = images.flip(axes).contiguous(memory_format=torch.channels_last)
+    def _seen(self, images: torch.Tensor, look: Look) -> torch.Tensor:
+        """Compute the maps of images as they look, and put them back in place."""
+        compute, size = self.plan.compute, list(images.shape[-2:])
+        looked = [max(STRIDE, round(n * look.zoom / STRIDE) * STRIDE) for n in size]
+        # On the CPU: not every device can resize without aliasing.
+        turned = transforms.resize(images.flip(look.mirrored), looked)
+        there = turned.to(compute.device, compute.dtype).contiguous(
+            memory_format=torch.channels_last
+        )
         with torch.inference_mode():
-            logits = self.plan.network(turned).float()
-            return to_probabilities(logits, self.model.info.task).flip(axes)
+            logits = self.plan.network(there).float()
+            maps = to_probabilities(logits, self.model.info.task).cpu()
+        return transforms.resize(maps, size).flip(look.mirrored)
 
 
 @dataclass(frozen=True)
