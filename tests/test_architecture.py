@@ -1,5 +1,6 @@
 """The house rules as tests: import contracts, no torch at import, no GUI in the engine."""
 
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -32,6 +33,14 @@ def test_imports_point_one_way():
 def test_importing_a_face_does_not_import_torch(module):
     out = run_python(f"import sys, {module}; print('torch' in sys.modules)")
     assert out.strip() == "False"
+
+
+def test_torch_and_torchvision_come_from_one_place():
+    # Imported in another order they may crash napari's window (torch_import says how).
+    direct = re.compile(r"^\s*(import|from) (torch|torchvision)\b", re.MULTILINE)
+    sources = (ROOT / "src").rglob("*.py")
+    names = [path.name for path in sources if direct.search(path.read_text("utf-8"))]
+    assert names == ["torch_import.py"]
 
 
 HEADLESS = """

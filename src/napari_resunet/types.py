@@ -121,7 +121,8 @@ class ModelInfo:
     levels : Levels
         How its maps become objects.
     mirrored : bool
-        Its maps are the mean over an image and its three mirror images.
+        Its maps are the mean over an image and its three mirror images, for classes at two
+        sizes.
     lineage : Lineage
         Parent, dates, counts.
     """

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import torch
 from skimage.segmentation import expand_labels
+from test_judge import scored
 
 from napari_resunet.engine import finetune
 from napari_resunet.engine.checkpoint import Checkpoint
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
 from napari_resunet.engine.held_out import split
-from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.judge import SPREAD
-from napari_resunet.engine.part_score import evaluate
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
 from napari_resunet.errors import Cancelled, CorrectionError, FileError, OutOfMemoryError
@@ -123,10 +122,7 @@ def test_earlier_corrections_must_not_get_worse(starter, nuclei):
     recipe = FineTuning(steps=16, batch=2, patch=96, looks=4, zoom=0.3)
     result = run(starter, [few, too_large], recipe)
     parts = split(training_image(few, starter.info), "instances")[1]
-    before, after = (
-        evaluate(model.network, model.info, parts, FLOAT, Decoding()).value
-        for model in (starter, result.model)
-    )
+    before, after = (scored(model, parts) for model in (starter, result.model))
     # Seven objects; without the gate they fall from 0.76 to 0.36.
     assert after >= before - SPREAD / sum(part.n_objects for part in parts) ** 0.5
 

@@ -4,14 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_judge import moved, with_weights
+from test_judge import moved, scored, with_weights
 
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
 from napari_resunet.engine.held_out import Part, choose_strip, split
-from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.part_score import evaluate
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
 from napari_resunet.events import drain
@@ -82,10 +80,7 @@ def test_outlines_that_were_let_pass_are_no_reason_against_a_model(starter, prop
     part = Part(training_image(proposed, starter.info))
     wider = with_weights(starter, moved(starter, 4.0))
     exact = replace(part, image=replace(part.image, touched=None))
-    scores = [
-        evaluate(wider.network, starter.info, [p], choose("cpu"), Decoding()).value
-        for p in (part, exact)
-    ]
+    scores = [scored(wider, [p]) for p in (part, exact)]
     assert scores[0] > scores[1] + 0.02
 
 
@@ -109,6 +104,5 @@ def test_missing_what_lies_in_a_narrow_strip_costs(starter):
     image, labels = phase_cells((220, 240), np.random.default_rng(5))
     part = held_out(Example(image, labels, scale=0.6), starter.info)
     blind = with_weights(starter, moved(starter, -60.0))
-    score = evaluate(blind.network, starter.info, [part], choose("cpu"), Decoding())
     assert part.n_objects > 3
-    assert score.value == 0
+    assert scored(blind, [part]) == 0

@@ -32,6 +32,12 @@ def with_weights(model: Model, state: Weights) -> Model:
     return replace(model, network=network.eval())
 
 
+def scored(model: Model, parts: list[Part]) -> float:
+    """The score of a model on some parts."""
+    judge = Judge(parts, [], model.info, choose("cpu"), Decoding())
+    return judge.begin(model.network, model.info.smallest).score.value
+
+
 def drawn_wider(starter: Model, image: np.ndarray) -> np.ndarray:
     """Outlines a little wider than the starter's."""
     wider = with_weights(starter, moved(starter, 2.0))

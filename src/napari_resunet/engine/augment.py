@@ -7,9 +7,8 @@ the same patches whatever else runs in the process.
 from __future__ import annotations
 
 import numpy as np
-from torchvision.transforms.v2 import functional as transforms
 
-from napari_resunet.network.torch_import import torch
+from napari_resunet.network.torch_import import torch, transforms
 from napari_resunet.types import Normalization
 
 IS_COLOUR = 3

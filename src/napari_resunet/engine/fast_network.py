@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-
 from napari_resunet.engine.device import Compute, place
 from napari_resunet.engine.fast_upsample import FastUpsample
 from napari_resunet.network.resnet_unet import ResNetUNet
@@ -61,4 +59,4 @@ def _fold_block(block: nn.Module) -> None:
 def _folded(convolution: object, norm: object) -> nn.Conv2d:
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
-    return fuse_conv_bn_eval(convolution, norm)
+    return nn.utils.fuse_conv_bn_eval(convolution, norm)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from torch.autograd.function import once_differentiable
-
 from napari_resunet.network.torch_import import functional, nn, torch
 
 
@@ -44,7 +42,7 @@ class _Doubling(torch.autograd.Function):
         return _doubled(x, "bilinear")
 
     @staticmethod
-    @once_differentiable
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         n, channels, height, width = gradient.shape
         rows = _matrix(height // 2, gradient.dtype, gradient.device).T

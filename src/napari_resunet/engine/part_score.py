@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torchvision.transforms.v2 import functional as transforms
 
 from napari_resunet.engine.augment import complete_channels
 from napari_resunet.engine.decode import KeptMaps, decode_labels
@@ -25,7 +24,7 @@ from napari_resunet.engine.patches import Geometry, Patch, TrainingImage, cut_pa
 from napari_resunet.engine.predict import Maps, to_probabilities
 from napari_resunet.engine.resample import Axis
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
-from napari_resunet.network.torch_import import torch
+from napari_resunet.network.torch_import import torch, transforms
 from napari_resunet.types import LabelArray, MaskArray, ModelInfo
 
 MOSTLY = 0.5
@@ -50,36 +49,6 @@ class PartsScore:
     def better_than(self, other: PartsScore) -> bool:
         """Compare by score, then by loss."""
         return (self.value, -self.loss) > (other.value, -other.loss)
-
-
-def evaluate(
-    network: ResNetUNet,
-    info: ModelInfo,
-    parts: Sequence[Part],
-    compute: Compute,
-    decoding: Decoding,
-) -> PartsScore:
-    """Score a network on some parts, each counted by its objects.
-
-    Parameters
-    ----------
-    network : ResNetUNet
-        On `compute`'s device, in evaluation mode.
-    info : ModelInfo
-        Its task and diameter.
-    parts : sequence of Part
-        At least one.
-    compute : Compute
-        Device and precision.
-    decoding : Decoding
-        The sliders.
-
-    Returns
-    -------
-    PartsScore
-    """
-    seen = [predict(network, info, part, compute) for part in parts]
-    return score_together(seen, info, decoding)
 
 
 @dataclass(frozen=True)

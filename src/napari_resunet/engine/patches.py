@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from skimage.morphology import isotropic_dilation
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from napari_resunet.engine.normalize import normalize, statistics
 from napari_resunet.engine.targets import inner_distance, median_diameter
 from napari_resunet.errors import CorrectionError
-from napari_resunet.network.torch_import import torch
+from napari_resunet.network.torch_import import InterpolationMode, torch, transforms
 from napari_resunet.types import Example, MaskArray, ModelInfo
 
 IS_COLOUR = 3

@@ -13,7 +13,6 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from torchvision.transforms.v2 import functional as transforms
 
 from napari_resunet.engine.device import (
     Compute,
@@ -29,7 +28,7 @@ from napari_resunet.engine.tiling import Strip, strip
 from napari_resunet.errors import Cancelled, OutOfMemoryError
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
-from napari_resunet.network.torch_import import torch
+from napari_resunet.network.torch_import import torch, transforms
 from napari_resunet.types import (
     CancelToken,
     FloatArray,

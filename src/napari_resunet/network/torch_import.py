@@ -69,6 +69,8 @@ try:
     import torchvision
     from torch import nn
     from torch.nn import functional
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as transforms
 except (ImportError, OSError, RuntimeError) as error:
     raise TorchUnavailableError(
         "PyTorch cannot be loaded. Restart napari and try again; if that does not "
@@ -76,4 +78,4 @@ except (ImportError, OSError, RuntimeError) as error:
         f"({error})"
     ) from error
 
-__all__ = ["functional", "nn", "torch", "torchvision"]
+__all__ = ["InterpolationMode", "functional", "nn", "torch", "torchvision", "transforms"]
