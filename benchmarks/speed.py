@@ -58,11 +58,10 @@ def network_against_naive(repeats: int) -> None:
     """Compare the network on 512² as we run it with the module called naively."""
     compute = choose("cpu")
     naive = ResNetUNet(3).eval()
-    fast = fast_copy(naive, compute)
     images = torch.randn(1, 3, 512, 512)
-    ours = images.to(compute.dtype).contiguous(memory_format=torch.channels_last)
+    ours = _network(naive, compute, 512)
     with torch.inference_mode():
-        slow, quick = side_by_side(lambda: naive(images), lambda: fast(ours), repeats)
+        slow, quick = side_by_side(lambda: naive(images), ours, repeats)
         with FlopCounterMode(display=False) as counter:
             naive(images)
     share = counter.get_total_flops() / quick / matrix_peak(compute.dtype)
@@ -75,13 +74,14 @@ def precision_against_other(repeats: int) -> None:
     chosen = choose("cpu")
     wide = chosen.dtype is torch.float32
     other = Compute("cpu", torch.bfloat16 if wide else torch.float32)
-    calls = [_network(compute, 256) for compute in (other, chosen)]
+    calls = [_network(ResNetUNet(3), compute, 256) for compute in (other, chosen)]
     slow, quick = side_by_side(*calls, repeats)
     report(f"network 256², {other.dtype} / {chosen.dtype}", slow / quick, ">= 1")
 
 
-def _network(compute: Compute, side: int) -> Callable[[], object]:
-    fast = fast_copy(ResNetUNet(3).eval(), compute)
+def _network(network: ResNetUNet, compute: Compute, side: int) -> Callable[[], object]:
+    """Make a call of the network as we run it, on a square image."""
+    fast = fast_copy(network, compute)
     images = torch.randn(1, 3, side, side).to(compute.dtype)
     images = images.contiguous(memory_format=torch.channels_last)
 
@@ -97,14 +97,11 @@ def segment_against_network(repeats: int) -> None:
     model, compute = nru.load_model(), choose("cpu")
     tile, _ = synthetic.nuclei((512, 512), np.random.default_rng(0))
     image = np.tile(tile, (4, 4))
-    fast = fast_copy(model.network, compute)
-    ours = torch.randn(1, 3, 512, 512).to(compute.dtype)
-    ours = ours.contiguous(memory_format=torch.channels_last)
+    ours = _network(model.network, compute, 512)
 
     def network() -> None:
-        with torch.inference_mode():
-            for _ in range(16):
-                fast(ours)
+        for _ in range(16):
+            ours()
 
     whole, alone = side_by_side(
         lambda: nru.segment(image, model, scale=1.0, device="cpu"), network, repeats

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import TypeVar
 
 from napari_resunet.errors import DeviceError, OutOfMemoryError
-from napari_resunet.network.torch_import import nn, torch
+from napari_resunet.network.torch_import import functional, nn, torch
 from napari_resunet.types import DeviceChoice
 
 N = TypeVar("N", bound=nn.Module)
@@ -84,7 +84,7 @@ def _native_dtype(kind: str) -> torch.dtype:
     return _faster_on_cpu()
 
 
-@lru_cache(maxsize=1)
+@cache
 def _faster_on_cpu() -> torch.dtype:
     """Find the faster precision of this CPU, once for each process.
 
@@ -110,7 +110,7 @@ def _convolution_seconds(dtype: torch.dtype) -> float:
     with torch.inference_mode():
         for _ in range(5):
             begin = time.perf_counter()
-            nn.functional.conv2d(images, kernels, padding=1)
+            functional.conv2d(images, kernels, padding=1)
             seconds.append(time.perf_counter() - begin)
     return min(seconds)
 
