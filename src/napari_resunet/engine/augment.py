@@ -20,6 +20,7 @@ def vary_intensity(
     rng: np.random.Generator,
     invert: float = 0.0,
     strength: float = 1.0,
+    tint: float = 0.0,
 ) -> torch.Tensor:
     """Vary colour, contrast, gamma, sharpness and noise of a patch.
 
@@ -35,6 +36,8 @@ def vary_intensity(
         Share of the patches whose contrast is turned round.
     strength : float
         0 to 1: how far and how often the rest varies.
+    tint : float
+        Share of the patches of one channel that become RGB of one colour.
 
     Returns
     -------
@@ -44,6 +47,9 @@ def vary_intensity(
     unit = pixels.float() * contract.std + contract.mean
     if unit.shape[0] == IS_COLOUR:
         unit = _vary_colour(unit, rng, strength)
+    elif unit.shape[0] == 1 and tint and rng.random() < tint:
+        colour = rng.uniform(0.0, 1.0, (IS_COLOUR, 1, 1))
+        unit = unit * torch.from_numpy(colour / colour.max()).float()
     if rng.random() < invert:
         unit = 1.0 - unit
     unit = _vary_contrast(unit, rng, strength)
@@ -83,8 +89,10 @@ def _vary_colour(
     kind = rng.random()
     if kind < 0.2 * strength:
         return unit.mean(0, keepdim=True)
-    if kind < 0.3 * strength:
-        return unit[torch.from_numpy(rng.permutation(IS_COLOUR))]
+    if kind < 0.4 * strength:
+        # Rows that add up to 1, mostly near one channel: other stains, grey stays grey.
+        mix = rng.dirichlet([0.3] * IS_COLOUR, IS_COLOUR)
+        return torch.tensordot(torch.from_numpy(mix).float(), unit, dims=1)
     shape = (IS_COLOUR, 1, 1)
     gains = 1.0 + strength * torch.from_numpy(rng.uniform(-0.2, 0.2, shape)).float()
     offsets = strength * torch.from_numpy(rng.uniform(-0.1, 0.1, shape)).float()

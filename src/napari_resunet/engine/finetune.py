@@ -39,6 +39,7 @@ from napari_resunet.engine.patches import (
     Patch,
     TrainingImage,
     cut_patch,
+    stacked,
     training_image,
 )
 from napari_resunet.engine.sampling import Sampler
@@ -274,8 +275,8 @@ class _Run:
         rate = self.recipe.rate * self.judge.care()
         while (share := self._share(begin)) < 1 and not self.token.stopped:
             set_rate(optimizer, rate * short_schedule(share))
-            batch = [self._patch(rng) for _ in range(self.recipe.batch)]
-            loss = train_step(self.network, optimizer, batch, task, self.compute)
+            batch = stacked([self._patch(rng) for _ in range(self.recipe.batch)])
+            loss = float(train_step(self.network, optimizer, batch, task, self.compute))
             self.steps += 1
             share = self._share(begin)
             held_out, here = None, None
@@ -365,7 +366,7 @@ class _Run:
             return self.steps / max(1, self.recipe.steps)
         return min(1.0, (time.monotonic() - begin) / self.recipe.seconds)
 
-    def _patch(self, rng: np.random.Generator) -> tuple[torch.Tensor, Patch]:
+    def _patch(self, rng: np.random.Generator) -> Patch:
         image, centre = self.sampler.draw(rng)
         geometry = Geometry(zoom=self.recipe.zoom)
         patch = cut_patch(image, centre, self.recipe.patch, geometry, rng)
@@ -375,7 +376,7 @@ class _Run:
             rng,
             strength=self.recipe.intensity,
         )
-        return pixels, patch
+        return patch._replace(pixels=pixels)
 
 
 def _left(begin: float, share: float) -> float:

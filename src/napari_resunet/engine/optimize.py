@@ -5,8 +5,6 @@ AdamW: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from napari_resunet.engine import device
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.patches import Patch
@@ -73,10 +71,10 @@ def short_schedule(share: float) -> float:
 def train_step(
     network: ResNetUNet,
     optimizer: torch.optim.Optimizer,
-    batch: Sequence[tuple[torch.Tensor, Patch]],
+    batch: Patch,
     task: Task,
     compute: device.Compute,
-) -> float:
+) -> torch.Tensor:
     """Learn from one batch.
 
     Parameters
@@ -85,8 +83,8 @@ def train_step(
         On `compute`'s device, channels_last; changed in place.
     optimizer : torch.optim.Optimizer
         Of the network's parameters.
-    batch : sequence of (pixels, Patch)
-        Augmented pixels of shape (3, S, S), and the patch with their truth.
+    batch : Patch
+        Stacked, with augmented pixels of shape (N, 3, S, S).
     task : {"instances", "classes"}
         What the maps mean.
     compute : Compute
@@ -94,19 +92,17 @@ def train_step(
 
     Returns
     -------
-    float
-        The loss before the step.
+    Tensor
+        The loss before the step, a scalar on the device: reading it waits for the step.
     """
-    pixels = torch.stack([pixels for pixels, _ in batch]).to(compute.device)
-    labels = torch.stack([patch.labels for _, patch in batch]).to(compute.device)
-    distance = torch.stack([patch.distance for _, patch in batch]).to(compute.device)
-    weight = torch.stack([patch.weight for _, patch in batch]).to(compute.device)
+    there = (part.to(compute.device, non_blocking=True) for part in batch)
+    pixels, labels, distance, weight = there
     optimizer.zero_grad(set_to_none=True)
     with device.autocast(compute):
         logits = network(pixels.contiguous(memory_format=torch.channels_last))
     loss = loss_of(task, logits, labels, distance, weight)
     descend(network, optimizer, loss)
-    return float(loss.detach())
+    return loss.detach()
 
 
 def descend(

@@ -179,8 +179,7 @@ def _as_patch(image: TrainingImage, size: list[int]) -> Patch:
     straight = Geometry(zoom=0.0, stretch=0.0, rotate=False)
     rng = np.random.default_rng(0)
     square = cut_patch(image, (height / 2, width / 2), max(size), straight, rng)
-    parts = (square.pixels, square.labels, square.distance, square.weight)
-    return Patch(*(transforms.center_crop(part, size) for part in parts))
+    return Patch(*(transforms.center_crop(part, size) for part in square))
 
 
 def _cut(labels: npt.NDArray[Any], known: MaskArray) -> npt.NDArray[Any]:

@@ -6,8 +6,9 @@ Resizing is the same antialiased triangle filter as in inference.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,14 +58,18 @@ class TrainingImage:
     touched: MaskArray | None = None
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(NamedTuple):
     """A square at the working scale: pixels (C, S, S), the rest (S, S)."""
 
     pixels: torch.Tensor
     labels: torch.Tensor
     distance: torch.Tensor
     weight: torch.Tensor
+
+
+def stacked(patches: Sequence[Patch]) -> Patch:
+    """Stack patches of one size: pixels (N, C, S, S), the rest (N, S, S)."""
+    return Patch(*(torch.stack(parts) for parts in zip(*patches, strict=True)))
 
 
 @dataclass(frozen=True)

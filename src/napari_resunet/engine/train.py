@@ -6,9 +6,11 @@ Learning from a user's few corrections is `finetune`.
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,26 +18,29 @@ import numpy as np
 from napari_resunet.engine import device
 from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.fast_network import place_for_training
+from napari_resunet.engine.loading import made_ahead
 from napari_resunet.engine.optimize import make_optimizer, set_rate, train_step
 from napari_resunet.engine.patches import (
     Geometry,
     Patch,
     TrainingImage,
     cut_patch,
-    training_image,
+    stacked,
 )
 from napari_resunet.files import atomic_path
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import Example, ModelInfo, Progress
+from napari_resunet.types import ModelInfo, Progress
 
 OBJECT_SHARE = 0.6
 """Share of the patches that are centred on a foreground pixel."""
 
 GEOMETRY = Geometry(zoom=0.7)
-STRENGTH = 0.75
-"""Of the random intensities. The starter scored on its training images as on others: it had
-too much to learn, not too little."""
+
+CHECKPOINT_SECONDS = 60.0
+
+REPORT_EVERY = 20
+"""Steps between two looks at the loss: reading it makes the processor wait for a GPU."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,12 @@ class Recipe:
         A group of n images is drawn in proportion to n to this power.
     invert : float
         Share of the patches whose contrast is turned round.
+    strength : float
+        Of the random intensities, 0 to 1.
+    tint : float
+        Share of the patches of one channel that become RGB of one colour.
     average : float
         Decay of the moving average of the weights, which is the result.
-    checkpoint_every : int
-        Steps between checkpoints.
     seed : int
         Source of all chance.
     """
@@ -73,15 +80,16 @@ class Recipe:
     warm_up: int = 200
     group_power: float = 1 / 3
     invert: float = 0.15
+    strength: float = 1.0
+    tint: float = 0.1
     average: float = 0.998
-    checkpoint_every: int = 250
     seed: int = 0
 
 
 def train_steps(
     network: ResNetUNet,
     info: ModelInfo,
-    examples: Sequence[tuple[str, Example]],
+    images: Sequence[tuple[str, TrainingImage]],
     recipe: Recipe,
     compute: device.Compute,
     checkpoint: Path | None = None,
@@ -94,38 +102,43 @@ def train_steps(
         The start.
     info : ModelInfo
         Task, intensity contract, working diameter.
-    examples : sequence of (group, Example)
+    images : sequence of (group, TrainingImage)
         What to learn from; groups are balanced by `Recipe.group_power`.
     recipe : Recipe
         How.
     compute : Compute
         Where.
     checkpoint : Path or None
-        Resumed from where it exists, written every so many steps.
+        Resumed from where it exists, written each minute and at the end.
 
     Yields
     ------
     Progress
-        After each step, with the smoothed loss.
+        After each step, with the smoothed loss of a moment ago.
     """
-    images = [(group, training_image(example, info)) for group, example in examples]
     network.train()
     place_for_training(network, compute)
     optimizer = make_optimizer(network, recipe.rate)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     first = 0
     if checkpoint is not None and checkpoint.is_file():
-        first = _resume(checkpoint, network, optimizer, average)
-    smoothed = float("nan")
-    for step in range(first, recipe.steps):
+        first = _resume(checkpoint, network, optimizer, average, compute)
+    make = partial(_batch, _by_group(images), info, recipe)
+    smoothed, message, saved = None, "", time.monotonic()
+    for step, batch in enumerate(
+        made_ahead(make, range(first, recipe.steps), compute), start=first
+    ):
         set_rate(optimizer, _rate(recipe, step))
-        batch = _batch(images, info, recipe, np.random.default_rng((recipe.seed, step)))
         loss = train_step(network, optimizer, batch, info.task, compute)
         _move_average(average, network, min(recipe.average, (step + 1) / (step + 10)))
-        smoothed = loss if math.isnan(smoothed) else 0.98 * smoothed + 0.02 * loss
-        if checkpoint is not None and (step + 1) % recipe.checkpoint_every == 0:
+        smoothed = loss if smoothed is None else torch.lerp(smoothed, loss, 0.02)
+        due = time.monotonic() - saved > CHECKPOINT_SECONDS or step + 1 == recipe.steps
+        if checkpoint is not None and due:
             _save(checkpoint, step + 1, network, optimizer, average)
-        yield Progress(step + 1, recipe.steps, f"loss {smoothed:.4f}")
+            saved = time.monotonic()
+        if (step - first) % REPORT_EVERY == 0:
+            message = f"loss {float(smoothed):.4f}"
+        yield Progress(step + 1, recipe.steps, message)
     network.load_state_dict(average)
     network.eval()
 
@@ -137,28 +150,35 @@ def _rate(recipe: Recipe, step: int) -> float:
     return recipe.rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _batch(
-    images: Sequence[tuple[str, TrainingImage]],
-    info: ModelInfo,
-    recipe: Recipe,
-    rng: np.random.Generator,
-) -> list[tuple[torch.Tensor, Patch]]:
+def _by_group(images: Sequence[tuple[str, TrainingImage]]) -> list[list[TrainingImage]]:
     members: dict[str, list[TrainingImage]] = defaultdict(list)
     for group, image in images:
         members[group].append(image)
-    shares = np.array([len(m) ** recipe.group_power for m in members.values()])
+    return list(members.values())
+
+
+def _batch(
+    pools: Sequence[Sequence[TrainingImage]], info: ModelInfo, recipe: Recipe, step: int
+) -> Patch:
+    """Draw the batch of a step: the same, whichever process does it."""
+    rng = np.random.default_rng((recipe.seed, step))
+    shares = np.array([len(pool) ** recipe.group_power for pool in pools])
     chosen = rng.choice(len(shares), size=recipe.batch, p=shares / shares.sum())
-    pools = list(members.values())
     batch = []
     for group_index in chosen:
         pool = pools[group_index]
         image = pool[int(rng.integers(len(pool)))]
         patch = cut_patch(image, _centre(image, rng), recipe.patch, GEOMETRY, rng)
         pixels = vary_intensity(
-            patch.pixels, info.normalization, rng, recipe.invert, STRENGTH
+            patch.pixels,
+            info.normalization,
+            rng,
+            recipe.invert,
+            recipe.strength,
+            recipe.tint,
         )
-        batch.append((pixels, patch))
-    return batch
+        batch.append(patch._replace(pixels=pixels))
+    return stacked(batch)
 
 
 def _centre(image: TrainingImage, rng: np.random.Generator) -> tuple[float, float]:
@@ -176,12 +196,16 @@ def _move_average(
     average: dict[str, torch.Tensor], network: ResNetUNet, decay: float
 ) -> None:
     current = network.state_dict()
+    moving = [name for name, value in average.items() if value.is_floating_point()]
     with torch.no_grad():
-        for name, value in average.items():
-            if value.is_floating_point():
-                value.lerp_(current[name], 1 - decay)
-            else:
-                value.copy_(current[name])
+        # All at once: one by one takes a GPU longer to start than to do.
+        torch._foreach_lerp_(
+            [average[name] for name in moving],
+            [current[name] for name in moving],
+            1 - decay,
+        )
+        for name in average.keys() - moving:
+            average[name].copy_(current[name])
 
 
 def _save(
@@ -206,8 +230,9 @@ def _resume(
     network: ResNetUNet,
     optimizer: torch.optim.Optimizer,
     average: dict[str, torch.Tensor],
+    compute: device.Compute,
 ) -> int:
-    state = torch.load(checkpoint, weights_only=True)
+    state = torch.load(checkpoint, weights_only=True, map_location=compute.device)
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     average.update(state["average"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from napari_resunet.engine.dataset import find_pairs
+from napari_resunet.engine.dataset import Pair, find_pairs
 from napari_resunet.engine.device import choose
+from napari_resunet.engine.loading import made_ahead
+from napari_resunet.engine.patches import TrainingImage, training_image
 from napari_resunet.engine.random_microscopy import random_microscopy
 from napari_resunet.engine.train import Recipe, train_steps
 from napari_resunet.network.model_file import (
@@ -79,10 +82,10 @@ def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
     pairs = [pair for folder in request.folders for pair in find_pairs(folder)]
     model = _begin(request, recipe)
     compute = choose(request.device)
-    examples = [(pair.group, pair.read()) for pair in pairs]
-    examples += [("synthetic", _draw(recipe.seed, i)) for i in range(request.synthetic)]
+    jobs = [*pairs, *range(request.synthetic)]
+    images = list(made_ahead(partial(_image, model.info, recipe.seed), jobs, compute))
     yield from train_steps(
-        model.network, model.info, examples, recipe, compute, request.checkpoint
+        model.network, model.info, images, recipe, compute, request.checkpoint
     )
     lineage = Lineage(
         parent_id=model.info.lineage.parent_id,
@@ -94,9 +97,13 @@ def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
     trained.save(request.output, half=request.half)
 
 
-def _draw(seed: int, number: int) -> Example:
-    rng = np.random.default_rng((seed, number))
-    return Example(*random_microscopy((SYNTHETIC_SIDE, SYNTHETIC_SIDE), rng))
+def _image(info: ModelInfo, seed: int, job: Pair | int) -> tuple[str, TrainingImage]:
+    """Read a pair, or draw the image of random microscopy of this number."""
+    if isinstance(job, Pair):
+        return job.group, training_image(job.read(), info)
+    rng = np.random.default_rng((seed, job))
+    drawn = Example(*random_microscopy((SYNTHETIC_SIDE, SYNTHETIC_SIDE), rng))
+    return "synthetic", training_image(drawn, info)
 
 
 def _begin(request: TrainRequest, recipe: Recipe) -> Model:

@@ -1,0 +1,58 @@
+"""Work for other processes while a GPU computes: torch's DataLoader, item by item."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from napari_resunet.engine.device import Compute
+from napari_resunet.network.torch_import import torch
+
+Job = TypeVar("Job")
+Made = TypeVar("Made")
+
+AHEAD = 4
+"""So many items each process makes in advance."""
+
+
+def made_ahead(
+    make: Callable[[Job], Made], jobs: Sequence[Job], compute: Compute
+) -> Iterator[Made]:
+    """Make one thing of each job, in order.
+
+    Parameters
+    ----------
+    make : callable
+        Can be pickled; what it makes can be too.
+    jobs : sequence
+        Its arguments.
+    compute : Compute
+        What uses the things. A CPU has no cores to spare: there they are made here, one
+        when it is asked for.
+
+    Yields
+    ------
+    Made
+        On page-locked memory for CUDA, so that copying does not wait.
+    """
+    spare = 0 if compute.kind == "cpu" else os.cpu_count() or 1
+    n_workers = min(len(jobs), spare)
+    yield from torch.utils.data.DataLoader(
+        _Jobs(make, jobs),
+        batch_size=None,
+        num_workers=n_workers,
+        prefetch_factor=AHEAD if n_workers else None,
+        pin_memory=compute.kind == "cuda",
+    )
+
+
+class _Jobs(torch.utils.data.Dataset[Made], Generic[Job, Made]):
+    def __init__(self, make: Callable[[Job], Made], jobs: Sequence[Job]) -> None:
+        self._make, self._jobs = make, jobs
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, number: int) -> Made:
+        return self._make(self._jobs[number])
