@@ -10,7 +10,8 @@ from napari_resunet.engine import train
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.loading import made_ahead
 from napari_resunet.engine.patches import training_image
-from napari_resunet.engine.train import Recipe, train_steps
+from napari_resunet.engine.train import Recipe, draw_batch, train_steps
+from napari_resunet.errors import FileError
 from napari_resunet.network.model_file import new_model
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import Example, ModelInfo
@@ -43,7 +44,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(images, tmp_path, monke
 
 
 def test_other_processes_draw_the_same_batches(images):
-    make = partial(train._batch, train._by_group(images), ModelInfo(), RECIPE)
+    make = partial(draw_batch, [[image for _, image in images]], ModelInfo(), RECIPE)
     for here, there in zip(
         made_ahead(make, range(3), CPU), made_ahead(make, range(3), ELSEWHERE), strict=True
     ):
@@ -51,8 +52,19 @@ def test_other_processes_draw_the_same_batches(images):
 
 
 def test_each_step_draws_another_batch(images):
-    make = partial(train._batch, train._by_group(images), ModelInfo(), RECIPE)
+    make = partial(draw_batch, [[image for _, image in images]], ModelInfo(), RECIPE)
     first, second = made_ahead(make, range(2), CPU)
     assert first.pixels.shape == (RECIPE.batch, 3, RECIPE.patch, RECIPE.patch)
     assert not torch.equal(first.pixels, second.pixels)
     assert np.all(first.weight.numpy() >= 0)
+
+
+def broken(job):
+    raise FileError(f"'{job}.png' cannot be read.")
+
+
+@pytest.mark.parametrize("compute", [CPU, ELSEWHERE])
+def test_what_fails_in_another_process_is_told_in_a_sentence(compute):
+    with pytest.raises(FileError) as told:
+        list(made_ahead(broken, range(2), compute))
+    assert str(told.value) == "'0.png' cannot be read."

@@ -123,7 +123,7 @@ def train_steps(
     first = 0
     if checkpoint is not None and checkpoint.is_file():
         first = _resume(checkpoint, network, optimizer, average, compute)
-    make = partial(_batch, _by_group(images), info, recipe)
+    make = partial(draw_batch, _by_group(images), info, recipe)
     smoothed, message, saved = None, "", time.monotonic()
     for step, batch in enumerate(
         made_ahead(make, range(first, recipe.steps), compute), start=first
@@ -143,13 +143,6 @@ def train_steps(
     network.eval()
 
 
-def _rate(recipe: Recipe, step: int) -> float:
-    if step < recipe.warm_up:
-        return recipe.rate * (step + 1) / recipe.warm_up
-    share = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
-    return recipe.rate * 0.5 * (1 + math.cos(math.pi * share))
-
-
 def _by_group(images: Sequence[tuple[str, TrainingImage]]) -> list[list[TrainingImage]]:
     members: dict[str, list[TrainingImage]] = defaultdict(list)
     for group, image in images:
@@ -157,10 +150,27 @@ def _by_group(images: Sequence[tuple[str, TrainingImage]]) -> list[list[Training
     return list(members.values())
 
 
-def _batch(
+def draw_batch(
     pools: Sequence[Sequence[TrainingImage]], info: ModelInfo, recipe: Recipe, step: int
 ) -> Patch:
-    """Draw the batch of a step: the same, whichever process does it."""
+    """Draw the batch of a step: the same, whichever process does it.
+
+    Parameters
+    ----------
+    pools : sequence of sequence of TrainingImage
+        The images of each group.
+    info : ModelInfo
+        The intensity contract.
+    recipe : Recipe
+        How many patches, how large, how much they vary.
+    step : int
+        Which.
+
+    Returns
+    -------
+    Patch
+        Stacked, with varied intensities: pixels of shape (batch, 3, patch, patch).
+    """
     rng = np.random.default_rng((recipe.seed, step))
     shares = np.array([len(pool) ** recipe.group_power for pool in pools])
     chosen = rng.choice(len(shares), size=recipe.batch, p=shares / shares.sum())
@@ -179,6 +189,13 @@ def _batch(
         )
         batch.append(patch._replace(pixels=pixels))
     return stacked(batch)
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    if step < recipe.warm_up:
+        return recipe.rate * (step + 1) / recipe.warm_up
+    share = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+    return recipe.rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def _centre(image: TrainingImage, rng: np.random.Generator) -> tuple[float, float]:
