@@ -84,12 +84,12 @@ def test_new_weights_are_mixed_with_old_until_nothing_is_forgotten(
 
 @pytest.mark.parametrize(("copies", "whole"), [(1, True), (10, False)])
 def test_what_few_objects_lose_by_chance_is_not_forgotten(starter, nuclei, copies, whole):
-    # The score falls by 0.06: on 17 objects that may be chance, on 170 it is not.
+    # The score falls by 0.04: on 16 objects that may be chance, on 160 it is not.
     image = nuclei[0][:90, :90]
     truth = drawn_wider(starter, nuclei[0])[:90, :90]
     part = Part(training_image(Example(image, truth, scale=SCALE), starter.info))
     judge = Judge([], [part] * copies, starter.info, choose("cpu"), Decoding())
-    assert is_taken_whole(judge, starter, 4.0) is whole
+    assert is_taken_whole(judge, starter, 4.2) is whole
 
 
 @pytest.mark.parametrize(
