@@ -23,7 +23,7 @@ from napari_resunet.engine.fast_network import fast_copy
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.losses import loss_of
-from napari_resunet.engine.patches import Geometry, cut_patch, training_image
+from napari_resunet.engine.patches import Geometry, cut_patch, stacked, training_image
 from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.predict import Plane, Predictor
 from napari_resunet.events import drain
@@ -124,13 +124,13 @@ def finetune_against_bare(steps: int) -> None:
         cut_patch(image, (200, 200), recipe.patch, Geometry(), rng)
         for _ in range(recipe.batch)
     ]
-    pixels = torch.stack(
-        [vary_intensity(p.pixels, model.info.normalization, rng) for p in cut]
+    pixels, *truth = stacked(
+        [
+            p._replace(pixels=vary_intensity(p.pixels, model.info.normalization, rng))
+            for p in cut
+        ]
     )
     pixels = pixels.contiguous(memory_format=torch.channels_last)
-    truth = [
-        torch.stack([getattr(p, n) for p in cut]) for n in ("labels", "distance", "weight")
-    ]
 
     def bare() -> None:
         for _ in range(steps):

@@ -214,15 +214,12 @@ def _move_average(
 ) -> None:
     current = network.state_dict()
     moving = [name for name, value in average.items() if value.is_floating_point()]
-    with torch.no_grad():
-        # All at once: one by one takes a GPU longer to start than to do.
-        torch._foreach_lerp_(
-            [average[name] for name in moving],
-            [current[name] for name in moving],
-            1 - decay,
-        )
-        for name in average.keys() - moving:
-            average[name].copy_(current[name])
+    # All at once: one by one takes a GPU longer to start than to do.
+    torch.optim.swa_utils.get_ema_multi_avg_fn(decay)(
+        [average[name] for name in moving], [current[name] for name in moving], None
+    )
+    for name in average.keys() - moving:
+        average[name].copy_(current[name])
 
 
 def _save(

@@ -82,8 +82,11 @@ def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
     pairs = [pair for folder in request.folders for pair in find_pairs(folder)]
     model = _begin(request, recipe)
     compute = choose(request.device)
-    jobs = [*pairs, *range(request.synthetic)]
-    images = list(made_ahead(partial(_image, model.info, recipe.seed), jobs, compute))
+    read, draw = partial(_read, model.info), partial(_draw, model.info, recipe.seed)
+    images = [
+        *made_ahead(read, pairs, compute),
+        *made_ahead(draw, range(request.synthetic), compute),
+    ]
     yield from train_steps(
         model.network, model.info, images, recipe, compute, request.checkpoint
     )
@@ -97,11 +100,12 @@ def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
     trained.save(request.output, half=request.half)
 
 
-def _image(info: ModelInfo, seed: int, job: Pair | int) -> tuple[str, TrainingImage]:
-    """Read a pair, or draw the image of random microscopy of this number."""
-    if isinstance(job, Pair):
-        return job.group, training_image(job.read(), info)
-    rng = np.random.default_rng((seed, job))
+def _read(info: ModelInfo, pair: Pair) -> tuple[str, TrainingImage]:
+    return pair.group, training_image(pair.read(), info)
+
+
+def _draw(info: ModelInfo, seed: int, number: int) -> tuple[str, TrainingImage]:
+    rng = np.random.default_rng((seed, number))
     drawn = Example(*random_microscopy((SYNTHETIC_SIDE, SYNTHETIC_SIDE), rng))
     return "synthetic", training_image(drawn, info)
 
