@@ -21,9 +21,9 @@ SEEDS = (0.2, 0.35, 0.5)
 SMOOTHINGS = (1.0, 1.8)
 CERTAINTIES = (0.0, 0.75, 0.86)
 
-LEARNED = Levels(foreground=0.5, seed=0.2, smoothing=1.0, certainty=0.84)
+LEARNED = Levels(foreground=0.5, seed=0.2, smoothing=1.0, certainty=0.8)
 """For objects of another kind than the start knows, learned from few: the maps are less
-sure of them than of what was learned from thousands."""
+sure of them than of what was learned from thousands, in other images most of all."""
 
 FEWEST_OBJECTS = 20
 """With fewer objects the levels would follow chance."""

@@ -47,6 +47,9 @@ POOR, GOOD = 0.2, 0.5
 """Score on the held-out parts up to which a start finds next to nothing, and from which on
 it is good."""
 
+UNSURE = 0.35
+"""Score up to which a start's own levels are given up: it does not know such objects."""
+
 
 Seen = dict[int, Predicted]
 """Maps of the parts, by the identity of each."""
@@ -119,7 +122,7 @@ class Judge:
     def begin(self, start: ResNetUNet, smallest: float) -> Best:
         """Look at the start; from then on objects under `smallest` are dust.
 
-        Levels that found next to nothing are given up, too.
+        Levels of a start that does not know such objects are given up, too.
         """
         seen = self.see(start)
         self.before = self._score(seen, self.held_out)
@@ -128,8 +131,8 @@ class Judge:
         return Best(self.before, None)
 
     def _levels(self) -> Levels:
-        found_little = self.before is not None and self.before.value <= POOR
-        if found_little and self._info.task == "instances":
+        unsure = self.before is not None and self.before.value <= UNSURE
+        if unsure and self._info.task == "instances":
             return LEARNED
         return self._info.levels
 
