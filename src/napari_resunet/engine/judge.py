@@ -47,9 +47,6 @@ POOR, GOOD = 0.2, 0.5
 """Score on the held-out parts up to which a start finds next to nothing, and from which on
 it is good."""
 
-UNSURE = 0.35
-"""Score up to which a start's own levels are given up: it does not know such objects."""
-
 
 Seen = dict[int, Predicted]
 """Maps of the parts, by the identity of each."""
@@ -131,7 +128,9 @@ class Judge:
         return Best(self.before, None)
 
     def _levels(self) -> Levels:
-        unsure = self.before is not None and self.before.value <= UNSURE
+        # Those of a start that learned from corrections were chosen by such objects.
+        known = POOR if self._info.lineage.corrected_pixels else GOOD
+        unsure = self.before is not None and self.before.value < known
         if unsure and self._info.task == "instances":
             return LEARNED
         return self._info.levels
