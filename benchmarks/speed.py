@@ -19,7 +19,7 @@ from napari_resunet.engine import synthetic
 from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import Compute, autocast, choose, place
-from napari_resunet.engine.fast_network import fast_copy
+from napari_resunet.engine.fast_network import fast_copy, place_for_training
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.losses import loss_of
@@ -147,6 +147,20 @@ def finetune_against_bare(steps: int) -> None:
     report("fine-tuning pixels/s, ours / bare", quick / whole, ">= 0.85")
 
 
+def backward_against_torchs(repeats: int) -> None:
+    """Compare a training step of 4 x 128² with torch's own backward pass."""
+    compute = Compute("cpu", torch.float32)
+    plain, ours = place(ResNetUNet(3), compute), ResNetUNet(3)
+    place_for_training(ours, compute)
+    images = torch.randn(4, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+    slow, quick = side_by_side(
+        lambda: plain(images).square().mean().backward(),
+        lambda: ours(images).square().mean().backward(),
+        repeats,
+    )
+    report("step 4 x 128², torch's backward / ours", slow / quick, "reported")
+
+
 def slider() -> None:
     """Decode the kept maps of a 1024² view on one core."""
     model = nru.load_model()
@@ -173,6 +187,7 @@ def main() -> None:
     precision_against_other(2 if quick else 7)
     network_against_naive(2 if quick else 7)
     segment_against_network(1 if quick else 3)
+    backward_against_torchs(3 if quick else 9)
     finetune_against_bare(5 if quick else 100)
     slider()
 

@@ -20,7 +20,7 @@ SMALLEST = 1024
 
 
 def is_faster_here() -> bool:
-    """Tell whether this CPU is one of those; of two cores with AVX2 a step takes 0.7."""
+    """Tell whether this CPU is one of those; on two cores a step takes 0.8."""
     return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
