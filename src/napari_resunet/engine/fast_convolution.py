@@ -3,7 +3,7 @@
 Where a CPU has AVX2 and nothing wider, oneDNN takes two to three times as long for the
 gradient of the weights, channels last, as for the convolution itself. That gradient is nine
 matrix products, one for each tap, of images in a frame of zeros: there a tap is a shift of
-flat memory, and nothing is copied.
+flat memory, and needs no copy of its own.
 """
 
 from __future__ import annotations
