@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 import napari_resunet as nru
-from napari_resunet.engine.calibrate import LEARNED
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.held_out import Part
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.judge import CAREFUL, Best, Judge, weights
+from napari_resunet.engine.judge import CAREFUL, LEARNED, Best, Judge, weights
 from napari_resunet.engine.patches import training_image
 from napari_resunet.network.model_file import Model, Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
@@ -126,8 +125,8 @@ def test_a_good_start_learns_gently_and_keeps_its_levels(starter, random_model, 
     for model in (starter, random_model):
         part = Part(training_image(Example(image, labels, scale=SCALE), model.info))
         judge = Judge([part], [], model.info, choose("cpu"), Decoding())
-        best = judge.begin(model.network, model.info.smallest)
+        judge.begin(model.network, model.info.smallest)
         care.append(judge.care())
-        levels.append(judge.calibrated(judge.see(model.network), best))
+        levels.append(judge.levels)
     assert care == [pytest.approx(CAREFUL), 1.0]
     assert levels == [starter.info.levels, LEARNED]

@@ -304,12 +304,8 @@ class _Run:
 
     def outcome(self, best: Best) -> Outcome:
         """Sum up, once the events are through."""
-        levels = self.model.info.levels
         if best.state is not None:
-            start = weights(self.model.network)
-            seen = self.judge.settle(self.network, start, best)
-            if best.state is not None:
-                levels = self.judge.calibrated(seen, best)
+            self.judge.settle(self.network, weights(self.model.network), best)
         return Outcome(
             state=best.state,
             before=self.judge.before.value if self.judge.before else None,
@@ -319,7 +315,7 @@ class _Run:
             steps=self.steps,
             seed=self.recipe.seed,
             smallest=self.material.smallest,
-            levels=levels,
+            levels=self.judge.levels,
         )
 
     def _begin(

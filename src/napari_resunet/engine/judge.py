@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_resunet.engine.calibrate import LEARNED, calibrate
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.held_out import Part
 from napari_resunet.engine.instances import Decoding
@@ -46,6 +45,11 @@ image, and forgets less of the others. A poor one has nothing to forget."""
 POOR, GOOD = 0.2, 0.5
 """Score on the held-out parts up to which a start finds next to nothing, and from which on
 it is good."""
+
+LEARNED = Levels(foreground=0.5, seed=0.2, smoothing=1.0, certainty=0.8)
+"""For objects of another kind than the start knows, learned from few: the maps are less
+sure of them than of what was learned from thousands, in other images most of all. Others
+that a few dozen held-out objects chose were worse on new images (``docs/learning.md``)."""
 
 
 Seen = dict[int, Predicted]
@@ -124,15 +128,18 @@ class Judge:
         seen = self.see(start)
         self.before = self._score(seen, self.held_out)
         self._before_earlier = self._score(seen, self._earlier)
-        self._info = replace(self._info, smallest=smallest, levels=self._levels())
+        self._info = replace(self._info, smallest=smallest, levels=self._suiting_levels())
         return Best(self.before, None)
 
-    def _levels(self) -> Levels:
-        # Those of a start that learned from corrections were chosen by such objects.
-        known = POOR if self._info.lineage.corrected_pixels else GOOD
-        unsure = self.before is not None and self.before.value < known
+    def _suiting_levels(self) -> Levels:
+        unsure = self.before is not None and self.before.value < GOOD
         if unsure and self._info.task == "instances":
             return LEARNED
+        return self._info.levels
+
+    @property
+    def levels(self) -> Levels:
+        """Those that new weights are judged at, and go with them."""
         return self._info.levels
 
     def care(self) -> float:
@@ -173,7 +180,7 @@ class Judge:
             return score.value >= self.before.value - flattery
         return score.better_than(self.before)
 
-    def settle(self, network: ResNetUNet, start: Weights, best: Best) -> Seen:
+    def settle(self, network: ResNetUNet, start: Weights, best: Best) -> None:
         """Mix the best weights with the start's until nothing is forgotten.
 
         Parameters
@@ -184,11 +191,6 @@ class Judge:
             The weights it began with.
         best : Best
             The best weights; afterwards those settled on, None where none will do.
-
-        Returns
-        -------
-        Seen
-            By the last that were tried: those settled on, if any.
         """
         new = best.state or start
         for share in SHARES:
@@ -198,9 +200,8 @@ class Judge:
             score = self._score(seen, self.held_out)
             if self._gains(score) and self._remembers(seen):
                 best.state, best.score = mixed, score
-                return seen
+                return
         best.state, best.score = None, self.before
-        return seen
 
     def _remembers(self, seen: Seen) -> bool:
         score = self._score(seen, self._earlier)
@@ -215,37 +216,6 @@ class Judge:
             return NOISE
         n = max(1, sum(part.n_objects for part in parts))
         return max(NOISE, SPREAD / n**0.5)
-
-    def calibrated(self, seen: Seen, best: Best) -> Levels:
-        """Choose the levels for the best weights; its score becomes that with them.
-
-        By what was never learned from: of the rest every object is found, at any level.
-
-        Parameters
-        ----------
-        seen : Seen
-            By the best weights.
-        best : Best
-            They and their score.
-
-        Returns
-        -------
-        Levels
-            Those in use where no others are clearly better, or where others would lose
-            what the best weights had won.
-        """
-        used = self._info
-        held_out = [seen[id(part)] for part in self.held_out]
-        levels = calibrate(held_out, used, self._decoding)
-        if levels == used.levels:
-            return levels
-        self._info = replace(used, levels=levels)
-        score = self._score(seen, self.held_out)
-        if not (self._gains(score) and self._remembers(seen)):
-            self._info = used
-            return used.levels
-        best.score = score
-        return levels
 
     def see(self, network: ResNetUNet) -> Seen:
         """Compute the maps of all parts, each once."""

@@ -84,7 +84,7 @@ class Predicted:
         Parameters
         ----------
         info : ModelInfo
-            Of the model; its levels may be others than those in use.
+            Of the model.
         decoding : Decoding
             The sliders.
 
