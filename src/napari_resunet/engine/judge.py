@@ -125,7 +125,7 @@ class Judge:
 
         Levels of a start that does not know such objects are given up, too.
         """
-        seen = self.see(start)
+        seen = self._see(start)
         self.before = self._score(seen, self.held_out)
         self._before_earlier = self._score(seen, self._earlier)
         self._info = replace(self._info, smallest=smallest, levels=self._suiting_levels())
@@ -155,17 +155,17 @@ class Judge:
         float or None
             The score; None where nothing is held out.
         """
-        score = self._score(self.see(network), self.held_out)
+        score = self._score(self._see(network), self.held_out)
         if score is None:
             return None
         best.peak = max(best.peak, score.value)
-        if self._takes(network, score, best):
+        if self._takes(score, best):
             best.score, best.state, best.without_gain = score, weights(network), 0
         else:
             best.without_gain += 1
         return score.value
 
-    def _takes(self, network: ResNetUNet, score: PartsScore, best: Best) -> bool:
+    def _takes(self, score: PartsScore, best: Best) -> bool:
         # Of equal scores the later one: it has learned longer and at a lower rate.
         return self._gains(score) and score.value >= best.peak - self._noise(self.held_out)
 
@@ -196,7 +196,7 @@ class Judge:
         for share in SHARES:
             mixed = _mixed(start, new, share)
             network.load_state_dict(mixed)
-            seen = self.see(network)
+            seen = self._see(network)
             score = self._score(seen, self.held_out)
             if self._gains(score) and self._remembers(seen):
                 best.state, best.score = mixed, score
@@ -217,7 +217,7 @@ class Judge:
         n = max(1, sum(part.n_objects for part in parts))
         return max(NOISE, SPREAD / n**0.5)
 
-    def see(self, network: ResNetUNet) -> Seen:
+    def _see(self, network: ResNetUNet) -> Seen:
         """Compute the maps of all parts, each once."""
         training = network.training
         network.eval()
