@@ -1,0 +1,131 @@
+"""Masks of any tool as labels: the one place that knows what mask files look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.errors import CorrectionError
+from napari_resunet.types import LabelArray, Task
+
+MANY = 2**16
+"""Labels larger than this and than the number of pixels are numbered anew.
+
+Tables indexed by label must fit into memory, whatever a file says.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class MaskLabels:
+    """Labels made from a mask.
+
+    Attributes
+    ----------
+    labels : int32 array, shape (Y, X)
+        Objects from 1, or classes; 0 is background.
+    notice : str
+        What was done to the mask, in one sentence; empty where nothing was.
+    """
+
+    labels: LabelArray
+    notice: str = ""
+
+
+def labels_from_mask(
+    mask: npt.ArrayLike, task: Task = "instances", n_classes: int | None = None
+) -> MaskLabels:
+    """Turn a mask into labels, or say why that cannot be done.
+
+    Parameters
+    ----------
+    mask : array, shape (Y, X), (Y, X, 1), or (Y, X, 3 or 4) with equal colours
+        Any dtype that holds numbers; fractions, infinities and negative numbers are
+        refused, NaN is background.
+    task : {"instances", "classes"}
+        Whether each number is an object or a class. A binary mask of objects (one value
+        beside the background) is split into its connected pieces.
+    n_classes : int or None
+        For ``classes``: the number of classes, background included.
+
+    Returns
+    -------
+    MaskLabels
+
+    Raises
+    ------
+    CorrectionError
+        If the mask is no labels image.
+    """
+    numbers = _whole_numbers(_plane(np.asarray(mask)))
+    if task == "classes":
+        return MaskLabels(_classes(numbers, n_classes))
+    return _objects(numbers)
+
+
+def _plane(mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Take the only plane of a mask."""
+    if mask.ndim == 3 and mask.shape[-1] in (3, 4):
+        colours = mask[..., :3]
+        if (colours == colours[..., :1]).all():
+            return colours[..., 0]
+        raise CorrectionError(
+            "The mask is a colour picture: save it as a labels image, in which each "
+            "object (or class) has its own whole number and 0 is background."
+        )
+    if mask.ndim > 2:
+        mask = mask.reshape([n for n in mask.shape if n > 1] or [1, 1])
+    if mask.ndim != 2:
+        raise CorrectionError(
+            f"The mask has the shape {mask.shape}: give the labels of one plane, with "
+            "rows and columns only."
+        )
+    return mask
+
+
+def _whole_numbers(mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if mask.dtype.kind not in "buif":
+        raise CorrectionError(f"The mask holds {mask.dtype}, not whole numbers.")
+    if mask.dtype.kind == "f":
+        known = np.where(np.isnan(mask), 0, mask)
+        if not np.isfinite(known).all() or (known != np.floor(known)).any():
+            raise CorrectionError(
+                "The mask holds fractions or infinities, not labels: if they are "
+                "probabilities, apply a threshold first."
+            )
+        mask = known
+    if mask.size and mask.min() < 0:
+        raise CorrectionError(
+            f"The mask holds negative labels (down to {mask.min():g}): set them to 0 "
+            "(background), or leave out what is not annotated."
+        )
+    return mask
+
+
+def _classes(numbers: npt.NDArray[Any], n_classes: int | None) -> LabelArray:
+    most = numbers.max(initial=0)
+    if n_classes is not None and most >= n_classes:
+        raise CorrectionError(
+            f"The mask holds the class {most:g}, but there are only the background (0) "
+            f"and {n_classes - 1} classes: correct the mask, or name more classes."
+        )
+    return numbers.astype(np.int32)
+
+
+def _objects(numbers: npt.NDArray[Any]) -> MaskLabels:
+    from skimage.measure import label
+
+    values = np.unique(numbers[numbers > 0])
+    if len(values) == 1:
+        pieces = label(numbers > 0, connectivity=1)
+        if (n := int(pieces.max(initial=0))) > 1:
+            return MaskLabels(
+                pieces.astype(np.int32),
+                f"The mask is binary: its {n} connected pieces were taken as {n} objects.",
+            )
+    if len(values) and values[-1] > max(MANY, numbers.size):
+        place = np.searchsorted(values, numbers) + 1
+        return MaskLabels(np.where(numbers > 0, place, 0).astype(np.int32))
+    return MaskLabels(numbers.astype(np.int32))
