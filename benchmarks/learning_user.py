@@ -54,15 +54,20 @@ def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) 
     info = ModelInfo()
     if classes:
         info = replace(info, task="classes", class_names=("background", *classes))
+    folder = arguments.data / dataset
     train, val = (
-        [p for p in find_pairs(arguments.data / dataset / split) if group in ("", p.group)]
+        [p for p in find_pairs(folder / split).pairs if group in ("", p.group)]
         for split in ("train", "val")
     )
     chosen = _evenly(train, n, first)
-    correct = [_scaled(pair.read(), info) for pair in chosen]
+    correct = [_read(pair, info) for pair in chosen]
     never = val if arguments.on == "val" else [p for p in train if p not in chosen] + val
-    judge = [_scaled(pair.read(), info) for pair in _evenly(never, arguments.images)]
+    judge = [_read(pair, info) for pair in _evenly(never, arguments.images)]
     return Domain(name, info, correct, [middle(e, arguments.largest) for e in judge])
+
+
+def _read(pair: Pair, info: ModelInfo) -> Example:
+    return _scaled(pair.read(info.task, info.n_maps).example, info)
 
 
 def _evenly(pairs: Sequence[Pair], n: int, first: float = 0.0) -> list[Pair]:
