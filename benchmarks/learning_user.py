@@ -54,9 +54,8 @@ def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) 
     info = ModelInfo()
     if classes:
         info = replace(info, task="classes", class_names=("background", *classes))
-    folder = arguments.data / dataset
     train, val = (
-        [p for p in find_pairs(folder / split).pairs if group in ("", p.group)]
+        [p for p in find_pairs(arguments.data / dataset / split) if group in ("", p.group)]
         for split in ("train", "val")
     )
     chosen = _evenly(train, n, first)
@@ -67,7 +66,7 @@ def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) 
 
 
 def _read(pair: Pair, info: ModelInfo) -> Example:
-    return _scaled(pair.read(info.task, info.n_maps).example, info)
+    return _scaled(pair.read(info.task, info.n_maps), info)
 
 
 def _evenly(pairs: Sequence[Pair], n: int, first: float = 0.0) -> list[Pair]:

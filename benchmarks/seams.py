@@ -61,8 +61,8 @@ def main() -> None:
     tile, whole.plan.tile = tiled.plan.tile, WHOLE
     best: dict[tuple[str, str], list[float]] = defaultdict(list)
     scores = []
-    for pair in find_pairs(arguments.folder).pairs[:: arguments.every]:
-        example = pair.read().example
+    for pair in find_pairs(arguments.folder)[:: arguments.every]:
+        example = pair.read()
         plane = plane_of(example, model)
         if max(axis.n_working for axis in plane.axes) <= tile:
             continue

@@ -356,6 +356,11 @@ def _train(arguments: argparse.Namespace) -> int:
     from napari_resunet.engine.train import Recipe
     from napari_resunet.session.training import TrainRequest, train_model
 
+    if arguments.batch == 1 and arguments.patch == MULTIPLE:
+        # Batch normalisation needs two values of each feature.
+        raise UsageError(
+            "--batch 1 needs a --patch of 64 or more: give one of the two more."
+        )
     recipe = Recipe(
         steps=arguments.steps,
         batch=arguments.batch,
@@ -381,14 +386,14 @@ def _train(arguments: argparse.Namespace) -> int:
     finally:
         bar.close()
     print(f"Wrote {arguments.output}")
-    return _status(bar, "The model was trained without")
+    return _status(bar)
 
 
-def _status(bar: _Bar, done: str) -> int:
+def _status(bar: _Bar) -> int:
     """Say that files were skipped: the result is there, but not of all that was asked."""
     if not bar.n_skipped:
         return 0
-    print(f"{done} {bar.n_skipped} that could not be used (see above).", file=sys.stderr)
+    print(f"Skipped {bar.n_skipped} of the images (see above).", file=sys.stderr)
     return FAILED
 
 
@@ -416,7 +421,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             "None of the images could be scored: correct the files named above."
         )
     _print_table(scores, by_group=arguments.by == "group")
-    return _status(bar, "The scores are without")
+    return _status(bar)
 
 
 def _print_table(scores: Sequence[ImageScore], by_group: bool) -> None:

@@ -222,7 +222,7 @@ def _own_planes(series: TiffPageSeries, pages: list[Any]) -> StoredImage:
         kept = {max(counts, key=lambda axis: counts[axis]): len(own)}
     notice = (
         f"It holds {len(own)} of the {len(pages)} planes that its description names: only "
-        "these were read. The others are missing, or in other files: give those as well."
+        "these were read; the others are in other files, or missing."
     )
     page = pages[own[0]]
     array = array.reshape(*kept.values(), *page.shape)

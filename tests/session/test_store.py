@@ -337,7 +337,7 @@ def test_pairs_can_be_read_by_any_tool(session, key):
     for value in (3, 4):  # the second round on the same plane takes the first one's place
         save_correction(session.root, key, *correction_of(value))
     save_correction(session.root, key, *correction_of(5, channels=3, index=(1,)))
-    pairs = {p.image.stem: p.read().example for p in find_pairs(session.root).pairs}
+    pairs = {p.image.stem: p.read() for p in find_pairs(session.root)}
     assert len(pairs) == 2
     for pair in pairs.values():
         assert pair.labels.shape == (30, 40)

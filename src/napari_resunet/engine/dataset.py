@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,20 +25,8 @@ class Skipped(Notice):
     """A file that could not be used, and why; the work goes on without it."""
 
 
-@dataclass(frozen=True, eq=False)
-class GroundTruth:
-    """An image with its mask, as read.
-
-    Attributes
-    ----------
-    example : Example
-        The channels that the network gets, and labels.
-    notices : tuple of str
-        What was done to the files or left out, each in one sentence.
-    """
-
-    example: Example
-    notices: tuple[str, ...] = ()
+Tell = Callable[[str], object]
+"""Takes a sentence on what was done to files or left out."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,12 @@ class Pair:
     mask: Path
     group: str
 
-    def read(self, task: Task = "instances", n_classes: int | None = None) -> GroundTruth:
+    def read(
+        self,
+        task: Task = "instances",
+        n_classes: int | None = None,
+        tell: Tell | None = None,
+    ) -> Example:
         """Read both files.
 
         Parameters
@@ -58,11 +51,13 @@ class Pair:
             What the numbers of the mask are.
         n_classes : int or None
             For ``classes``: their number, background included.
+        tell : callable or None
+            Called with each sentence on what was done to the files or left out.
 
         Returns
         -------
-        GroundTruth
-            The image of shape (Y, X) or (Y, X, 3).
+        Example
+            The channels that the network gets, shape (Y, X) or (Y, X, 3), and labels.
 
         Raises
         ------
@@ -84,7 +79,9 @@ class Pair:
             notices.append(f"{_named(self.mask)}: {found.notice}")
         pixels = planes.read((0,) * len(planes.stack_shape), *planes.window)
         image = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        return GroundTruth(Example(image, found.labels), tuple(notices))
+        for notice in notices if tell is not None else ():
+            tell(notice)
+        return Example(image, found.labels)
 
     def _planes(self) -> tuple[Planes, list[str]]:
         stored = read_stored(self.image)
@@ -107,15 +104,7 @@ class Pair:
         return planes, notices
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """The pairs of a folder, in the order of their names, and what was left out of it."""
-
-    pairs: Sequence[Pair]
-    notices: tuple[str, ...] = ()
-
-
-def find_pairs(folder: Path) -> Pairs:
+def find_pairs(folder: Path, tell: Tell | None = None) -> list[Pair]:
     """List the images of a folder with their masks.
 
     Parameters
@@ -124,11 +113,13 @@ def find_pairs(folder: Path) -> Pairs:
         Holds ``images/`` and ``masks/``. A ``manifest.csv`` in it or up to two
         folders above (columns dataset, split, idx, group) names the groups; without
         one, the folder's name is the group.
+    tell : callable or None
+        Called with each sentence on what was left out.
 
     Returns
     -------
-    Pairs
-        Hidden files are no images.
+    list of Pair
+        In the order of the file names; hidden files are no images.
 
     Raises
     ------
@@ -154,7 +145,9 @@ def find_pairs(folder: Path) -> Pairs:
         folder, "images", "mask", [i for i, mask in matched if mask is None]
     )
     notices += _without(folder, "masks", "image", [m for m in masks if m not in used])
-    return Pairs(pairs, tuple(notices))
+    for notice in notices if tell is not None else ():
+        tell(notice)
+    return pairs
 
 
 def _images_in(folder: Path) -> list[Path]:

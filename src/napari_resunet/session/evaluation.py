@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_resunet.engine.dataset import GroundTruth, Pair, Skipped, find_pairs
+from napari_resunet.engine.dataset import Pair, Skipped, find_pairs
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.metrics import dice, score
 from napari_resunet.engine.patches import scale_from_labels
@@ -17,7 +17,7 @@ from napari_resunet.errors import ResunetError
 from napari_resunet.files import shown
 from napari_resunet.network.model_file import Model
 from napari_resunet.session.api import segment
-from napari_resunet.types import DeviceChoice, Notice, Progress
+from napari_resunet.types import DeviceChoice, Example, Notice, Progress
 
 ALL = "all"
 
@@ -66,24 +66,29 @@ def evaluate_folder(
         If there is no pair, or no such device.
     """
     choose(device)
-    found = find_pairs(folder)
-    yield from (Notice(text) for text in found.notices)
-    for done, pair in enumerate(found.pairs, start=1):
+    said: list[str] = []
+    pairs = find_pairs(folder, said.append)
+    for done, pair in enumerate(pairs, start=1):
         try:
-            truth = pair.read(model.info.task, model.info.n_maps)
-            yield from (Notice(text) for text in truth.notices)
-            yield _score(pair, truth, model, told, device)
+            example = pair.read(model.info.task, model.info.n_maps, said.append)
+            yield from _notices(said)
+            yield _score(pair, example, model, told, device)
         except ResunetError as error:
             yield Skipped(f"{error} It was skipped.")
         except MemoryError:
             yield Skipped(f"{shown(pair.image)} is too large for the memory.")
-        yield Progress(done, len(found.pairs))
+        yield Progress(done, len(pairs))
+
+
+def _notices(said: list[str]) -> Iterator[Notice]:
+    """Pass on what was said since the last time."""
+    while said:
+        yield Notice(said.pop(0))
 
 
 def _score(
-    pair: Pair, truth: GroundTruth, model: Model, told: bool, device: DeviceChoice
+    pair: Pair, example: Example, model: Model, told: bool, device: DeviceChoice
 ) -> ImageScore:
-    example = truth.example
     scale = scale_from_labels(example.labels, model.info) if told else None
     axes = "YX" if example.image.ndim == 2 else "YXS"
     labels = segment(example.image, model, axes, scale=scale, device=device)

@@ -80,7 +80,7 @@ class _Read:
 
     group: str
     image: TrainingImage
-    notices: tuple[str, ...] = ()
+    notices: Sequence[str]
 
 
 def train_model(
@@ -106,13 +106,13 @@ def train_model(
         Before the first step if the model cannot be written where it shall be.
     """
     _check_output(request)
-    found = [find_pairs(folder) for folder in request.folders]
-    yield from (Notice(text) for pairs in found for text in pairs.notices)
+    said: list[str] = []
+    pairs = [p for folder in request.folders for p in find_pairs(folder, said.append)]
+    yield from map(Notice, said)
     model = _begin(request, recipe)
     if request.checkpoint is not None:
         check_checkpoint(request.checkpoint)
     compute = choose(request.device)
-    pairs = [pair for folder in found for pair in folder.pairs]
     images: list[tuple[str, TrainingImage]] = []
     yield from _collect(made_ahead(partial(_read, model.info), pairs, compute), images)
     if not images:
@@ -150,7 +150,7 @@ def _collect(
         if isinstance(result, Skipped):
             yield result
             continue
-        yield from (Notice(text) for text in result.notices)
+        yield from map(Notice, result.notices)
         images.append((result.group, result.image))
 
 
@@ -166,9 +166,10 @@ def _write(request: TrainRequest, recipe: Recipe, model: Model) -> None:
 
 
 def _read(info: ModelInfo, pair: Pair) -> _Read | Skipped:
+    said: list[str] = []
     try:
-        truth = pair.read(info.task, info.n_maps)
-        return _Read(pair.group, training_image(truth.example, info), truth.notices)
+        example = pair.read(info.task, info.n_maps, said.append)
+        return _Read(pair.group, training_image(example, info), said)
     except ResunetError as error:
         return Skipped(f"{error} It was skipped.")
     except MemoryError:
