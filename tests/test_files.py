@@ -160,6 +160,30 @@ def test_pixels_that_a_file_only_says_it_holds_are_not_allocated(tmp_path):
         read_stored(path)
 
 
+@pytest.mark.parametrize("n_pages", [2, 150])
+def test_pages_that_go_round_in_a_circle_have_an_end(tmp_path, n_pages):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels(n_pages, 8, 8), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        first, last = tiff.pages[0].offset, tiff.pages[-1]
+        link = last.offset + 2 + 12 * len(last.tags)
+    with path.open("r+b") as stream:
+        stream.seek(link)
+        stream.write(first.to_bytes(4, "little"))
+    with pytest.raises(FileError, match="no end"):
+        read_stored(path)
+
+
+def test_a_jpeg_that_is_larger_than_its_page_is_not_unpacked(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels(64, 64), compression="jpeg", photometric="minisblack")
+    data = path.read_bytes()
+    start = data.index(b"\xff\xc0") + 5  # height and width in the JPEG's own header
+    path.write_bytes(data[:start] + b"\xff\x00\xff\x00" + data[start + 4 :])
+    with pytest.raises(FileError, match="far larger than it says"):
+        read_stored(path)
+
+
 @pytest.mark.parametrize("codec", ["tiff_lzw", "jpeg", "tiff_adobe_deflate", "packbits"])
 def test_compressed_tiffs_can_be_read(tmp_path, codec):
     array = np.full((20, 30), 77, np.uint8)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import math
+import struct
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,10 @@ MAX_PLANES = 10**6
 HARMLESS = 2**28
 MAX_RATIO = 4096
 """No compression that microscopes use shrinks pixels further than this."""
+
+PICTURE_CODECS = ("JP", "WEBP")
+PICTURE_FORMATS = ("JPEG", "JPEG2000", "WEBP")
+HARMLESS_PICTURE = 2**24
 
 COLOURS = ("RGB", "YCBCR")
 UNSUPPORTED_COLOURS = ("SEPARATED", "CIELAB", "ICCLAB", "ITULAB", "LOGL", "LOGLUV")
@@ -99,6 +105,7 @@ def read_tiff(path: Path) -> StoredImage:
         _OnlyThisFile(io.FileIO(path)) as stream,
         tifffile.TiffFile(stream, is_mmstack=False) as tiff,
     ):
+        _check_pages(tiff)
         _check_stated_planes(tiff)
         if not tiff.series:
             raise UnreadableError("it holds no image")
@@ -110,6 +117,7 @@ def _read(tiff: TiffFile, n_bytes: int) -> StoredImage:
     alike = [s for s in tiff.series if _kind(s) == _kind(first)]
     _check_page(first.keyframe)
     _check_size(alike, n_bytes)
+    _check_pictures(tiff, alike)
     parts = [_pixels(series) for series in alike]
     if len({(p.axes, p.array.shape) for p in parts}) > 1:
         parts = parts[:1]
@@ -147,6 +155,23 @@ def _left_out(
         f"It holds {images} of another size or kind than the first ({shape}): they were "
         "left out. Save them as files of their own to use them."
     ]
+
+
+def _check_pages(tiff: TiffFile) -> None:
+    """Refuse pages that lead back to an earlier one: tifffile goes round for ever."""
+    layout, stream = tiff.tiff, tiff.filehandle
+    offset, seen = tiff.pages.first.offset, set[int]()
+    while 0 < offset < stream.size:
+        if offset in seen or len(seen) > MAX_PLANES:
+            raise UnreadableError("its pages have no end: the file is damaged")
+        seen.add(offset)
+        stream.seek(offset)
+        n_tags = struct.unpack(layout.tagnoformat, stream.read(layout.tagnosize))[0]
+        stream.seek(offset + layout.tagnosize + n_tags * layout.tagsize)
+        after = stream.read(layout.offsetsize)
+        if len(after) < layout.offsetsize:
+            return
+        offset = struct.unpack(layout.offsetformat, after)[0]
 
 
 def _check_stated_planes(tiff: TiffFile) -> None:
@@ -192,6 +217,36 @@ def _check_size(series: Sequence[TiffPageSeries], n_bytes: int) -> None:
             f"it says that it holds {stated / 2**30:.1f} GB of pixels in a file of "
             f"{n_bytes / 2**20:.1f} MB"
         )
+
+
+def _check_pictures(tiff: TiffFile, series: Sequence[TiffPageSeries]) -> None:
+    """Refuse compressed pieces that say of themselves that they are far larger."""
+    page = series[0].keyframe
+    if not any(name in getattr(page.compression, "name", "") for name in PICTURE_CODECS):
+        return
+    most = max(HARMLESS_PICTURE, 2 * math.prod(page.chunks))
+    for each in (page for one in series for page in one if page is not None):
+        for offset, n_bytes in zip(each.dataoffsets, each.databytecounts, strict=True):
+            tiff.filehandle.seek(offset)
+            if _picture_size(tiff.filehandle.read(n_bytes)) > most:
+                raise UnreadableError(
+                    "its pieces are far larger than it says: it is damaged"
+                )
+
+
+def _picture_size(data: bytes) -> float:
+    """Read the number of pixels that a picture states; 0 if it states none."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=PICTURE_FORMATS) as picture:
+                return math.prod(picture.size)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return math.inf
+    except Exception:  # the decoder will tell
+        return 0
 
 
 def _pages(series: TiffPageSeries) -> list[Any]:

@@ -79,8 +79,9 @@ class Pair:
             notices.append(f"{_named(self.mask)}: {found.notice}")
         pixels = planes.read((0,) * len(planes.stack_shape), *planes.window)
         image = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        for notice in notices if tell is not None else ():
-            tell(notice)
+        if tell is not None:
+            for notice in notices:
+                tell(notice)
         return Example(image, found.labels)
 
     def _planes(self) -> tuple[Planes, list[str]]:
@@ -145,8 +146,9 @@ def find_pairs(folder: Path, tell: Tell | None = None) -> list[Pair]:
         folder, "images", "mask", [i for i, mask in matched if mask is None]
     )
     notices += _without(folder, "masks", "image", [m for m in masks if m not in used])
-    for notice in notices if tell is not None else ():
-        tell(notice)
+    if tell is not None:
+        for notice in notices:
+            tell(notice)
     return pairs
 
 
