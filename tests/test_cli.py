@@ -232,7 +232,7 @@ def test_each_flag_says_what_to_give(arguments, words, tmp_path, monkeypatch, ca
     [
         ("models", "is a folder"),
         ("m.pt", "does not end in .safetensors"),
-        ("file/m.safetensors", "cannot be written"),
+        ("file/m.safetensors", "is no folder"),
         ("there.safetensors", "is there already"),
     ],
 )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from napari_resunet.errors import FileError, ResunetError
-from napari_resunet.files import check_folder, plain, shown
+from napari_resunet.files import check_folder, plain, plain_name, shown
 from napari_resunet.tiff_reader import KNOWN_AXES
 from napari_resunet.types import Notice, Progress
 
@@ -348,7 +348,7 @@ def _segment_one(path: Path, target: Path, model: Model, request: SegmentRequest
         return False
     finally:
         bar.close()
-    print(f"{target}: {n_objects} labels", flush=True)
+    print(f"{plain_name(target)}: {n_objects} labels", flush=True)
     return True
 
 
@@ -385,7 +385,7 @@ def _train(arguments: argparse.Namespace) -> int:
             bar(event)
     finally:
         bar.close()
-    print(f"Wrote {arguments.output}")
+    print(f"Wrote {plain_name(arguments.output)}")
     return _status(bar)
 
 

@@ -99,6 +99,8 @@ def check_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise FileError(f"{shown(folder)} is no folder: give the name of one.") from error
     except OSError as error:
         raise cannot_write(folder, error) from error
 

@@ -245,7 +245,7 @@ def _picture_size(data: bytes) -> float:
                 return math.prod(picture.size)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return math.inf
-    except Exception:  # the decoder will tell
+    except (OSError, ValueError, SyntaxError, struct.error):  # the decoder will tell
         return 0
 
 

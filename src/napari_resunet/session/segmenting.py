@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_resunet.engine.planes import Planes
 from napari_resunet.errors import FileError, ImageError
-from napari_resunet.files import cannot_write, plain_name, read_stored, shown
+from napari_resunet.files import cannot_write, check_regular, plain_name, read_stored, shown
 from napari_resunet.network.model_file import Model
 from napari_resunet.resources import starter_path
 from napari_resunet.session.api import STARTER, OnEvent, segment_planes
@@ -140,6 +140,7 @@ def segment_file(
     FileError, ImageError, DeviceError, OutOfMemoryError
     """
     source = plain_name(Path(os.path.realpath(path)))
+    check_regular(path)
     _check_free(target, source, request)
     stored = read_stored(path, request.axes)
     for notice in stored.notices:
