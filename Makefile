@@ -8,7 +8,7 @@ X_PACKAGES := xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libxkbcommon-x11
 .PHONY: demo test lint setup libraries bench
 
 demo: setup
-	$(BIN)/napari-resunet demo
+	$(BIN)/napari-resunet demo --overwrite
 
 test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal

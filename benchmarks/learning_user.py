@@ -59,10 +59,14 @@ def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) 
         for split in ("train", "val")
     )
     chosen = _evenly(train, n, first)
-    correct = [_scaled(pair.read(), info) for pair in chosen]
+    correct = [_read(pair, info) for pair in chosen]
     never = val if arguments.on == "val" else [p for p in train if p not in chosen] + val
-    judge = [_scaled(pair.read(), info) for pair in _evenly(never, arguments.images)]
+    judge = [_read(pair, info) for pair in _evenly(never, arguments.images)]
     return Domain(name, info, correct, [middle(e, arguments.largest) for e in judge])
+
+
+def _read(pair: Pair, info: ModelInfo) -> Example:
+    return _scaled(pair.read(info.task, info.n_maps), info)
 
 
 def _evenly(pairs: Sequence[Pair], n: int, first: float = 0.0) -> list[Pair]:

@@ -1,12 +1,17 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tifffile
 
 from napari_resunet.cli import main
+from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.files import read_image
 from napari_resunet.resources import starter_path
+from napari_resunet.session import segmenting, training
 from napari_resunet.session.api import load_model
 from napari_resunet.session.store.models import file_hash
 
@@ -79,6 +84,233 @@ def test_failures_are_one_sentence_and_status_1(
     message = capsys.readouterr().err
     assert words in message
     assert "Traceback" not in message
+
+
+@pytest.fixture
+def by_threshold(monkeypatch):
+    """A model that needs no time: bright pieces are objects."""
+    from skimage.measure import label
+
+    def segment_planes(planes, model, **named):
+        shown = [planes.read(i, *planes.window)[..., 0] for i in planes.indices()]
+        found = np.stack([label(s > s.mean()) for s in shown])
+        return found.reshape(planes.shape).astype(np.int32), 1.0
+
+    monkeypatch.setattr(segmenting, "segment_planes", segment_planes)
+
+
+def square(size):
+    image = np.zeros((size, size), np.uint8)
+    image[2:-2, 2:-2] = 200
+    return image
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, image, photometric="minisblack")
+    return str(path)
+
+
+def test_images_of_one_name_have_labels_of_their_own(tmp_path, by_threshold, capsys):
+    images = [
+        write(tmp_path / where, square(size))
+        for where, size in (
+            ("a/i.tif", 10),
+            ("b/i.tif", 12),
+            ("b/I.tiff", 14),
+            ("c/j.tif", 16),
+        )
+    ]
+    out = tmp_path / "out"
+    assert main(["segment", *images, images[0], "-o", str(out)]) == 0
+    sizes = {p.name: len(read_image(p)) for p in out.glob("*.tif")}
+    assert sizes == {
+        "a_i_tif_labels.tif": 10, "b_i_tif_labels.tif": 12, "b_I_tiff_labels.tif": 14,
+        "j_labels.tif": 16,
+    }  # fmt: skip
+    assert len(list(out.glob("*.json"))) == 4
+    assert "1 of the images were given more than once" in capsys.readouterr().err
+
+
+def test_only_what_an_earlier_run_wrote_is_replaced(tmp_path, by_threshold, capsys):
+    first = write(tmp_path / "a" / "i.tif", square(10))
+    second = write(tmp_path / "b" / "i.tif", square(12))
+    labels = tmp_path / "out" / "i_labels.tif"
+    assert main(["segment", first, "-o", str(labels.parent)]) == 0
+    assert main(["segment", first, "-o", str(labels.parent)]) == 0
+    assert main(["segment", second, "-o", str(labels.parent)]) == 1
+    assert len(read_image(labels)) == 10
+    write(labels, np.full((10, 10), 7, np.uint16))  # corrected by hand
+    assert main(["segment", first, "-o", str(labels.parent)]) == 1
+    assert (read_image(labels) == 7).all()
+    assert "'i_labels.tif'" in capsys.readouterr().err.replace(f"{labels.parent}/", "")
+    assert main(["segment", first, "-o", str(labels.parent), "--overwrite"]) == 0
+    assert (read_image(labels) == square(10) // 200).all()
+
+
+@pytest.mark.parametrize("name", ["i_labels.tif", "i_labels.json"])
+def test_files_of_the_user_are_not_overwritten(tmp_path, by_threshold, capsys, name):
+    image = write(tmp_path / "i.tif", square(10))
+    (tmp_path / name).write_text("mine")
+    assert main(["segment", image, "-o", str(tmp_path)]) == 1
+    assert (tmp_path / name).read_text() == "mine"
+    assert f"{name}' is there already" in capsys.readouterr().err
+
+
+def test_one_bad_image_ends_nothing(tmp_path, by_threshold, capsys):
+    good = [write(tmp_path / f"{n}.tif", square(10)) for n in "ac"]
+    (tmp_path / "b.tif").write_bytes(b"")
+    os.mkfifo(tmp_path / "d.png")
+    bad = [str(tmp_path / name) for name in ("b.tif", "d.png", "none.tif")]
+    out = tmp_path / "out"
+    assert main(["segment", bad[0], *good, *bad[1:], "-o", str(out)]) == 1
+    assert sorted(p.name for p in out.glob("*.tif")) == ["a_labels.tif", "c_labels.tif"]
+    said = capsys.readouterr().err
+    assert "Skipped 3 of 5 images" in said
+    assert "Traceback" not in said
+
+
+def test_labels_have_the_axes_of_the_file_and_the_note_tells_them(tmp_path, by_threshold):
+    stack = np.stack([square(20)] * 6).reshape(2, 3, 20, 20)
+    tifffile.imwrite(tmp_path / "i.tif", stack, imagej=True, metadata={"axes": "TCYX"})
+    assert main(["segment", str(tmp_path / "i.tif"), "-o", str(tmp_path / "out")]) == 0
+    assert read_image(tmp_path / "out" / "i_labels.tif").shape == (2, 20, 20)
+    about = json.loads((tmp_path / "out" / "i_labels.json").read_text("utf-8"))
+    assert about["image"]["axes"] == "TCYX"
+
+
+TRAIN = ["train", "d", "-o", "m.safetensors"]
+SEGMENT = ["segment", "i.tif", "-o", "out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        *(([*SEGMENT, f"--scale={v}"], "--scale: give a number from 0.01") for v in (
+            "0", "-1", "nan", "inf", "1e400", "1e-320", "x", "")),
+        ([*SEGMENT, "--channels", "0,1,2,3"], "--channels: give one to three channels"),
+        ([*SEGMENT, "--channels=-1"], "--channels: give one to three channels"),
+        ([*SEGMENT, "--channels", ","], "--channels: give one to three channels"),
+        *(([*SEGMENT, "--axes", v], "--axes: give one letter") for v in (
+            "XX", "YXYX", "QYX", "CSYX", "Z", "YX" * 3000, "")),
+        ([*SEGMENT, "--device", "gpu"], "--device: invalid choice: 'gpu'"),
+        (["segment", "i.tif", "-o", ""], "-o/--output: give a name"),
+        (["segment", "i.tif"], "arguments are required: -o/--output"),
+        *(([*TRAIN, f"--steps={v}"], "--steps: give a whole number from 1") for v in (
+            "0", "-5", "1.5", "1e3", "inf")),
+        *(([*TRAIN, f"--batch={v}"], "--batch: give a whole number from 1") for v in (
+            "0", "-1", "1000000")),
+        *(([*TRAIN, f"--patch={v}"], "--patch: give a multiple of 32") for v in (
+            "0", "-32", "100", "1000000000", "x")),
+        ([*TRAIN, "--patch=32", "--batch=1"], "--patch of 64 or more"),
+        *(([*TRAIN, f"--rate={v}"], "--rate: give a number") for v in (
+            "0", "-1", "nan", "inf", "1e9")),
+        *(([*TRAIN, f"--seed={v}"], "--seed: give a whole number from 0") for v in (
+            "-1", "99999999999999999999", "0.5")),
+        ([*TRAIN, "--synthetic=-1"], "--synthetic: give a whole number"),
+        *(([*TRAIN, "--classes", v], "--classes: give names") for v in (
+            ",", "a,a", "background", "a\nb", "x" * 99)),
+        *((["demo", f"--seconds={v}"], "--seconds: give a number from 1") for v in (
+            "-1", "0", "nan", "inf")),
+        (["demo", "-o", "picture.xyz"], "ends in .png"),
+    ],
+)  # fmt: skip
+def test_each_flag_says_what_to_give(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert len(said) < 500
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("models", "is a folder"),
+        ("m.pt", "does not end in .safetensors"),
+        ("file/m.safetensors", "is no folder"),
+        ("there.safetensors", "is there already"),
+    ],
+)
+def test_where_the_model_goes_is_looked_at_before_training(
+    folder, where, words, monkeypatch, capsys
+):
+    def started(*arguments):
+        raise AssertionError("the training began")
+
+    monkeypatch.setattr(training, "train_steps", started)
+    (folder / "models").mkdir()
+    (folder / "file").write_text("mine")
+    (folder / "there.safetensors").write_text("mine")
+    assert main(["train", str(folder), "-o", str(folder / where)]) == 1
+    assert words in capsys.readouterr().err
+    assert (folder / "there.safetensors").read_text() == "mine"
+
+
+def spoil(folder):
+    """Add a pair that cannot be read."""
+    for name in ("images", "masks"):
+        (folder / name / "bad.tif").write_bytes(b"no picture")
+
+
+def test_train_goes_on_without_what_it_cannot_read(folder, monkeypatch, capsys):
+    spoil(folder)
+    seen = []
+    monkeypatch.setattr(training, "train_steps", lambda *a: seen.extend(a[2]) or [])
+    out = folder / "m.safetensors"
+    assert main(["train", str(folder), "-o", str(out)]) == 1
+    assert len(seen) == 1
+    assert out.is_file()
+    said = capsys.readouterr().err
+    assert "bad.tif' cannot be read as an image" in said
+    assert "Skipped 1 of the images" in said
+
+
+def test_evaluate_goes_on_without_what_it_cannot_read(folder, capsys):
+    spoil(folder)
+    tifffile.imwrite(folder / "images" / "lonely.tif", square(10))
+    assert main(["evaluate", str(folder), "--tell-size"]) == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1].split()[:2] == ["all", "1"]
+    assert "bad.tif' cannot be read as an image" in told.err
+    assert "1 of the images" in told.err
+    assert "'lonely.tif'" in told.err
+
+
+def test_train_and_evaluate_read_a_binary_mask_alike(folder, monkeypatch, capsys):
+    mask = folder / "masks" / "one.tif"
+    tifffile.imwrite(mask, np.where(read_image(mask) > 0, np.uint8(255), np.uint8(0)))
+    (pair,) = find_pairs(folder)
+    labels = pair.read().labels
+    assert labels.max() > 10
+    seen = []
+    monkeypatch.setattr(training, "train_steps", lambda *a: seen.extend(a[2]) or [])
+    assert main(["train", str(folder), "-o", str(folder / "m.safetensors")]) == 0
+    np.testing.assert_array_equal(seen[0][1].labels, labels)
+    assert f"taken as {labels.max()} objects" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_a_sentence(folder, monkeypatch, capsys):
+    def full(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    arguments = ["train", str(folder), "-o", str(folder / "m.safetensors"), "--steps", "1"]
+    small = ["--batch", "2", "--patch", "32", "--checkpoint", str(folder / "c.safetensors")]
+    assert main([*arguments, *small]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list(folder.glob("*.safetensors"))
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = f"'{sys.executable}' -m napari_resunet.cli segment --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("usage")
+    assert done.stderr == ""
 
 
 def test_ctrl_c_is_130(monkeypatch, capsys):

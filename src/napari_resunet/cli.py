@@ -6,19 +6,47 @@ Heavy imports stand inside the commands, so that ``--help`` is quick.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import math
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from napari_resunet.errors import FileError, ResunetError
+from napari_resunet.files import check_folder, plain, plain_name, shown
+from napari_resunet.tiff_reader import KNOWN_AXES
 from napari_resunet.types import Notice, Progress
+
+if TYPE_CHECKING:
+    from napari_resunet.network.model_file import Model
+    from napari_resunet.session.evaluation import ImageScore
+    from napari_resunet.session.segmenting import SegmentRequest
 
 FAILED = 1
 INTERRUPTED = 130
 DEVICES = ("auto", "cuda", "mps", "cpu")
+MOST_CLASSES = 254
+MOST_CHANNELS = 3
+LONGEST_CLASS_NAME = 60
+MULTIPLE = 32
 log = logging.getLogger(__name__)
+
+NAMES_OF_LABELS = (
+    "Each image's labels go to DIR/NAME_labels.tif, and how they were made to "
+    "DIR/NAME_labels.json. Images of the same NAME get that of their folder and their "
+    "ending as well: FOLDER_NAME_png_labels.tif. Labels of an earlier run on the same "
+    "image are replaced; labels that somebody changed, and files of others, only with "
+    "--overwrite. An image that cannot be segmented is skipped, and the exit status is 1."
+)
+
+
+class UsageError(ResunetError):
+    """An argument is missing, or is not what it should be."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,27 +60,65 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 1 after an error, or 130 after Ctrl-C.
+        Exit status: 0, or 1 after an error or with files skipped, or 130 after Ctrl-C.
     """
-    arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.CRITICAL)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        run: Callable[[argparse.Namespace], None] = arguments.run
-        run(arguments)
-    except ResunetError as error:
+        try:
+            return _run(argv)
+        finally:
+            # A reader that went away (`| head -1`) is noticed here, not after the end.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (ResunetError, OSError) as error:
+        print(_sentence(error), file=sys.stderr)
         log.debug("Failed", exc_info=error)
-        print(error, file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
-    return 0
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING if arguments.verbose else logging.CRITICAL)
+    if arguments.verbose:
+        logging.getLogger("napari_resunet").setLevel(logging.DEBUG)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    return run(arguments)
+
+
+def _sentence(error: BaseException, path: Path | None = None) -> str:
+    """Tell what went wrong, naming the file."""
+    if isinstance(error, MemoryError):
+        text = "There is not enough memory: close other programs, or cut the image."
+    elif isinstance(error, OSError):
+        path = Path(error.filename) if isinstance(error.filename, str) else path
+        text = f"{error.strerror or plain(error)}."
+        text = text if path else f"The result cannot be written: {text}"
+    else:
+        text = str(error)
+    named = path is None or path.name in text or shown(path) in text
+    return text if named or path is None else f"{shown(path)}: {text}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one sentence what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        text = plain(message.removeprefix("argument ")).rstrip(".")
+        raise UsageError(f"{text}. See {self.prog} --help.")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="napari-resunet", description=__doc__)
+    parser = _Parser(prog="napari-resunet", description=__doc__)
     parser.add_argument("--verbose", action="store_true", help="show what happens inside")
-    commands = parser.add_subparsers(required=True)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_segment(commands.add_parser("segment", help="write labels of images"))
     _add_train(commands.add_parser("train", help="train a model from folders"))
     _add_evaluate(commands.add_parser("evaluate", help="score a model on a folder"))
@@ -63,39 +129,62 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_segment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", type=Path, help="TIFF, PNG or JPEG")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder")
+    parser.epilog = NAMES_OF_LABELS
+    parser.add_argument("images", nargs="+", type=_path, help="TIFF, PNG or JPEG")
+    parser.add_argument("-o", "--output", type=_path, required=True, help="folder")
     parser.add_argument("--model", default="starter", help="'starter' or a file")
-    parser.add_argument("--axes", help="for example TZCYX")
-    parser.add_argument("--channels", type=_numbers, help="for example 0,2")
-    parser.add_argument("--scale", type=float, help="image to working pixels")
+    parser.add_argument(
+        "--axes", type=_axes, help="for example TZCYX, if the file is wrong"
+    )
+    parser.add_argument("--channels", type=_channels, help="one to three, for example 0,2")
+    parser.add_argument(
+        "--scale", type=_number(0.01, 100, "0.5"), help="image to working pixels"
+    )
+    _add_overwrite(parser)
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.set_defaults(run=_segment)
 
 
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files that are there already"
+    )
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folders", nargs="+", type=Path, help="hold images/ and masks/")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="model file")
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--patch", type=int, default=128, help="multiple of 32")
-    parser.add_argument("--rate", type=float, default=8e-4, help="largest learning rate")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("folders", nargs="+", type=_path, help="hold images/ and masks/")
+    parser.add_argument(
+        "-o", "--output", type=_path, required=True, help="model file, .safetensors"
+    )
+    parser.add_argument("--steps", type=_whole(1, 10**7, "8000"), default=8000)
+    parser.add_argument("--batch", type=_whole(1, 1024, "8"), default=8)
+    parser.add_argument("--patch", type=_patch, default=128, help="multiple of 32")
+    parser.add_argument(
+        "--rate",
+        type=_number(1e-9, 1, "0.0008"),
+        default=8e-4,
+        help="largest learning rate",
+    )
+    parser.add_argument("--seed", type=_whole(0, 2**32 - 1, "0"), default=0)
     parser.add_argument("--start", help="model to go on from; else random weights")
     parser.add_argument(
         "--classes", type=_names, default=(), help="for example axon,myelin"
     )
     parser.add_argument(
-        "--synthetic", type=int, default=0, help="images of random microscopy besides"
+        "--synthetic",
+        type=_whole(0, 10**5, "100"),
+        default=0,
+        help="images of random microscopy besides",
     )
-    parser.add_argument("--checkpoint", type=Path, help="resumed from where it exists")
+    parser.add_argument("--checkpoint", type=_path, help="resumed from where it exists")
     parser.add_argument("--half", action="store_true", help="write half precision")
+    _add_overwrite(parser)
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.set_defaults(run=_train)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="holds images/ and masks/")
+    parser.add_argument("folder", type=_path, help="holds images/ and masks/")
     parser.add_argument("--model", default="starter", help="'starter' or a file")
     parser.add_argument("--by", choices=("group",), help="one row for each group")
     parser.add_argument(
@@ -106,43 +195,121 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=45.0, help="of fine-tuning")
-    parser.add_argument("-o", "--output", type=Path, default=Path("demo.png"))
+    parser.add_argument(
+        "--seconds", type=_number(1, 86400, "45"), default=45.0, help="of fine-tuning"
+    )
+    parser.add_argument("-o", "--output", type=_path, default=Path("demo.png"))
+    _add_overwrite(parser)
     parser.set_defaults(run=_demo)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+def _wrong(wanted: str, text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"give {wanted}, not {shown(text)}")
+
+
+def _path(text: str) -> Path:
+    if not text.strip():
+        raise _wrong("a name", text)
+    return Path(text)
+
+
+def _number(least: float, most: float, example: str) -> Callable[[str], float]:
+    """Make the reader of a number from `least` to `most`."""
+
+    def read(text: str) -> float:
+        with suppress(ValueError):
+            number = float(text)
+            if math.isfinite(number) and least <= number <= most:
+                return number
+        raise _wrong(f"a number from {least:g} to {most:g}, for example {example}", text)
+
+    return read
+
+
+def _whole(least: int, most: int, example: str) -> Callable[[str], int]:
+    """Make the reader of a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        with suppress(ValueError):
+            if least <= (number := int(text)) <= most:
+                return number
+        raise _wrong(f"a whole number from {least} to {most}, for example {example}", text)
+
+    return read
+
+
+def _patch(text: str) -> int:
+    with suppress(ValueError):
+        number = int(text)
+        if number % MULTIPLE == 0 and MULTIPLE <= number <= 2048:
+            return number
+    raise _wrong("a multiple of 32 from 32 to 2048, for example 128", text)
+
+
+def _axes(text: str) -> str:
+    axes = text.upper()
+    known = set(axes) <= set(KNOWN_AXES) and {"Y", "X"} <= set(axes)
+    if not known or len(set(axes)) != len(axes) or {"C", "S"} <= set(axes):
+        raise _wrong(
+            "one letter for each dimension, each once, of P, T, Z, C (or S for RGB), Y and "
+            "X, for example TZCYX",
+            text,
+        )
+    return axes
+
+
+def _channels(text: str) -> tuple[int, ...]:
+    with suppress(ValueError):
+        numbers = tuple(int(part) for part in text.split(","))
+        if len(numbers) <= MOST_CHANNELS and min(numbers) >= 0:
+            return numbers
+    raise _wrong("one to three channels, counted from 0, for example 0,2", text)
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    short = all(len(n) <= LONGEST_CLASS_NAME and n.isprintable() for n in names)
+    different = len({"background", *names}) == len(names) + 1
+    if not names or not short or not different or len(names) > MOST_CLASSES:
+        raise _wrong(
+            "names that differ, without the background, for example axon,myelin", text
+        )
+    return names
 
 
 class _Bar:
-    """Progress of one piece of work; notices go above it."""
+    """Progress of one piece of work, on a terminal; notices go above it."""
 
     def __init__(self, title: str) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(desc=title, leave=False, file=sys.stderr)
+        self._bar = tqdm(desc=title, leave=False, file=sys.stderr, disable=None)
+        self.n_skipped = 0
 
     def __call__(self, event: Progress | Notice) -> None:
+        from napari_resunet.engine.dataset import Skipped
+
         if isinstance(event, Notice):
-            self._bar.write(event.message, file=sys.stderr)
+            self.n_skipped += isinstance(event, Skipped)
+            self.tell(event.message)
             return
         self._bar.total = event.total or None
         self._bar.n = event.done
         self._bar.set_postfix_str(event.message)
 
+    def tell(self, sentence: str) -> None:
+        self._bar.write(sentence, file=sys.stderr)
+
     def close(self) -> None:
         self._bar.close()
 
 
-def _segment(arguments: argparse.Namespace) -> None:
+def _segment(arguments: argparse.Namespace) -> int:
+    from napari_resunet.engine.device import choose
     from napari_resunet.session.api import load_model
-    from napari_resunet.session.segmenting import SegmentRequest, segment_file
+    from napari_resunet.session.segmenting import SegmentRequest, output_paths
 
+    choose(arguments.device)
     model = load_model(arguments.model)
     request = SegmentRequest(
         output=arguments.output,
@@ -151,22 +318,49 @@ def _segment(arguments: argparse.Namespace) -> None:
         channels=arguments.channels,
         scale=arguments.scale,
         device=arguments.device,
+        overwrite=arguments.overwrite,
     )
-    for path in arguments.images:
-        bar = _Bar(path.name)
-        try:
-            target, n_objects = segment_file(path, model, request, bar)
-        finally:
-            bar.close()
-        print(f"{target}: {n_objects} labels")
+    targets = output_paths(arguments.images, request.output)
+    check_folder(request.output)
+    if twice := len(arguments.images) - len(targets):
+        print(f"{twice} of the images were given more than once.", file=sys.stderr)
+    skipped = [
+        path
+        for path, target in targets.items()
+        if not _segment_one(path, target, model, request)
+    ]
+    if len(skipped) > 0 and len(targets) > 1:
+        names = ", ".join(shown(path) for path in skipped)
+        print(f"Skipped {len(skipped)} of {len(targets)} images: {names}.", file=sys.stderr)
+    return FAILED if skipped else 0
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _segment_one(path: Path, target: Path, model: Model, request: SegmentRequest) -> bool:
+    """Segment an image; say what went wrong if it cannot be."""
+    from napari_resunet.session.segmenting import segment_file
+
+    bar = _Bar(shown(path.name))
+    try:
+        n_objects = segment_file(path, target, model, request, bar)
+    except (ResunetError, OSError, MemoryError) as error:
+        bar.tell(_sentence(error, path))
+        log.debug("Failed", exc_info=error)
+        return False
+    finally:
+        bar.close()
+    print(f"{plain_name(target)}: {n_objects} labels", flush=True)
+    return True
+
+
+def _train(arguments: argparse.Namespace) -> int:
     from napari_resunet.engine.train import Recipe
     from napari_resunet.session.training import TrainRequest, train_model
 
-    if arguments.patch % 32 or arguments.patch <= 0:
-        raise FileError("--patch must be a multiple of 32, for example 128.")
+    if arguments.batch == 1 and arguments.patch == MULTIPLE:
+        # Batch normalisation needs two values of each feature.
+        raise UsageError(
+            "--batch 1 needs a --patch of 64 or more: give one of the two more."
+        )
     recipe = Recipe(
         steps=arguments.steps,
         batch=arguments.batch,
@@ -183,6 +377,7 @@ def _train(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         half=arguments.half,
         synthetic=arguments.synthetic,
+        overwrite=arguments.overwrite,
     )
     bar = _Bar("training")
     try:
@@ -190,40 +385,63 @@ def _train(arguments: argparse.Namespace) -> None:
             bar(event)
     finally:
         bar.close()
-    print(f"Wrote {arguments.output}")
+    print(f"Wrote {plain_name(arguments.output)}")
+    return _status(bar)
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _status(bar: _Bar) -> int:
+    """Say that files were skipped: the result is there, but not of all that was asked."""
+    if not bar.n_skipped:
+        return 0
+    print(f"Skipped {bar.n_skipped} of the images (see above).", file=sys.stderr)
+    return FAILED
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
     from napari_resunet.session.api import load_model
-    from napari_resunet.session.evaluation import evaluate_folder, table
+    from napari_resunet.session.evaluation import ImageScore, evaluate_folder
 
     bar = _Bar("evaluating")
     scores = []
     try:
-        for done, total, item in evaluate_folder(
+        for event in evaluate_folder(
             arguments.folder,
             load_model(arguments.model),
             told=arguments.tell_size,
             device=arguments.device,
         ):
-            scores.append(item)
-            bar(Progress(done, total))
+            if isinstance(event, ImageScore):
+                scores.append(event)
+            else:
+                bar(event)
     finally:
         bar.close()
-    rows = table(scores, by_group=arguments.by == "group")
+    if not scores:
+        raise FileError(
+            "None of the images could be scored: correct the files named above."
+        )
+    _print_table(scores, by_group=arguments.by == "group")
+    return _status(bar)
+
+
+def _print_table(scores: Sequence[ImageScore], by_group: bool) -> None:
+    from napari_resunet.session.evaluation import table
+
+    rows = table(scores, by_group=by_group)
     print(f"{'group':<24}{'images':>8}" + "".join(f"{n:>16}" for n in rows[0].values))
     for row in rows:
         numbers = "".join(f"{v:>16.3f}" for v in row.values.values())
         print(f"{row.group:<24}{row.n_images:>8}{numbers}")
 
 
-def _demo(arguments: argparse.Namespace) -> None:
+def _demo(arguments: argparse.Namespace) -> int:
     from napari_resunet.demo import run_demo
 
-    run_demo(arguments.output, arguments.seconds)
+    run_demo(arguments.output, arguments.seconds, overwrite=arguments.overwrite)
+    return 0
 
 
-def _info(arguments: argparse.Namespace) -> None:
+def _info(arguments: argparse.Namespace) -> int:
     from napari_resunet.engine.device import choose
     from napari_resunet.network.model_file import library_versions
     from napari_resunet.session.api import load_model
@@ -235,6 +453,7 @@ def _info(arguments: argparse.Namespace) -> None:
     print(f"{'starter':<16}{info.task}, objects at {info.diameter:g} working pixels")
     for name, value in asdict(info.lineage).items():
         print(f"  {name:<18}{value}")
+    return 0
 
 
 if __name__ == "__main__":

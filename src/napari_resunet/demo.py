@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.files import atomic_path, read_image
+from napari_resunet.errors import FileError
+from napari_resunet.files import atomic_path, check_writable, read_image, shown
 from napari_resunet.resources import sample_data_folder
 
 SAMPLE = "cells_phase"
+PICTURE_SUFFIX = ".png"
 CORRECTED_SHARE = 0.55
 """Of the image's width: the rest is never corrected, and scored."""
 
 
-def run_demo(output: Path, seconds: float) -> None:
+def run_demo(output: Path, seconds: float, *, overwrite: bool = False) -> None:
     """Open napari with a sample, or go the loop headless.
 
     Parameters
@@ -28,12 +30,30 @@ def run_demo(output: Path, seconds: float) -> None:
         The picture that the headless demo writes.
     seconds : float
         Of fine-tuning in the headless demo.
+    overwrite : bool
+        Whether a file at `output` may be replaced.
+
+    Raises
+    ------
+    FileError
+        Before the work, if the picture cannot be written.
     """
     if _has_display():
         _open_window()
     else:
+        _check_output(output, overwrite)
         print("There is no display: going the loop without a window.")
         _go_the_loop(output, seconds)
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if output.suffix.lower() != PICTURE_SUFFIX and not output.is_dir():
+        raise FileError(f"The picture is a PNG: give a name that ends in {PICTURE_SUFFIX}.")
+    check_writable(output)
+    if output.exists() and not overwrite:
+        raise FileError(
+            f"{shown(output)} is there already: give another name with -o, or --overwrite."
+        )
 
 
 def _has_display() -> bool:
@@ -110,7 +130,7 @@ def _write_picture(
     after: npt.NDArray[Any],
     corrected: npt.NDArray[np.bool_],
 ) -> None:
-    import imageio.v3
+    from PIL import Image
     from skimage.color import label2rgb
 
     gray = np.stack([image] * 3, axis=-1) / 255
@@ -122,4 +142,4 @@ def _write_picture(
     ]
     picture = (255 * np.clip(np.concatenate(shown, axis=1), 0, 1)).astype(np.uint8)
     with atomic_path(output) as temporary:
-        imageio.v3.imwrite(temporary, picture)
+        Image.fromarray(picture).save(temporary, format="PNG")

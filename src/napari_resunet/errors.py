@@ -38,6 +38,10 @@ class CorrectionError(ResunetError):
     """There is nothing to learn from, or labels and image do not fit together."""
 
 
+class TrainingError(ResunetError):
+    """Training from folders did not end in a model."""
+
+
 class FileError(ResunetError):
     """An image, a labels file or a folder cannot be read or written."""
 

@@ -1,17 +1,20 @@
 """Training from folders: resumed as if never stopped, prepared by other processes."""
 
+import os
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from napari_resunet.engine import train
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.loading import made_ahead
 from napari_resunet.engine.patches import training_image
-from napari_resunet.engine.train import Recipe, draw_batch, train_steps
-from napari_resunet.errors import FileError
+from napari_resunet.engine.train import Recipe, check_checkpoint, draw_batch, train_steps
+from napari_resunet.errors import FileError, OutOfMemoryError, TrainingError
 from napari_resunet.network.model_file import new_model
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import Example, ModelInfo
@@ -26,9 +29,12 @@ def images(nuclei):
     return [("nuclei", training_image(Example(*nuclei), ModelInfo()))]
 
 
-def weights_after(images, checkpoint=None, n_steps=None):
+SMALLEST = Recipe(steps=1, batch=2, patch=32)
+
+
+def weights_after(images, checkpoint=None, n_steps=None, recipe=RECIPE):
     network = new_model(ModelInfo(), seed=1).network
-    events = train_steps(network, ModelInfo(), images, RECIPE, CPU, checkpoint)
+    events = train_steps(network, ModelInfo(), images, recipe, CPU, checkpoint)
     seen = [event.done for event in islice(events, n_steps)]
     return network.state_dict(), seen
 
@@ -68,3 +74,50 @@ def test_what_fails_in_another_process_is_told_in_a_sentence(compute):
     with pytest.raises(FileError) as told:
         list(made_ahead(broken, range(2), compute))
     assert str(told.value) == "'0.png' cannot be read."
+
+
+@pytest.mark.parametrize("checkpoint", [None, "c.safetensors"])
+def test_a_training_that_goes_wrong_ends_in_a_sentence(images, tmp_path, checkpoint):
+    path = checkpoint and tmp_path / checkpoint
+    network = new_model(ModelInfo(), seed=1).network
+    recipe = replace(SMALLEST, steps=2, rate=1e30, warm_up=0)
+    with pytest.raises(TrainingError, match="smaller --rate"):
+        list(train_steps(network, ModelInfo(), images, recipe, CPU, path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "folder", "pipe", "foreign", "cut"])
+def test_what_is_no_checkpoint_is_known_before_the_training(images, tmp_path, kind):
+    path = tmp_path / "c.safetensors"
+    if kind == "text":
+        path.write_text("hello")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "foreign":
+        save_file({"weights": torch.zeros(3)}, path)
+    else:
+        weights_after(images, path, recipe=SMALLEST)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(FileError, match=r"c\.safetensors"):
+        check_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_network_is_not_gone_on_from(images, tmp_path):
+    path = tmp_path / "c.safetensors"
+    weights_after(images, path, recipe=SMALLEST)
+    info = ModelInfo(task="classes", class_names=("background", "one"))
+    with pytest.raises(FileError, match="no checkpoint of a training like this"):
+        list(train_steps(new_model(info).network, info, images, RECIPE, CPU, path))
+
+
+def test_too_little_memory_is_told_in_a_sentence(images, monkeypatch):
+    def full(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(train, "draw_batch", full)
+    with pytest.raises(OutOfMemoryError, match="smaller --batch"):
+        weights_after(images)

@@ -87,7 +87,7 @@ class Checkpoint:
     @property
     def best(self) -> Weights | None:
         """The best weights so far; None where they are the start's."""
-        found = _part(self.tensors, BEST)
+        found = part(self.tensors, BEST)
         return with_aliases(found) if found else None
 
     def check(self, model: Model, examples: Sequence[Example]) -> None:
@@ -174,12 +174,27 @@ def put_back(
     FileError
         If it does not fit.
     """
-    tensors = checkpoint.tensors
     try:
         rng.bit_generator.state = checkpoint.standing.rng
-        network.load_state_dict(with_aliases(_part(tensors, LAST)))
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        raise unfit() from error
+    put_back_tensors(network, optimizer, checkpoint.tensors)
+
+
+def put_back_tensors(
+    network: ResNetUNet, optimizer: torch.optim.Optimizer, tensors: Weights
+) -> None:
+    """Set a network and its fresh optimiser to the tensors of `take`.
+
+    Raises
+    ------
+    FileError
+        If they do not fit.
+    """
+    try:
+        network.load_state_dict(with_aliases(part(tensors, LAST)))
         state: dict[int, Weights] = {}
-        for key, value in _part(tensors, OPTIMIZER).items():
+        for key, value in part(tensors, OPTIMIZER).items():
             number, name = key.split(".")
             state.setdefault(int(number), {})[name] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
@@ -200,7 +215,8 @@ def unfit() -> FileError:
     )
 
 
-def _part(tensors: Weights, start: str) -> Weights:
+def part(tensors: Weights, start: str) -> Weights:
+    """Take the tensors whose names begin with `start`, without it."""
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_resunet.errors import FileError
-from napari_resunet.files import IMAGE_SUFFIXES, read_image
-from napari_resunet.types import Example
+from napari_resunet.engine.planes import Planes
+from napari_resunet.errors import CorrectionError, FileError, ImageError
+from napari_resunet.files import IMAGE_SUFFIXES, is_hidden, read_mask, read_stored, shown
+from napari_resunet.masks import labels_from_mask
+from napari_resunet.types import Example, Notice, Task
 
 MANIFEST = "manifest.csv"
+COLUMNS = ("dataset", "split", "idx", "group")
+NAMED = 5
+"""Of many files, so many are named in a sentence."""
+
+
+@dataclass(frozen=True)
+class Skipped(Notice):
+    """A file that could not be used, and why; the work goes on without it."""
+
+
+Tell = Callable[[str], object]
+"""Takes a sentence on what was done to files or left out."""
 
 
 @dataclass(frozen=True)
@@ -21,31 +37,75 @@ class Pair:
     mask: Path
     group: str
 
-    def read(self) -> Example:
+    def read(
+        self,
+        task: Task = "instances",
+        n_classes: int | None = None,
+        tell: Tell | None = None,
+    ) -> Example:
         """Read both files.
+
+        Parameters
+        ----------
+        task : {"instances", "classes"}
+            What the numbers of the mask are.
+        n_classes : int or None
+            For ``classes``: their number, background included.
+        tell : callable or None
+            Called with each sentence on what was done to the files or left out.
 
         Returns
         -------
         Example
-            Without an alpha channel.
+            The channels that the network gets, shape (Y, X) or (Y, X, 3), and labels.
 
         Raises
         ------
         FileError
-            If one cannot be read or their sizes differ.
+            If one cannot be read or used, or their sizes differ.
         """
-        image, labels = read_image(self.image), read_image(self.mask)
-        if image.ndim == 3 and image.shape[-1] == 4:
-            image = image[..., :3]
-        if image.shape[:2] != labels.shape:
+        planes, notices = self._planes()
+        try:
+            found = labels_from_mask(read_mask(self.mask), task, n_classes)
+        except CorrectionError as error:
+            raise FileError(f"The mask {_named(self.mask)}: {error}") from error
+        if planes.shape[-2:] != found.labels.shape:
             raise FileError(
-                f"'{self.image.name}' is {image.shape[:2]} pixels but its mask "
-                f"is {labels.shape}: they must have the same size."
+                f"{_named(self.image)} has {planes.height} × {planes.width} pixels, but "
+                f"its mask {' × '.join(map(str, found.labels.shape))}: they must have the "
+                "same size."
             )
-        return Example(image, labels)
+        if found.notice:
+            notices.append(f"{_named(self.mask)}: {found.notice}")
+        pixels = planes.read((0,) * len(planes.stack_shape), *planes.window)
+        image = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+        if tell is not None:
+            for notice in notices:
+                tell(notice)
+        return Example(image, found.labels)
+
+    def _planes(self) -> tuple[Planes, list[str]]:
+        stored = read_stored(self.image)
+        try:
+            planes = Planes([stored.array], stored.axes)
+        except ImageError as error:
+            raise FileError(f"{_named(self.image)}: {error}") from error
+        if any(n > 1 for n in planes.stack_shape):
+            n_planes = " × ".join(map(str, planes.stack_shape))
+            raise FileError(
+                f"{_named(self.image)} is a stack of {n_planes} planes: save each plane as "
+                "an image of its own, with a mask of its own."
+            )
+        notices = [f"{_named(self.image)}: {notice}" for notice in stored.notices]
+        n_channels = dict(zip(stored.axes, stored.array.shape, strict=True)).get("C", 1)
+        if n_channels > 1:
+            notices.append(
+                f"{_named(self.image)} has {n_channels} channels: the first was used."
+            )
+        return planes, notices
 
 
-def find_pairs(folder: Path) -> list[Pair]:
+def find_pairs(folder: Path, tell: Tell | None = None) -> list[Pair]:
     """List the images of a folder with their masks.
 
     Parameters
@@ -54,47 +114,104 @@ def find_pairs(folder: Path) -> list[Pair]:
         Holds ``images/`` and ``masks/``. A ``manifest.csv`` in it or up to two
         folders above (columns dataset, split, idx, group) names the groups; without
         one, the folder's name is the group.
+    tell : callable or None
+        Called with each sentence on what was left out.
 
     Returns
     -------
     list of Pair
-        In the order of the file names.
+        In the order of the file names; hidden files are no images.
 
     Raises
     ------
     FileError
         If there is no pair.
     """
-    masks = {p.stem: p for p in _images_in(folder / "masks")}
-    groups = _groups(folder)
+    images, masks = _images_in(folder / "images"), _images_in(folder / "masks")
+    groups, notices = _groups(folder)
+    by_stem = _by_stem(masks)
+    matched = [(image, _mask_of(image, by_stem)) for image in images]
     pairs = [
-        Pair(path, masks[path.stem], groups.get(path.stem, folder.resolve().name))
-        for path in _images_in(folder / "images")
-        if path.stem in masks
+        Pair(image, mask, groups.get(image.stem, folder.resolve().name))
+        for image, mask in matched
+        if mask is not None
     ]
     if not pairs:
         raise FileError(
-            f"'{folder}' has no pairs: put images into '{folder / 'images'}' and masks "
-            f"of the same names into '{folder / 'masks'}'."
+            f"{shown(folder)} has no pairs: put images into its folder 'images' and masks "
+            "of the same names into its folder 'masks'."
         )
+    used = {pair.mask for pair in pairs}
+    notices += _without(
+        folder, "images", "mask", [i for i, mask in matched if mask is None]
+    )
+    notices += _without(folder, "masks", "image", [m for m in masks if m not in used])
+    if tell is not None:
+        for notice in notices:
+            tell(notice)
     return pairs
 
 
 def _images_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    try:
+        files = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    except OSError as error:
+        raise FileError(f"{shown(folder)} cannot be opened ({error.strerror}).") from error
+    return [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(p)]
 
 
-def _groups(folder: Path) -> dict[str, str]:
+def _by_stem(masks: Iterable[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = defaultdict(list)
+    for mask in masks:
+        found[mask.stem].append(mask)
+    return found
+
+
+def _mask_of(image: Path, masks: dict[str, list[Path]]) -> Path | None:
+    """Find the mask of the same stem; of several, that of the same name."""
+    found = masks.get(image.stem, [])
+    if len(found) > 1:
+        found = [mask for mask in found if mask.name == image.name]
+    return found[0] if found else None
+
+
+def _without(folder: Path, kind: str, partner: str, files: Sequence[Path]) -> list[str]:
+    if not files:
+        return []
+    names = ", ".join(_named(path) for path in files[:NAMED])
+    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    return [
+        f"{len(files)} of the {kind} in {shown(folder)} have no {partner} that is theirs "
+        f"by its name, and were left out: {names}{more}."
+    ]
+
+
+def _named(path: Path) -> str:
+    return shown(Path(path.name))
+
+
+def _groups(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Read the groups by the images' stems, from the nearest manifest."""
     folder = folder.resolve()
     for above in (folder, *folder.parents[:2]):
-        if (above / MANIFEST).is_file():
-            parts = folder.relative_to(above).parts
-            with (above / MANIFEST).open(newline="", encoding="utf-8") as stream:
-                return {
-                    row["idx"]: row["group"]
-                    for row in csv.DictReader(stream)
-                    if (row["dataset"], row["split"])[2 - len(parts) :] == parts
-                }
-    return {}
+        manifest = above / MANIFEST
+        try:
+            if manifest.is_file():
+                return _read_manifest(manifest, folder.relative_to(above).parts), []
+        except (OSError, ValueError, KeyError, csv.Error):
+            return {}, [
+                f"{shown(manifest)} is no table with the columns {', '.join(COLUMNS)} in "
+                "UTF-8: all images are of one group."
+            ]
+    return {}, []
+
+
+def _read_manifest(manifest: Path, parts: tuple[str, ...]) -> dict[str, str]:
+    with manifest.open(newline="", encoding="utf-8-sig") as stream:
+        return {
+            row["idx"]: row["group"]
+            for row in csv.DictReader(stream)
+            if (row["dataset"], row["split"])[2 - len(parts) :] == parts and row["group"]
+        }

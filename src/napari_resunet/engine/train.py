@@ -5,10 +5,11 @@ Learning from a user's few corrections is `finetune`.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from napari_resunet.engine import device
 from napari_resunet.engine.augment import vary_intensity
+from napari_resunet.engine.checkpoint import BEST, part, put_back_tensors, take
 from napari_resunet.engine.fast_network import place_for_training
 from napari_resunet.engine.loading import made_ahead
 from napari_resunet.engine.optimize import make_optimizer, set_rate, train_step
@@ -27,7 +29,15 @@ from napari_resunet.engine.patches import (
     cut_patch,
     stacked,
 )
-from napari_resunet.files import atomic_path
+from napari_resunet.errors import (
+    FileError,
+    ModelFileError,
+    OutOfMemoryError,
+    ResunetError,
+    TrainingError,
+)
+from napari_resunet.files import check_regular, check_writable, shown
+from napari_resunet.network.model_file import read_tensors, with_aliases, write_tensors
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import ModelInfo, Progress
@@ -38,6 +48,8 @@ OBJECT_SHARE = 0.6
 GEOMETRY = Geometry(zoom=0.7)
 
 CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_STEP = "step"
+"""Under this name the file of a checkpoint tells how many steps were done."""
 
 REPORT_EVERY = 20
 """Steps between two looks at the loss: reading it makes the processor wait for a GPU."""
@@ -115,14 +127,36 @@ def train_steps(
     ------
     Progress
         After each step, with the smoothed loss of a moment ago.
+
+    Raises
+    ------
+    TrainingError
+        If the loss or the weights are no numbers any more.
+    FileError, OutOfMemoryError, DeviceError
     """
+    try:
+        yield from _steps(network, info, images, recipe, compute, checkpoint)
+    except ResunetError:
+        raise
+    except Exception as error:
+        raise _plain(error, compute, recipe) from error
+
+
+def _steps(
+    network: ResNetUNet,
+    info: ModelInfo,
+    images: Sequence[tuple[str, TrainingImage]],
+    recipe: Recipe,
+    compute: device.Compute,
+    checkpoint: Path | None,
+) -> Iterator[Progress]:
     network.train()
     place_for_training(network, compute)
     optimizer = make_optimizer(network, recipe.rate)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     first = 0
-    if checkpoint is not None and checkpoint.is_file():
-        first = _resume(checkpoint, network, optimizer, average, compute)
+    if checkpoint is not None and checkpoint.exists():
+        first = _resume(checkpoint, network, optimizer, average)
     make = partial(draw_batch, _by_group(images), info, recipe)
     smoothed, message, saved = None, "", time.monotonic()
     for step, batch in enumerate(
@@ -137,10 +171,42 @@ def train_steps(
             _save(checkpoint, step + 1, network, optimizer, average)
             saved = time.monotonic()
         if (step - first) % REPORT_EVERY == 0:
-            message = f"loss {float(smoothed):.4f}"
+            message = f"loss {_number(smoothed):.4f}"
         yield Progress(step + 1, recipe.steps, message)
+    _check_numbers(average)
     network.load_state_dict(average)
     network.eval()
+
+
+def _number(loss: torch.Tensor) -> float:
+    """Look at the loss; once it is no number, nothing is learned any more."""
+    number = float(loss)
+    if not math.isfinite(number):
+        raise _went_wrong()
+    return number
+
+
+def _check_numbers(weights: Mapping[str, torch.Tensor]) -> None:
+    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+        raise _went_wrong()
+
+
+def _went_wrong() -> TrainingError:
+    return TrainingError(
+        "The training went wrong: its numbers grew without limit. No model was written; "
+        "train again with a smaller --rate."
+    )
+
+
+def _plain(error: Exception, compute: device.Compute, recipe: Recipe) -> ResunetError:
+    if device.is_out_of_memory(error):
+        return OutOfMemoryError(
+            f"There is not enough memory for {recipe.batch} patches of {recipe.patch} × "
+            f"{recipe.patch} pixels: train with a smaller --batch or --patch."
+        )
+    if isinstance(error, RuntimeError):
+        return device.failure(compute, error)
+    raise error
 
 
 def _by_group(images: Sequence[tuple[str, TrainingImage]]) -> list[list[TrainingImage]]:
@@ -229,14 +295,48 @@ def _save(
     optimizer: torch.optim.Optimizer,
     average: dict[str, torch.Tensor],
 ) -> None:
-    state = {
-        "step": step,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average,
-    }
-    with atomic_path(checkpoint) as temporary:
-        torch.save(state, temporary)
+    tensors = take(network, optimizer, average)
+    # One that cannot be gone on from must not take the place of a good one.
+    _check_numbers(tensors)
+    own = {name: value.to("cpu", copy=True) for name, value in tensors.items()}
+    write_tensors(checkpoint, own, json.dumps({CHECKPOINT_STEP: step}))
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Make sure that a training can write its checkpoint, and go on from one that is there.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        The file.
+
+    Raises
+    ------
+    FileError
+        If there is something else in its place, or it cannot be written.
+    """
+    check_writable(checkpoint)
+    if checkpoint.exists():
+        _read_checkpoint(checkpoint)
+
+
+def _read_checkpoint(checkpoint: Path) -> tuple[dict[str, torch.Tensor], int]:
+    check_regular(checkpoint)
+    try:
+        tensors, header = read_tensors(checkpoint)
+        step = json.loads(header)[CHECKPOINT_STEP]
+    except (ModelFileError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _no_checkpoint(checkpoint) from error
+    if type(step) is not int or step < 0:
+        raise _no_checkpoint(checkpoint)
+    return tensors, step
+
+
+def _no_checkpoint(checkpoint: Path) -> FileError:
+    return FileError(
+        f"{shown(checkpoint)} is damaged, or no checkpoint of a training like this one: "
+        "give another file with --checkpoint, or delete it to begin again."
+    )
 
 
 def _resume(
@@ -244,10 +344,13 @@ def _resume(
     network: ResNetUNet,
     optimizer: torch.optim.Optimizer,
     average: dict[str, torch.Tensor],
-    compute: device.Compute,
 ) -> int:
-    state = torch.load(checkpoint, weights_only=True, map_location=compute.device)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    average.update(state["average"])
-    return int(state["step"])
+    tensors, step = _read_checkpoint(checkpoint)
+    try:
+        put_back_tensors(network, optimizer, tensors)
+        best = with_aliases(part(tensors, BEST))
+        for name, value in average.items():
+            value.copy_(best[name])
+    except (FileError, KeyError, RuntimeError) as error:
+        raise _no_checkpoint(checkpoint) from error
+    return step

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_resunet.engine.dataset import Pair, find_pairs
+from napari_resunet.engine.dataset import Pair, Skipped, find_pairs
+from napari_resunet.engine.device import choose
 from napari_resunet.engine.metrics import dice, score
 from napari_resunet.engine.patches import scale_from_labels
+from napari_resunet.errors import ResunetError
+from napari_resunet.files import shown
 from napari_resunet.network.model_file import Model
 from napari_resunet.session.api import segment
-from napari_resunet.types import DeviceChoice
+from napari_resunet.types import DeviceChoice, Example, Notice, Progress
 
 ALL = "all"
 
@@ -38,7 +41,7 @@ class Row:
 
 def evaluate_folder(
     folder: Path, model: Model, *, told: bool, device: DeviceChoice
-) -> Iterator[tuple[int, int, ImageScore]]:
+) -> Iterator[Progress | Notice | Skipped | ImageScore]:
     """Segment and score the images of a folder.
 
     Parameters
@@ -54,23 +57,41 @@ def evaluate_folder(
 
     Yields
     ------
-    done, total : int
-    ImageScore
+    Progress, Notice, Skipped or ImageScore
+        Of each pair its score, or why it was skipped.
 
     Raises
     ------
-    FileError
-        If there is no pair, or a file cannot be read.
+    FileError, DeviceError
+        If there is no pair, or no such device.
     """
-    pairs = find_pairs(folder)
+    choose(device)
+    said: list[str] = []
+    pairs = find_pairs(folder, said.append)
     for done, pair in enumerate(pairs, start=1):
-        yield done, len(pairs), _score(pair, model, told, device)
+        try:
+            example = pair.read(model.info.task, model.info.n_maps, said.append)
+            yield from _notices(said)
+            yield _score(pair, example, model, told, device)
+        except ResunetError as error:
+            yield Skipped(f"{error} It was skipped.")
+        except MemoryError:
+            yield Skipped(f"{shown(pair.image)} is too large for the memory.")
+        yield Progress(done, len(pairs))
 
 
-def _score(pair: Pair, model: Model, told: bool, device: DeviceChoice) -> ImageScore:
-    example = pair.read()
+def _notices(said: list[str]) -> Iterator[Notice]:
+    """Pass on what was said since the last time."""
+    while said:
+        yield Notice(said.pop(0))
+
+
+def _score(
+    pair: Pair, example: Example, model: Model, told: bool, device: DeviceChoice
+) -> ImageScore:
     scale = scale_from_labels(example.labels, model.info) if told else None
-    labels = segment(example.image, model, scale=scale, device=device)
+    axes = "YX" if example.image.ndim == 2 else "YXS"
+    labels = segment(example.image, model, axes, scale=scale, device=device)
     if model.info.task == "classes":
         names = model.info.class_names[1:]
         numbers = dice(example.labels, labels, model.info.n_maps)

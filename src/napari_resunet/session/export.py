@@ -10,13 +10,19 @@ from typing import Any
 import numpy.typing as npt
 
 from napari_resunet.corrections.edit import count_objects
-from napari_resunet.files import write_labels
+from napari_resunet.errors import FileError
+from napari_resunet.files import shown, write_labels
 from napari_resunet.programs import library_versions
 from napari_resunet.session.settings import Settings
-from napari_resunet.session.store.models import VersionRecord
+from napari_resunet.session.store.models import VersionRecord, file_hash
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.session.store.tiff import write_text
 from napari_resunet.types import ModelInfo, now
+
+LABELS_HASH = "labels_sha256"
+"""In the note: of the TIFF as it was written. Labels that somebody changed have another."""
+
+LARGEST_NOTE = 2**20
 
 
 def record_of_model(info: ModelInfo, origin: str) -> VersionRecord:
@@ -89,7 +95,13 @@ def describe_labels(
     }
 
 
-def export_labels(path: Path, labels: npt.NDArray[Any], about: Mapping[str, Any]) -> Path:
+def export_labels(
+    path: Path,
+    labels: npt.NDArray[Any],
+    about: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Path:
     """Write labels as a TIFF and, with the ending ``.json``, how they were made.
 
     Parameters
@@ -99,7 +111,9 @@ def export_labels(path: Path, labels: npt.NDArray[Any], about: Mapping[str, Any]
     labels : integer array
         The labels.
     about : mapping
-        See `describe_labels`.
+        See `describe_labels`; the SHA-256 of the TIFF is added.
+    overwrite : bool
+        Whether a file of the description's name that is no description may be replaced.
 
     Returns
     -------
@@ -109,9 +123,55 @@ def export_labels(path: Path, labels: npt.NDArray[Any], about: Mapping[str, Any]
     Raises
     ------
     FileError
-        If they cannot be written.
+        If they cannot be written, or something else has the description's name.
     """
-    beside = path.with_suffix(".json")
+    note = note_path(path)
+    if not overwrite and note.exists() and _read_note(note) is None:
+        raise FileError(
+            f"{shown(note)} is there already and tells nothing about labels: give the "
+            "labels another name, or move that file."
+        )
     write_labels(path, labels)
-    write_text(beside, json.dumps(dict(about), indent=1))
-    return beside
+    write_text(note, json.dumps({**about, LABELS_HASH: file_hash(path)}, indent=1))
+    return note
+
+
+def note_path(labels: Path) -> Path:
+    """Name the description of labels: it stands next to them."""
+    return labels.with_suffix(".json")
+
+
+def written_before(labels: Path, source: str) -> bool:
+    """Tell whether labels are as this program wrote them, for the same image.
+
+    Parameters
+    ----------
+    labels : Path
+        Of the TIFF.
+    source : str
+        The image's path, as the description has it.
+
+    Returns
+    -------
+    bool
+        False for labels that were changed since, and for those of others.
+    """
+    note = _read_note(note_path(labels))
+    if note is None or note["image"].get("source") != source:
+        return False
+    try:
+        return not labels.exists() or note.get(LABELS_HASH) == file_hash(labels)
+    except OSError:
+        return False
+
+
+def _read_note(path: Path) -> dict[str, Any] | None:
+    """Read a description; None if the file is none of ours."""
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST_NOTE:
+            return None
+        note = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    ours = isinstance(note, dict) and isinstance(note.get("image"), dict)
+    return note if ours and {"model", "settings", "programs"} <= note.keys() else None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from napari_resunet.engine.dataset import Pair, find_pairs
+from napari_resunet.engine.dataset import Pair, Skipped, find_pairs
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.loading import made_ahead
 from napari_resunet.engine.patches import TrainingImage, training_image
 from napari_resunet.engine.random_microscopy import random_microscopy
-from napari_resunet.engine.train import Recipe, train_steps
+from napari_resunet.engine.train import Recipe, check_checkpoint, train_steps
+from napari_resunet.errors import FileError, ResunetError
+from napari_resunet.files import check_writable, shown
 from napari_resunet.network.model_file import (
     Model,
     library_versions,
@@ -22,9 +24,17 @@ from napari_resunet.network.model_file import (
     with_new_maps,
 )
 from napari_resunet.session.api import load_model
-from napari_resunet.types import DeviceChoice, Example, Lineage, ModelInfo, Progress
+from napari_resunet.types import (
+    DeviceChoice,
+    Example,
+    Lineage,
+    ModelInfo,
+    Notice,
+    Progress,
+)
 
 SYNTHETIC_SIDE = 320
+MODEL_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ class TrainRequest:
         Write half precision.
     synthetic : int
         How many images of random microscopy to train on besides.
+    overwrite : bool
+        Whether a file at `output` may be replaced.
     """
 
     folders: Sequence[Path]
@@ -59,9 +71,21 @@ class TrainRequest:
     device: DeviceChoice = "auto"
     half: bool = False
     synthetic: int = 0
+    overwrite: bool = False
 
 
-def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A training image with its group, and what is to be said of its files."""
+
+    group: str
+    image: TrainingImage
+    notices: Sequence[str]
+
+
+def train_model(
+    request: TrainRequest, recipe: Recipe
+) -> Iterator[Progress | Notice | Skipped]:
     """Train and write a model.
 
     Parameters
@@ -73,23 +97,64 @@ def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
 
     Yields
     ------
-    Progress
+    Progress, Notice or Skipped
+        A pair of files that cannot be used is skipped.
 
     Raises
     ------
-    FileError, ModelFileError, DeviceError
+    FileError, ModelFileError, DeviceError, OutOfMemoryError, TrainingError
+        Before the first step if the model cannot be written where it shall be.
     """
-    pairs = [pair for folder in request.folders for pair in find_pairs(folder)]
+    _check_output(request)
+    said: list[str] = []
+    pairs = [p for folder in request.folders for p in find_pairs(folder, said.append)]
+    yield from map(Notice, said)
     model = _begin(request, recipe)
+    if request.checkpoint is not None:
+        check_checkpoint(request.checkpoint)
     compute = choose(request.device)
-    read, draw = partial(_read, model.info), partial(_draw, model.info, recipe.seed)
-    images = [
-        *made_ahead(read, pairs, compute),
-        *made_ahead(draw, range(request.synthetic), compute),
-    ]
+    images: list[tuple[str, TrainingImage]] = []
+    yield from _collect(made_ahead(partial(_read, model.info), pairs, compute), images)
+    if not images:
+        raise FileError(
+            "None of the images with masks can be used: correct the files named above."
+        )
+    draw = partial(_draw, model.info, recipe.seed)
+    images += made_ahead(draw, range(request.synthetic), compute)
     yield from train_steps(
         model.network, model.info, images, recipe, compute, request.checkpoint
     )
+    _write(request, recipe, model)
+
+
+def _check_output(request: TrainRequest) -> None:
+    output = request.output
+    if output.suffix != MODEL_SUFFIX and not output.is_dir():
+        raise FileError(
+            f"{shown(output)} does not end in {MODEL_SUFFIX}: give a name that does."
+        )
+    check_writable(output)
+    if request.checkpoint is not None and request.checkpoint.resolve() == output.resolve():
+        raise FileError("Model and checkpoint have the same name: give them two.")
+    if output.exists() and not request.overwrite:
+        raise FileError(
+            f"{shown(output)} is there already: give another name with -o, or --overwrite."
+        )
+
+
+def _collect(
+    results: Iterable[_Read | Skipped], images: list[tuple[str, TrainingImage]]
+) -> Iterator[Notice]:
+    """Add what was read to `images`, and pass on what is to be said."""
+    for result in results:
+        if isinstance(result, Skipped):
+            yield result
+            continue
+        yield from map(Notice, result.notices)
+        images.append((result.group, result.image))
+
+
+def _write(request: TrainRequest, recipe: Recipe, model: Model) -> None:
     lineage = Lineage(
         parent_id=model.info.lineage.parent_id,
         steps=recipe.steps,
@@ -100,8 +165,15 @@ def train_model(request: TrainRequest, recipe: Recipe) -> Iterator[Progress]:
     trained.save(request.output, half=request.half)
 
 
-def _read(info: ModelInfo, pair: Pair) -> tuple[str, TrainingImage]:
-    return pair.group, training_image(pair.read(), info)
+def _read(info: ModelInfo, pair: Pair) -> _Read | Skipped:
+    said: list[str] = []
+    try:
+        example = pair.read(info.task, info.n_maps, said.append)
+        return _Read(pair.group, training_image(example, info), said)
+    except ResunetError as error:
+        return Skipped(f"{error} It was skipped.")
+    except MemoryError:
+        return Skipped(f"{shown(pair.image)} is too large for the memory. It was skipped.")
 
 
 def _draw(info: ModelInfo, seed: int, number: int) -> tuple[str, TrainingImage]:

@@ -1,0 +1,346 @@
+"""TIFF files as arrays with named axes: what the file states about its pages rules.
+
+Only the given file is read: a TIFF may name others, which may lie anywhere.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
+
+PIXEL_AXES = "YX"
+STACK_AXES = "PTZ"
+KNOWN_AXES = "PTZCYXS"
+UNNAMED_AXES = "IQ"
+"""How tifffile calls dimensions of which the file does not say what they are."""
+
+MOST_SAMPLES = 4
+"""A last dimension without a name and up to this long holds channels, not columns."""
+
+MAX_PLANES = 10**6
+HARMLESS = 2**28
+MAX_RATIO = 4096
+"""No compression that microscopes use shrinks pixels further than this."""
+
+PICTURE_CODECS = ("JP", "WEBP")
+PICTURE_FORMATS = ("JPEG", "JPEG2000", "WEBP")
+HARMLESS_PICTURE = 2**24
+
+COLOURS = ("RGB", "YCBCR")
+UNSUPPORTED_COLOURS = ("SEPARATED", "CIELAB", "ICCLAB", "ITULAB", "LOGL", "LOGLUV")
+ALPHA = (1, 2)
+"""Values of the tag ExtraSamples that mean transparency."""
+
+
+class UnreadableError(Exception):
+    """Why a TIFF cannot be read, without its name."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """An image as its file holds it.
+
+    Attributes
+    ----------
+    array : array
+        The pixels.
+    axes : str
+        One letter of "PTZCYXS" for each dimension.
+    notices : tuple of str
+        What of the file was left out, each in one sentence.
+    """
+
+    array: npt.NDArray[Any]
+    axes: str
+    notices: tuple[str, ...] = ()
+
+
+class _OnlyThisFile(io.BufferedReader):
+    """Looks like a stream without a place on disk: then tifffile opens no companions."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+
+def read_tiff(path: Path) -> StoredImage:
+    """Read a TIFF.
+
+    Parameters
+    ----------
+    path : Path
+        A regular file.
+
+    Returns
+    -------
+    StoredImage
+        All images in the file that are like the first one, stacked. Transparency is left
+        out. Axes without a name become Z, then T and P, and before a last dimension of up
+        to four, rows and columns.
+
+    Raises
+    ------
+    UnreadableError
+        If it holds no image, or another amount of pixels than it says.
+    Exception
+        Whatever tifffile raises on damaged files.
+    """
+    import tifffile
+
+    # Micro-Manager's own index of planes can ask for any amount of memory; its files
+    # are OME-TIFFs or ImageJ stacks as well.
+    with (
+        _OnlyThisFile(io.FileIO(path)) as stream,
+        tifffile.TiffFile(stream, is_mmstack=False) as tiff,
+    ):
+        _check_pages(tiff)
+        _check_stated_planes(tiff)
+        if not tiff.series:
+            raise UnreadableError("it holds no image")
+        return _read(tiff, path.stat().st_size)
+
+
+def _read(tiff: TiffFile, n_bytes: int) -> StoredImage:
+    first = tiff.series[0]
+    alike = [s for s in tiff.series if _kind(s) == _kind(first)]
+    _check_page(first.keyframe)
+    _check_size(alike, n_bytes)
+    _check_pictures(tiff, alike)
+    parts = [_pixels(series) for series in alike]
+    if len({(p.axes, p.array.shape) for p in parts}) > 1:
+        parts = parts[:1]
+    array, axes = parts[0].array, parts[0].axes
+    if len(parts) > 1:
+        array = np.stack([part.array for part in parts])
+        axes = ("P" if first.kind == "ome" else "I") + axes
+    array = _upright(array, first.keyframe, inverted=not tiff.is_imagej)
+    array, axes = _with_known_samples(array, axes, first.keyframe)
+    array, axes = _with_channels_last(array, axes)
+    notices = [*parts[0].notices, *_left_out(tiff.series, len(parts), first)]
+    return StoredImage(array, _named(axes), tuple(notices))
+
+
+def _kind(series: TiffPageSeries) -> tuple[Any, ...]:
+    return series.shape, series.axes, series.dtype
+
+
+def _left_out(
+    series: Sequence[TiffPageSeries], n_read: int, first: TiffPageSeries
+) -> list[str]:
+    """Say what was not read; smaller copies of the image are not missed."""
+    others = [
+        level
+        for one in series
+        for level in one.levels[1:]
+        if not (level.keyframe.is_reduced or level.keyframe.is_subifd)
+    ]
+    n = len(series) - n_read + len(others)
+    if not n:
+        return []
+    images = "another image" if n == 1 else f"{n} other images"
+    shape = " × ".join(map(str, first.shape))
+    return [
+        f"It holds {images} of another size or kind than the first ({shape}): they were "
+        "left out. Save them as files of their own to use them."
+    ]
+
+
+def _check_pages(tiff: TiffFile) -> None:
+    """Refuse pages that lead back to an earlier one: tifffile goes round for ever."""
+    layout, stream = tiff.tiff, tiff.filehandle
+    offset, seen = tiff.pages.first.offset, set[int]()
+    while 0 < offset < stream.size:
+        if offset in seen or len(seen) > MAX_PLANES:
+            raise UnreadableError("its pages have no end: the file is damaged")
+        seen.add(offset)
+        stream.seek(offset)
+        n_tags = struct.unpack(layout.tagnoformat, stream.read(layout.tagnosize))[0]
+        stream.seek(offset + layout.tagnosize + n_tags * layout.tagsize)
+        after = stream.read(layout.offsetsize)
+        if len(after) < layout.offsetsize:
+            return
+        offset = struct.unpack(layout.offsetformat, after)[0]
+
+
+def _check_stated_planes(tiff: TiffFile) -> None:
+    """Refuse OME-XML that states more planes than can be: tifffile makes a list of them."""
+    if not tiff.is_ome or not (text := tiff.ome_metadata):
+        return
+    try:
+        elements = list(ElementTree.fromstring(text).iter())
+    except ElementTree.ParseError:
+        return
+    for element in elements:
+        sizes = [_number(element, f"Size{axis}") for axis in "ZCT"]
+        counts = [_number(element, n) for n in ("PlaneCount", "NumPlanes", "IFD")]
+        if max(math.prod(sizes), *counts) > MAX_PLANES:
+            raise UnreadableError("its description names far more planes than a file holds")
+
+
+def _number(element: ElementTree.Element, name: str) -> int:
+    try:
+        return max(1, int(element.attrib.get(name, 1)))
+    except ValueError:
+        return 1
+
+
+def _check_page(page: TiffPage) -> None:
+    colours = getattr(page.photometric, "name", "")
+    if colours in UNSUPPORTED_COLOURS:
+        raise UnreadableError(
+            f"its colours are {colours}, not grey or RGB: convert it to RGB first"
+        )
+    if not page.shape or page.dtype is None:
+        raise UnreadableError("its first page holds no pixels that can be read")
+
+
+def _check_size(series: Sequence[TiffPageSeries], n_bytes: int) -> None:
+    page = series[0].keyframe
+    pages = sum(1 for one in series for page in _pages(one) if page is not None)
+    stated = sum(one.nbytes for one in series)
+    if series[0].kind == "ome":
+        stated = pages * page.nbytes
+    if stated > max(HARMLESS, MAX_RATIO * n_bytes):
+        raise UnreadableError(
+            f"it says that it holds {stated / 2**30:.1f} GB of pixels in a file of "
+            f"{n_bytes / 2**20:.1f} MB"
+        )
+
+
+def _check_pictures(tiff: TiffFile, series: Sequence[TiffPageSeries]) -> None:
+    """Refuse compressed pieces that say of themselves that they are far larger."""
+    page = series[0].keyframe
+    if not any(name in getattr(page.compression, "name", "") for name in PICTURE_CODECS):
+        return
+    most = max(HARMLESS_PICTURE, 2 * math.prod(page.chunks))
+    for each in (page for one in series for page in one if page is not None):
+        for offset, n_bytes in zip(each.dataoffsets, each.databytecounts, strict=True):
+            tiff.filehandle.seek(offset)
+            if _picture_size(tiff.filehandle.read(n_bytes)) > most:
+                raise UnreadableError(
+                    "its pieces are far larger than it says: it is damaged"
+                )
+
+
+def _picture_size(data: bytes) -> float:
+    """Read the number of pixels that a picture states; 0 if it states none."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=PICTURE_FORMATS) as picture:
+                return math.prod(picture.size)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return math.inf
+    except (OSError, ValueError, SyntaxError, struct.error):  # the decoder will tell
+        return 0
+
+
+def _pages(series: TiffPageSeries) -> list[Any]:
+    """List the pages; None where a plane of an OME set is not in this file."""
+    return list(series) if series.kind == "ome" else []
+
+
+def _pixels(series: TiffPageSeries) -> StoredImage:
+    pages = _pages(series)
+    if None not in pages:
+        return StoredImage(np.asarray(series.asarray()), series.axes)
+    return _own_planes(series, pages)
+
+
+def _own_planes(series: TiffPageSeries, pages: list[Any]) -> StoredImage:
+    """Read the planes that are in this file, as the smallest block that holds them."""
+    sizes = zip(
+        series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True
+    )
+    stack = {axis: n for axis, n in sizes if axis not in "YXS"}
+    own = [number for number, page in enumerate(pages) if page is not None]
+    array = np.stack([pages[number].asarray() for number in own])
+    where = np.unravel_index(own, tuple(stack.values()))
+    counts = {a: len(np.unique(w)) for a, w in zip(stack, where, strict=True)}
+    if math.prod(counts.values()) == len(own):
+        kept = {axis: n for axis, n in counts.items() if n > 1}
+    else:
+        kept = {max(counts, key=lambda axis: counts[axis]): len(own)}
+    notice = (
+        f"It holds {len(own)} of the {len(pages)} planes that its description names: only "
+        "these were read; the others are in other files, or missing."
+    )
+    page = pages[own[0]]
+    array = array.reshape(*kept.values(), *page.shape)
+    return StoredImage(array, "".join(kept) + page.axes, (notice,))
+
+
+def _upright(array: npt.NDArray[Any], page: TiffPage, inverted: bool) -> npt.NDArray[Any]:
+    """Turn round what is stored with 0 as white (ImageJ means its numbers as they are)."""
+    white_is_zero = getattr(page.photometric, "name", "") == "MINISWHITE"
+    if not (inverted and white_is_zero and array.dtype.kind in "bu"):
+        return array
+    if array.dtype.kind == "b":
+        return ~array
+    most = array.dtype.type(2 ** int(page.bitspersample) - 1)
+    return np.asarray(most - array)
+
+
+def _with_known_samples(
+    array: npt.NDArray[Any], axes: str, page: TiffPage
+) -> tuple[npt.NDArray[Any], str]:
+    """Keep samples of RGB and RGBA; others are channels, without the transparent one."""
+    if "S" not in axes:
+        return array, axes
+    place = axes.index("S")
+    colours = 3 if getattr(page.photometric, "name", "") in COLOURS else 1
+    if colours == 3 and array.shape[place] in (3, 4):
+        return array, axes
+    hidden = {colours + i for i, kind in enumerate(page.extrasamples) if int(kind) in ALPHA}
+    shown = [n for n in range(array.shape[place]) if n not in hidden]
+    array = np.take(array, shown, axis=place)
+    if len(shown) == 1:
+        return array.squeeze(place), axes.replace("S", "")
+    return array, axes.replace("S", "C" if "C" not in axes else "I")
+
+
+def _with_channels_last(array: npt.NDArray[Any], axes: str) -> tuple[npt.NDArray[Any], str]:
+    """Recognise (…, Y, X, channels) where the file does not name its dimensions."""
+    unnamed = set(axes) <= {*PIXEL_AXES, *UNNAMED_AXES}
+    if len(axes) < 3 or not unnamed:
+        return array, axes
+    n = array.shape[-1]
+    if not n <= MOST_SAMPLES < min(array.shape[-3:-1]):
+        return array, axes
+    axes = "I" * (len(axes) - 3) + PIXEL_AXES
+    if n == 1:
+        return array.squeeze(-1), axes
+    return array, axes + ("S" if n >= 3 else "C")
+
+
+def _named(axes: str) -> str:
+    """Give dimensions of other names, or of none, letters that the program knows."""
+    named = ["" if axis not in KNOWN_AXES else axis for axis in axes]
+    if "C" in named and "S" in named:
+        named[named.index("C")] = ""
+    unknown = [place for place, axis in enumerate(named) if not axis]
+    free = [axis for axis in STACK_AXES if axis not in named]
+    if len(unknown) == 3 and not {"T", "Z", "C", "S"} & set(named):
+        free = ["T", "Z", "C"]
+    if len(unknown) > len(free):
+        raise UnreadableError(
+            f"it has {len(axes)} dimensions, more than can be told apart: save each "
+            "position or time point as a file of its own"
+        )
+    for place, axis in zip(unknown, free[len(free) - len(unknown) :], strict=True):
+        named[place] = axis
+    return "".join(named)
