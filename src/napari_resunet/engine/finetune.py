@@ -205,20 +205,23 @@ class _Material:
         To judge by, and those of them that are not of the latest corrections.
     smallest : float
         What is dust.
+    whole : list of TrainingImage
+        All corrections as they came, for what is not checked.
     """
 
     images: list[TrainingImage]
     held_out: list[Part]
     earlier: list[Part]
     smallest: float
+    whole: list[TrainingImage]
 
 
 def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -> _Material:
+    whole = [training_image(e, info, recipe.touched_weight) for e in examples]
     images: list[TrainingImage] = []
     held_out: list[Part] = []
-    for example in examples:
-        image = training_image(example, info, recipe.touched_weight)
-        image, parts = split(image, info.task, example.held_out)
+    for complete, example in zip(whole, examples, strict=True):
+        image, parts = split(complete, info.task, example.held_out)
         earlier = [*held_out, *parts[:-1]]
         held_out += parts
         if (image.weight > 0).any():
@@ -228,7 +231,7 @@ def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -
             "There is nothing to learn from: correct some labels and mark the area as "
             "checked first."
         )
-    return _Material(images, held_out, earlier, smallest_share(images, info))
+    return _Material(images, held_out, earlier, smallest_share(images, info), whole)
 
 
 class _Run:
@@ -252,6 +255,7 @@ class _Run:
             model.info,
             compute,
             decoding,
+            material.whole,
         )
         self.recipe = recipe
         self.compute = compute
@@ -312,6 +316,7 @@ class _Run:
             after=best.score.value if best.score else None,
             n_held_out=sum(part.n_objects for part in self.material.held_out),
             decided=self.judge.decides,
+            disagrees=self.judge.disagrees,
             steps=self.steps,
             seed=self.recipe.seed,
             smallest=self.material.smallest,

@@ -8,6 +8,7 @@ matching of greatest total.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
+THRESHOLDS = tuple(np.arange(0.5, 0.81, 0.05))
 EDIT_IOU = 0.7
 """An object matched less well than this would have to be corrected."""
 
@@ -107,9 +109,12 @@ class Rough:
 
 
 def mean_ap(
-    true_labels: npt.NDArray[Any], labels: npt.NDArray[Any], rough: Rough | None = None
+    true_labels: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    rough: Rough | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
 ) -> float:
-    """Average TP / (TP + FP + FN) over the IoU thresholds 0.5, 0.55 … 0.8.
+    """Average TP / (TP + FP + FN) over IoU thresholds.
 
     Parameters
     ----------
@@ -117,6 +122,8 @@ def mean_ap(
         Objects; 0 is background.
     rough : Rough or None
         Objects to judge less strictly.
+    thresholds : sequence of float
+        From 0.5 on.
 
     Returns
     -------
@@ -126,7 +133,7 @@ def mean_ap(
     pairs = overlapping_pairs(true_labels, labels)
     if rough is not None:
         pairs = _eased(pairs, rough)
-    hits = [len(_match(pairs, t)[0]) for t in np.arange(0.5, 0.81, 0.05)]
+    hits = [len(_match(pairs, t)[0]) for t in thresholds]
     total = sum(pairs.shape)
     return float(np.mean([_ratio(tp, total - tp) for tp in hits]))
 
