@@ -307,10 +307,12 @@ def _block(array: Any, where: tuple[Any, ...]) -> npt.NDArray[Any]:
         ) from error
     except Exception as error:  # each library has errors of its own
         raise ImageError(
-            f"The image cannot be read ({type(error).__name__}: {error!s:.200}): is its "
-            "file or drive still there?"
+            f"The image cannot be read ({type(error).__name__}: {error!s:.200}): check "
+            "that its file or drive is still there."
         ) from error
-    if isinstance(block, np.ma.MaskedArray):
+    # Dask gives its blocks without their masks, but knows of them.
+    kinds = (block, getattr(array, "_meta", None))
+    if any(isinstance(kind, np.ma.MaskedArray) for kind in kinds):
         raise ImageError(
             "The image is a masked array, and what is masked would be segmented: fill it "
             "first, for example with image.filled(0)."

@@ -6,8 +6,8 @@ pixels that `segment` would see. What lies below trusts its arguments.
 
 from __future__ import annotations
 
-import math
 import operator
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, get_args
@@ -33,6 +33,7 @@ from napari_resunet.types import (
 SCALES = (0.001, 1000.0)
 MOST_STEPS = 10**9
 MOST_SECONDS = 7 * 24 * 3600.0
+LARGEST = sys.float_info.max
 LARGEST_SEED = 2**63 - 1
 
 
@@ -119,14 +120,17 @@ def planes_of(image: Any, axes: Any, channels: Any) -> Planes:
     """
     if axes is not None:
         of_type("axes", axes, str, "a string with one letter for each dimension")
-    array = image
+    return Planes([_image(image)], axes, channels_of(channels))
+
+
+def _image(image: Any) -> Any:
     if isinstance(image, torch.Tensor):
-        array = _from_torch(image)
-    elif not (hasattr(image, "dtype") and hasattr(image, "shape")):
-        array = array_of("image", image, ImageError)
-    if isinstance(array, np.ma.MaskedArray):
+        return _from_torch(image)
+    if isinstance(image, np.ma.MaskedArray):
         raise _masked("image", ImageError)
-    return Planes([array], axes, channels_of(channels))
+    if hasattr(image, "dtype") and hasattr(image, "shape"):
+        return image
+    return array_of("image", image, ImageError)
 
 
 def _from_torch(image: torch.Tensor) -> npt.NDArray[Any]:
@@ -199,10 +203,7 @@ def examples_of(
 
 
 def _example(example: Example, info: ModelInfo, channels: Any) -> tuple[Example, str]:
-    planes = planes_of(example.image, None, channels)
-    if planes.stack_shape:
-        # A plane with many channels, which would be guessed to be a stack.
-        planes = planes_of(example.image, "YXC", channels)
+    planes = _plane_of(example.image, channels)
     made = labels_of(example.labels, info)
     shape = made.labels.shape
     if planes.shape != shape:
@@ -225,6 +226,14 @@ def _example(example: Example, info: ModelInfo, channels: Any) -> tuple[Example,
         held_out=tuple(_windows(example.held_out, shape)),
     )
     return plain, made.notice
+
+
+def _plane_of(image: Any, channels: Any) -> Planes:
+    """Read the image of an example: many channels are no stack."""
+    image = _image(image)
+    shape = image.shape
+    many = isinstance(shape, tuple) and len(shape) == 3 and shape[-1] > 4
+    return planes_of(image, "YXC" if many else None, channels)
 
 
 def labels_of(labels: Any, info: ModelInfo | None = None) -> MaskLabels:
@@ -252,7 +261,7 @@ def _check_statistics(value: Any, n_channels: int) -> None:
             "one for each channel."
         )
     for number in (*value.low, *value.high):
-        real_number("Example.statistics", number, -math.inf, math.inf)
+        real_number("Example.statistics", number, -LARGEST, LARGEST)
 
 
 def _windows(value: Any, shape: tuple[int, ...]) -> Iterator[Window]:
