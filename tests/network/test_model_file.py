@@ -9,7 +9,7 @@ import torch
 from reference_unet import ReferenceUNet
 from safetensors.torch import load_file, save_file
 
-from napari_resunet.errors import FileError, ModelFileError
+from napari_resunet.errors import ArgumentError, FileError, ModelFileError
 from napari_resunet.network import model_file
 from napari_resunet.network.model_file import (
     HEADER_KEY,
@@ -311,6 +311,21 @@ def test_weights_that_are_no_numbers_are_not_saved(value, half, model, tmp_path)
     with pytest.raises(ModelFileError, match="was not written"):
         spoiled.save(tmp_path / "x.safetensors", half=half)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_a_closed_folder_is_told(tmp_path, monkeypatch):
+    def closed(self, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", closed)
+    monkeypatch.setattr(Path, "is_file", closed)
+    with pytest.raises(ModelFileError, match="Permission denied"):
+        read_model(tmp_path / "m.safetensors")
+
+
+def test_half_is_true_or_false(model, tmp_path):
+    with pytest.raises(ArgumentError, match="half must be"):
+        model.save(tmp_path / "m.safetensors", half="no")
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path):

@@ -23,6 +23,7 @@ from napari_resunet.errors import (
 )
 from napari_resunet.session import api
 from napari_resunet.session.segmenter import SizeFound
+from napari_resunet.session.workshop import Workshop
 from napari_resunet.types import Example, Notice, Progress, Statistics, Target
 
 
@@ -534,6 +535,12 @@ def test_a_model_of_an_older_version_warns_and_the_starter_does_not(monkeypatch,
     monkeypatch.setattr(api, "STARTER_DIGEST", None)
     with pytest.warns(UserWarning, match="holds no checksum"):
         nru.load_model()
+
+
+def test_the_dock_is_told_of_a_model_without_a_checksum(monkeypatch):
+    monkeypatch.setattr(api, "STARTER_DIGEST", None)
+    events = list(Workshop().load("starter", "cpu"))
+    assert "holds no checksum" in events[-1].message
 
 
 def test_errors_of_the_users_own_function_pass(starter, nuclei):

@@ -11,8 +11,10 @@ import copy
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from napari_resunet.engine import checkpoint
 from napari_resunet.engine.augment import vary_intensity
@@ -47,7 +49,7 @@ from napari_resunet.engine.verdict import FineTuned, Outcome, verdict
 from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOfMemoryError
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import CancelToken, Example, ModelInfo, Notice
+from napari_resunet.types import CancelToken, Example, ModelInfo, Notice, Share
 
 LOOKS_EACH = 3
 """Looks for each checkpoint: one is 0.3 GB, too much to write every five seconds."""
@@ -87,19 +89,19 @@ class FineTuning:
         Source of all chance.
     """
 
-    steps: int | None = None
-    seconds: float = 60.0
-    batch: int = 4
-    patch: int = 128
-    rate: float = 2e-3
-    encoder_share: float = 1.0
-    touched_weight: float = 3.0
-    touched_share: float = 0.5
-    intensity: float = 0.2
-    zoom: float = 0.8
-    looks: int = 12
-    patience: int = 10
-    seed: int = 0
+    steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    seconds: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = 60.0
+    batch: Annotated[int, Field(ge=1, le=64)] = 4
+    patch: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 128
+    rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    encoder_share: Share = 1.0
+    touched_weight: Annotated[float, Field(ge=0, le=1000)] = 3.0
+    touched_share: Share = 0.5
+    intensity: Share = 0.2
+    zoom: Annotated[float, Field(ge=0, le=4)] = 0.8
+    looks: Annotated[int, Field(ge=1, le=10**6)] = 12
+    patience: Annotated[int, Field(ge=1, le=10**6)] = 10
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)

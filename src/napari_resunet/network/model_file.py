@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from napari_resunet.errors import ModelFileError, OutOfMemoryError
+from napari_resunet.errors import ArgumentError, ModelFileError, OutOfMemoryError
 from napari_resunet.files import atomic_path
 from napari_resunet.network.resnet_unet import EncoderWeights, ResNetUNet
 from napari_resunet.network.torch_import import torch
@@ -87,11 +87,15 @@ class Model:
         ------
         ModelFileError
             If the name cannot be used, or the weights are not all numbers.
+        ArgumentError
+            If `half` is neither True nor False.
         FileError
             If the file cannot be written.
         OutOfMemoryError
         """
         target = model_path(path)
+        if not isinstance(half, bool):
+            raise ArgumentError(f"half must be True or False, not {half!r:.50}.")
         if target.suffix.lower() in PLAIN_SUFFIXES:
             raise ModelFileError(
                 f"'{target.name}' would not load again, for models are saved as "
