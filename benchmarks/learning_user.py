@@ -15,7 +15,7 @@ from skimage.segmentation import find_boundaries
 
 from napari_resunet.corrections.edit import count_objects
 from napari_resunet.engine.dataset import Pair, find_pairs
-from napari_resunet.engine.metrics import EDIT_IOU, iou_matrix, score
+from napari_resunet.engine.metrics import EDIT_IOU, overlapping_pairs, score
 from napari_resunet.engine.normalize import statistics
 from napari_resunet.engine.patches import scale_from_labels
 from napari_resunet.types import Example, ModelInfo, Window
@@ -149,8 +149,8 @@ def _to_edit(truth: np.ndarray, found: np.ndarray, info: ModelInfo) -> np.ndarra
     """Mark what the user changes: wrong classes, or objects that are not good enough."""
     if info.task == "classes":
         return truth != found
-    iou, true_ids, found_ids = iou_matrix(truth, found)
-    good = iou >= EDIT_IOU
-    bad_true = np.isin(truth, true_ids[~good.any(1)])
-    bad_found = np.isin(found, found_ids[~good.any(0)])
-    return bad_true | bad_found
+    pairs = overlapping_pairs(truth, found)
+    good = pairs.iou >= EDIT_IOU
+    bad_true = np.setdiff1d(pairs.true_ids, pairs.true_ids[pairs.rows[good]])
+    bad_found = np.setdiff1d(pairs.found_ids, pairs.found_ids[pairs.columns[good]])
+    return np.isin(truth, bad_true) | np.isin(found, bad_found)

@@ -17,7 +17,7 @@ from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.metrics import iou_matrix, score
+from napari_resunet.engine.metrics import overlapping_pairs, score
 from napari_resunet.engine.patches import scale_from_labels
 from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.predict import Plane, Predictor
@@ -69,8 +69,10 @@ def main() -> None:
         seam = np.unique(example.labels[on_seam(plane, tile)])
         both = {"tiles": labels_of(tiled, plane), "one pass": labels_of(whole, plane)}
         for how, labels in both.items():
-            iou, true_ids, _ = iou_matrix(example.labels, labels)
-            for label, value in zip(true_ids, iou.max(1, initial=0), strict=True):
+            pairs = overlapping_pairs(example.labels, labels)
+            highest = np.zeros(len(pairs.true_ids))
+            np.maximum.at(highest, pairs.rows, pairs.iou)
+            for label, value in zip(pairs.true_ids, highest, strict=True):
                 best["on a seam" if label in seam else "elsewhere", how].append(value)
         results = [score(example.labels, labels) for labels in both.values()]
         scores.append([(r.ap50, r.ap75, r.n_found) for r in results])

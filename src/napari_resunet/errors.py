@@ -10,6 +10,10 @@ class ResunetError(Exception):
     """Base of all errors raised on purpose by napari-resunet."""
 
 
+class ArgumentError(ResunetError):
+    """An argument of a public function is of the wrong type or out of its range."""
+
+
 class ImageError(ResunetError):
     """The image cannot be used as it is (shape, dtype, axes, channels)."""
 

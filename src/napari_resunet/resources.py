@@ -6,6 +6,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
+STARTER_DIGEST = "c416ac6cf8113a94798aac6a592c33fa016fb68e52c4470e37c81defedc78e8a"
+"""Hash of the starter's weights and description, which it does not hold itself: it is older
+than the hashes in model files."""
+
 
 def sample_data_folder() -> Path:
     """Find the sample images: in the installed package, or on top of a source checkout."""

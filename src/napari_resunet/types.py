@@ -9,11 +9,17 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
+from napari_resunet.errors import CorrectionError
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 Task = Literal["instances", "classes"]
 DeviceChoice = Literal["auto", "cuda", "mps", "cpu"]
 LabelArray = npt.NDArray[np.int32]
@@ -24,6 +30,9 @@ Window = tuple[slice, slice]
 
 INSTANCE_MAPS = ("foreground", "distance", "boundary")
 """The output maps of a model of task ``instances``, in this order."""
+
+MAX_MAPS = 1000
+"""More classes than any model has: a file that names more is damaged."""
 
 
 def new_id() -> str:
@@ -45,12 +54,12 @@ class Normalization:
     ``(x - mean) / std``.
     """
 
-    low_percentile: float = 1.0
-    high_percentile: float = 99.8
-    clip_low: float = -0.25
-    clip_high: float = 1.5
-    mean: float = 0.45
-    std: float = 0.225
+    low_percentile: Annotated[float, Field(ge=0, le=100)] = 1.0
+    high_percentile: Annotated[float, Field(ge=0, le=100)] = 99.8
+    clip_low: Finite = -0.25
+    clip_high: Finite = 1.5
+    mean: Finite = 0.45
+    std: Annotated[float, Field(gt=1e-6, allow_inf_nan=False)] = 0.225
 
 
 @dataclass(frozen=True)
@@ -68,9 +77,9 @@ class Lineage:
     model_id: str = field(default_factory=new_id)
     parent_id: str | None = None
     created: str = field(default_factory=now)
-    corrected_objects: int = 0
-    corrected_pixels: int = 0
-    steps: int = 0
+    corrected_objects: Count = 0
+    corrected_pixels: Count = 0
+    steps: Count = 0
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -91,10 +100,10 @@ class Levels:
         0 to 1: the mean probability of its pixels from which an object is one.
     """
 
-    foreground: float = 0.5
-    seed: float = 0.2
-    smoothing: float = 1.0
-    certainty: float = 0.0
+    foreground: Share = 0.5
+    seed: Share = 0.2
+    smoothing: Annotated[float, Field(ge=0, le=100)] = 1.0
+    certainty: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -128,12 +137,12 @@ class ModelInfo:
     """
 
     task: Task = "instances"
-    class_names: tuple[str, ...] = INSTANCE_MAPS
+    class_names: Annotated[tuple[str, ...], Field(max_length=MAX_MAPS)] = INSTANCE_MAPS
     channels: str = "1 channel: thrice; 2 channels: and zeros; 3 channels: as they are"
     normalization: Normalization = field(default_factory=Normalization)
-    diameter: float = 24.0
-    tile: int = 256
-    smallest: float = 0.05
+    diameter: Annotated[float, Field(ge=1, le=1000)] = 24.0
+    tile: Annotated[int, Field(ge=96, le=4096, multiple_of=32)] = 256
+    smallest: Annotated[float, Field(ge=0, le=1000)] = 0.05
     levels: Levels = field(default_factory=Levels)
     mirrored: bool = False
     lineage: Lineage = field(default_factory=Lineage)
@@ -160,9 +169,10 @@ class Example:
     labels : integer array, shape (Y, X)
         Objects (each its own label) or classes; 0 is background.
     checked : bool array, shape (Y, X), or None
-        Where the labels are right, background included; None means everywhere.
+        Where the labels are right, background included; None means everywhere. A mask of
+        0 and one other number, as image files hold it, becomes bool.
     touched : bool array, shape (Y, X), or None
-        Where the user corrected something: it weighs more.
+        Where the user corrected something: it weighs more. Likewise.
     scale : float or None
         Factor from image to working pixels; None estimates it from the labels.
     statistics : Statistics or None
@@ -179,6 +189,35 @@ class Example:
     scale: float | None = None
     statistics: Statistics | None = None
     held_out: tuple[Window, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Make the masks bool: integers would pick rows and columns, not pixels."""
+        object.__setattr__(self, "checked", _as_mask(self.checked, "checked"))
+        object.__setattr__(self, "touched", _as_mask(self.touched, "touched"))
+
+
+def _as_mask(mask: Any, name: str) -> MaskArray | None:
+    """Read a mask of True and False, or of 0 and one other number."""
+    if mask is None:
+        return None
+    if type(mask) is np.ndarray and mask.dtype == bool:
+        return mask
+    try:
+        array = np.asarray(mask)
+        known = array.dtype.kind in "buif" and not isinstance(mask, np.ma.MaskedArray)
+        if known and np.unique(array[array != 0]).size < 2 and np.isfinite(array).all():
+            made: MaskArray = array != 0
+            return made
+    except Exception as error:  # whatever a ragged list or a foreign array may raise
+        raise _no_mask(name) from error
+    raise _no_mask(name)
+
+
+def _no_mask(name: str) -> CorrectionError:
+    return CorrectionError(
+        f"'{name}' must say True or False (or 0 and one other number) for each pixel: "
+        "give a bool array of the image's rows and columns."
+    )
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """Nothing that was corrected earlier is forgotten for what was corrected last."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.held_out import Part
+from napari_resunet.engine.held_out import Part, split
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.judge import CAREFUL, LEARNED, Best, Judge, weights
+from napari_resunet.engine.judge import CAREFUL, FEW, LEARNED, Best, Judge, weights
 from napari_resunet.engine.patches import training_image
+from napari_resunet.engine.verdict import Outcome, verdict
 from napari_resunet.network.model_file import Model, Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.types import Example, Lineage
@@ -130,3 +133,70 @@ def test_a_good_start_learns_gently_and_keeps_its_levels(starter, random_model, 
         levels.append(judge.levels)
     assert care == [pytest.approx(CAREFUL), 1.0]
     assert levels == [starter.info.levels, LEARNED]
+
+
+@pytest.fixture(scope="module")
+def corner(starter, nuclei):
+    """A corner whose user draws all outlines wider, and of which little is held out."""
+
+    @cache
+    def drawn(logit):
+        wider = with_weights(starter, moved(starter, logit))
+        truth = nru.segment(nuclei[0], wider, scale=SCALE, device="cpu")
+        checked = np.zeros(truth.shape, bool)
+        checked[:100, :100] = True
+        example = Example(nuclei[0], truth, checked, scale=SCALE)
+        return training_image(example, starter.info)
+
+    return drawn
+
+
+def judge_of_few(image, info, images):
+    parts = split(image, "instances")[1]
+    assert 0 < sum(part.n_objects for part in parts) < FEW
+    return Judge(parts, [], info, choose("cpu"), Decoding(), images)
+
+
+@pytest.mark.parametrize(
+    ("logit", "looks_elsewhere", "whole"),
+    [(9.0, True, True), (12.0, True, False), (12.0, False, True)],
+)
+def test_few_objects_do_not_decide_against_a_sure_start(
+    starter, corner, logit, looks_elsewhere, whole
+):
+    # The new weights are right about all four or five held-out objects, where the start has
+    # 0.43 and 0.29; elsewhere they agree with it by 1.0 and 0.82.
+    image = corner(logit)
+    judge = judge_of_few(image, starter.info, [image] if looks_elsewhere else [])
+    assert is_taken_whole(judge, starter, logit) is whole
+
+
+def test_weights_that_disagree_are_refused_in_a_true_sentence(starter, corner):
+    image = corner(60.0)
+    judge = judge_of_few(image, starter.info, [image])
+    judge.begin(starter.network, starter.info.smallest)
+    best = Best(None, moved(starter, 60.0))
+    network = with_weights(starter, weights(starter.network)).network
+    judge.settle(network, weights(starter.network), best)
+    assert best.state is None
+    outcome = Outcome(
+        None, 0.1, 0.1, 4, True, judge.disagrees, 9, 0, 0.05, starter.info.levels
+    )
+    result = verdict(starter, [], outcome)
+    assert result.model is starter
+    assert "only 4 held-out object(s)" in result.message
+    assert "Check a larger area" in result.message
+
+
+def test_few_objects_decide_where_the_start_is_unsure(starter, corner):
+    unsure = weights(starter.network)
+    unsure["conv_last.weight"][0] *= 0.1
+    unsure["conv_last.bias"][0] *= 0.1
+    start = with_weights(starter, unsure)
+    image = corner(0.0)
+    judge = judge_of_few(image, starter.info, [image])
+    judge.begin(start.network, starter.info.smallest)
+    best = Best(None, weights(starter.network))
+    judge.settle(with_weights(starter, unsure).network, unsure, best)
+    assert judge.before.value < 0.2 < best.score.value
+    assert torch.equal(best.state["conv_last.weight"], starter.network.conv_last.weight)

@@ -3,6 +3,7 @@ import pytest
 
 from napari_resunet.engine.normalize import normalize, statistics, to_network_channels
 from napari_resunet.engine.planes import Planes
+from napari_resunet.errors import ImageError
 from napari_resunet.types import Normalization
 
 CONTRACT = Normalization()
@@ -30,6 +31,25 @@ def test_large_integers_keep_their_differences():
     image = (2**62 + np.arange(100, dtype=np.int64) * 4096).reshape(10, 10)
     values = prepared(image)
     assert len(np.unique(values.round(3))) > 90
+
+
+@pytest.mark.parametrize("factor", [1e305, 1e-310, -1e305])
+def test_huge_and_tiny_numbers_give_the_same_picture(factor, nuclei):
+    image = nuclei[0].astype(np.float64)
+    expected = prepared(np.sign(factor) * image)
+    np.testing.assert_allclose(prepared(factor * image), expected, atol=1e-3)
+
+
+def test_the_whole_range_of_float64_is_used(nuclei):
+    image = nuclei[0].astype(np.float64)
+    spread = (2 * image / image.max() - 1) * 1.7e308
+    np.testing.assert_allclose(prepared(spread), prepared(image), atol=1e-3)
+
+
+def test_whole_numbers_whose_differences_would_be_lost_are_refused():
+    image = np.uint64(2**64 - 100) + np.arange(64, dtype=np.uint64).reshape(8, 8)
+    with pytest.raises(ImageError, match="subtract the smallest value"):
+        prepared(image)
 
 
 def test_nan_and_infinity_stay_finite_and_local(nuclei):

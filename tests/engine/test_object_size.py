@@ -14,7 +14,7 @@ from napari_resunet.types import Example, ModelInfo
 def estimate(model, image):
     planes = Planes([image])
     measured = planes.measure(model.info.normalization)
-    return drain(estimate_scale(Predictor(model, choose("cpu")), planes, (), measured))
+    return drain(estimate_scale(Predictor(model, choose("cpu")), planes, [()], measured))
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])

@@ -79,6 +79,12 @@ def test_statistics_come_from_a_coarse_level_where_there_is_one():
         ((5, 5), "ZYX", None, "names 3 dimensions"),
         ((5, 5), "YY", None, "each letter once"),
         ((5, 5), "YQ", None, "each letter once"),
+        ((5, 5), "", None, "names 0 dimensions"),
+        ((5, 5, 5), "1YX", None, "each letter once"),
+        ((5, 5, 5, 5), "TTYX", None, "each letter once"),
+        ((5, 5, 5, 5), "CSYX", None, "each letter once"),
+        ((1,) * 4 + (5, 5), "QQQQYX", None, "up to three"),
+        ((0, 5, 5), "CYX", None, "no channels"),
         ((2, 5, 5), "CYX", (2,), "Choose one to three"),
         ((4, 5, 5), "CYX", (0, 1, 2, 3), "Choose one to three"),
         ((5, 5), "YX", (1,), "one channel only"),
@@ -93,3 +99,35 @@ def test_wrong_axes_and_channels_are_told_in_a_sentence(shape, axes, channels, w
 def test_pixels_that_are_no_numbers_are_refused(dtype):
     with pytest.raises(ImageError, match="Pixels of type"):
         Planes([np.zeros((5, 5), dtype)])
+
+
+@pytest.mark.parametrize(
+    ("axes", "named"),
+    [
+        ("QYX", "TYX"),
+        ("QQYX", "TZYX"),
+        ("TIYX", "TZYX"),
+        ("arzyx", "TPZYX"),
+        ("EYX", "CYX"),
+        ("ECYX", "TCYX"),
+        ("YXE", "YXC"),
+    ],
+)
+def test_axes_of_other_programs_are_stacks_and_wavelengths_channels(axes, named):
+    assert Planes([np.zeros((2,) * len(axes))], axes).axes == named
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((9, 8, 1), "YXC"),
+        ((9, 8, 2), "YXC"),
+        ((9, 8, 3), "YXS"),
+        ((9, 8, 5), "ZYX"),
+        ((6, 9, 8, 2), "ZYXC"),
+        ((6, 9, 8, 4), "ZYXS"),
+        ((2, 9, 8), "ZYX"),
+    ],
+)
+def test_axes_are_guessed_from_the_shape(shape, axes):
+    assert Planes([np.zeros(shape)]).axes == axes

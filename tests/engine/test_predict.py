@@ -1,3 +1,7 @@
+import errno
+import os
+import tempfile
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +13,13 @@ from napari_resunet.engine.device import Compute, choose
 from napari_resunet.engine.fast_network import fast_copy
 from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.predict import Plane, Predictor
-from napari_resunet.errors import Cancelled, DeviceError, OutOfMemoryError
+from napari_resunet.errors import (
+    Cancelled,
+    DeviceError,
+    FileError,
+    ModelFileError,
+    OutOfMemoryError,
+)
 from napari_resunet.events import drain
 from napari_resunet.types import CancelToken, Normalization, Notice, Progress
 
@@ -186,3 +196,36 @@ def test_a_missing_device_is_told():
         pytest.skip("this computer has CUDA")
     with pytest.raises(DeviceError, match="choose 'auto' or 'cpu'"):
         choose("cuda")
+
+
+@pytest.mark.parametrize("reserves", [True, False])
+def test_maps_in_a_temporary_file_are_the_same(starter, nuclei, monkeypatch, reserves):
+    plane = plane_of(nuclei[0][:64, :96])
+    expected = drain(Predictor(starter, FLOAT).maps(plane))
+    monkeypatch.setattr(predict, "LARGEST_MAPS_IN_MEMORY", 0)
+    if not reserves:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    maps = drain(Predictor(starter, FLOAT).maps(plane))
+    assert isinstance(maps, np.memmap)
+    assert np.array_equal(maps, expected)
+
+
+def test_a_full_temporary_folder_is_told_before_anything_is_written(starter, monkeypatch):
+    # Written to, such a mapped file would kill the process.
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(predict, "LARGEST_MAPS_IN_MEMORY", 0)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(FileError, match="No space left") as caught:
+        drain(Predictor(starter, FLOAT).maps(plane_of(np.zeros((64, 96)))))
+    assert f"'{tempfile.gettempdir()}'" in str(caught.value)
+
+
+def test_a_network_that_gives_no_numbers_is_told(starter):
+    network = deepcopy(starter.network)
+    with torch.no_grad():
+        network.conv_last.bias[0] = float("nan")
+    predictor = Predictor(replace(starter, network=network), FLOAT)
+    with pytest.raises(ModelFileError, match="computes no numbers"):
+        drain(predictor.maps(plane_of(np.zeros((64, 96)))))

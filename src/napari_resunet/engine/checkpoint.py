@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.part_score import PartsScore
@@ -19,7 +20,7 @@ from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.network.model_file import Model, Weights, with_aliases, without_aliases
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import Example
+from napari_resunet.types import Count, Example, Share
 
 LAST, BEST, OPTIMIZER = "last.", "best.", "optimizer."
 """How the names of a checkpoint's tensors begin."""
@@ -59,12 +60,12 @@ class Standing:
     corrections: str
     recipe: dict[str, Any]
     decoding: Decoding
-    steps: int
-    share: float
-    spent: float
-    looks: int
-    without_gain: int
-    peak: float
+    steps: Count
+    share: Share
+    spent: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    looks: Count
+    without_gain: Count
+    peak: Share
     best: PartsScore | None
     rng: dict[str, Any]
 

@@ -133,8 +133,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, OutOfMemoryError, MemoryError)):
         return True
     words = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in words or "can't allocate memory" in words
+    told = ("out of memory", "allocate memory", "can't start new thread")
+    return isinstance(error, (RuntimeError, OSError)) and any(t in words for t in told)
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Say in a sentence that memory was short, whoever noticed it."""
+    try:
+        yield
+    except (RuntimeError, OSError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise no_memory() from error
+
+
+def no_memory() -> OutOfMemoryError:
+    """Say that memory is short, and what to do about it."""
+    return OutOfMemoryError(
+        "There is not enough memory: close other programs or choose a smaller area."
     )
 
 

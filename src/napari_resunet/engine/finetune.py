@@ -11,8 +11,10 @@ import copy
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from napari_resunet.engine import checkpoint
 from napari_resunet.engine.augment import vary_intensity
@@ -47,7 +49,7 @@ from napari_resunet.engine.verdict import FineTuned, Outcome, verdict
 from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOfMemoryError
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import CancelToken, Example, ModelInfo, Notice
+from napari_resunet.types import CancelToken, Example, ModelInfo, Notice, Share
 
 LOOKS_EACH = 3
 """Looks for each checkpoint: one is 0.3 GB, too much to write every five seconds."""
@@ -87,19 +89,19 @@ class FineTuning:
         Source of all chance.
     """
 
-    steps: int | None = None
-    seconds: float = 60.0
-    batch: int = 4
-    patch: int = 128
-    rate: float = 2e-3
-    encoder_share: float = 1.0
-    touched_weight: float = 3.0
-    touched_share: float = 0.5
-    intensity: float = 0.2
-    zoom: float = 0.8
-    looks: int = 12
-    patience: int = 10
-    seed: int = 0
+    steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    seconds: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = 60.0
+    batch: Annotated[int, Field(ge=1, le=64)] = 4
+    patch: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 128
+    rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    encoder_share: Share = 1.0
+    touched_weight: Annotated[float, Field(ge=0, le=1000)] = 3.0
+    touched_share: Share = 0.5
+    intensity: Share = 0.2
+    zoom: Annotated[float, Field(ge=0, le=4)] = 0.8
+    looks: Annotated[int, Field(ge=1, le=10**6)] = 12
+    patience: Annotated[int, Field(ge=1, le=10**6)] = 10
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
@@ -205,20 +207,23 @@ class _Material:
         To judge by, and those of them that are not of the latest corrections.
     smallest : float
         What is dust.
+    whole : list of TrainingImage
+        All corrections as they came, for what is not checked.
     """
 
     images: list[TrainingImage]
     held_out: list[Part]
     earlier: list[Part]
     smallest: float
+    whole: list[TrainingImage]
 
 
 def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -> _Material:
+    whole = [training_image(e, info, recipe.touched_weight) for e in examples]
     images: list[TrainingImage] = []
     held_out: list[Part] = []
-    for example in examples:
-        image = training_image(example, info, recipe.touched_weight)
-        image, parts = split(image, info.task, example.held_out)
+    for complete, example in zip(whole, examples, strict=True):
+        image, parts = split(complete, info.task, example.held_out)
         earlier = [*held_out, *parts[:-1]]
         held_out += parts
         if (image.weight > 0).any():
@@ -228,7 +233,7 @@ def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -
             "There is nothing to learn from: correct some labels and mark the area as "
             "checked first."
         )
-    return _Material(images, held_out, earlier, smallest_share(images, info))
+    return _Material(images, held_out, earlier, smallest_share(images, info), whole)
 
 
 class _Run:
@@ -252,6 +257,7 @@ class _Run:
             model.info,
             compute,
             decoding,
+            material.whole,
         )
         self.recipe = recipe
         self.compute = compute
@@ -312,6 +318,7 @@ class _Run:
             after=best.score.value if best.score else None,
             n_held_out=sum(part.n_objects for part in self.material.held_out),
             decided=self.judge.decides,
+            disagrees=self.judge.disagrees,
             steps=self.steps,
             seed=self.recipe.seed,
             smallest=self.material.smallest,

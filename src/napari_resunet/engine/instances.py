@@ -16,7 +16,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from napari_resunet.engine.targets import MIN_OBJECT_PIXELS
-from napari_resunet.types import LabelArray, Levels
+from napari_resunet.types import LabelArray, Levels, Share
 
 LOWEST_SEED, HIGHEST_SEED = 0.05, 0.85
 """Inner distances that the ends of the split slider mean."""
@@ -42,8 +42,8 @@ class Decoding:
         model's own level.
     """
 
-    foreground: float = 0.5
-    split: float = 0.5
+    foreground: Share = 0.5
+    split: Share = 0.5
 
     def foreground_level(self, levels: Levels) -> float:
         """Compute the probability from which a pixel is foreground."""

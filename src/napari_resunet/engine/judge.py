@@ -1,7 +1,8 @@
 """Which weights of a fine-tuning are taken.
 
 Those that are better on the held-out parts (hardly worse, where these chose the start), and
-not worse on those of earlier corrections.
+not worse on those of earlier corrections. Where few objects are held out, they must also
+find what a sure start finds where nothing is checked.
 Where the new weights alone are worse there, a mean of old and new often is not (Wortsman et
 al. 2022, https://arxiv.org/abs/2109.01903). What was learned from does not count: the start
 knows it by heart.
@@ -9,15 +10,18 @@ knows it by heart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from napari_resunet.engine.device import Compute
+from napari_resunet.engine.elsewhere import Elsewhere
 from napari_resunet.engine.held_out import Part
 from napari_resunet.engine.instances import Decoding
 from napari_resunet.engine.part_score import PartsScore, Predicted, predict, score_together
+from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.network.model_file import Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
@@ -34,6 +38,9 @@ FLATTERY = 0.5
 """Of the standard error: so much too good seems a start on parts that chose it themselves,
 as the best of many looks (see ``docs/learning.md``). New weights need not reach that. One
 that never learned from corrections was not chosen there."""
+
+FEW = 10
+"""With fewer held-out objects these alone do not decide."""
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Shares of the new weights in the mean of old and new that are tried, in this order."""
@@ -89,6 +96,8 @@ class Judge:
     decides : bool
         Whether the user corrected anything on the held-out parts, so that a model can be
         better there than the start.
+    disagrees : bool
+        Whether weights were refused for what they find where nothing is checked.
 
     Parameters
     ----------
@@ -102,6 +111,8 @@ class Judge:
         Where.
     decoding : Decoding
         The sliders.
+    images : sequence of TrainingImage
+        All corrections, what is not checked included; for judging by few objects.
     """
 
     def __init__(
@@ -111,9 +122,13 @@ class Judge:
         info: ModelInfo,
         compute: Compute,
         decoding: Decoding,
+        images: Sequence[TrainingImage] = (),
     ) -> None:
         self.held_out, self._earlier = held_out, earlier
         self._info, self._compute, self._decoding = info, compute, decoding
+        few = info.task == "instances" and _n_objects(held_out) < FEW
+        self._elsewhere = Elsewhere(images if few else (), compute, decoding)
+        self.disagrees = False
         self.decides = any(part.is_corrected for part in held_out)
         self.before: PartsScore | None = None
         self._before_earlier: PartsScore | None = None
@@ -125,6 +140,8 @@ class Judge:
 
         Levels of a start that does not know such objects are given up, too.
         """
+        with _judged(start):
+            self._elsewhere.begin(start, self._info)
         seen = self._see(start)
         self.before = self._score(seen, self.held_out)
         self._before_earlier = self._score(seen, self._earlier)
@@ -199,8 +216,11 @@ class Judge:
             seen = self._see(network)
             score = self._score(seen, self.held_out)
             if self._gains(score) and self._remembers(seen):
-                best.state, best.score = mixed, score
-                return
+                with _judged(network):
+                    self.disagrees = not self._elsewhere.agrees(network, self._info)
+                if not self.disagrees:
+                    best.state, best.score = mixed, score
+                    return
         best.state, best.score = None, self.before
 
     def _remembers(self, seen: Seen) -> bool:
@@ -214,25 +234,35 @@ class Judge:
         """Compute how far the score of these parts may differ by chance."""
         if self._info.task == "classes":
             return NOISE
-        n = max(1, sum(part.n_objects for part in parts))
+        n = max(1, _n_objects(parts))
         return max(NOISE, SPREAD / n**0.5)
 
     def _see(self, network: ResNetUNet) -> Seen:
         """Compute the maps of all parts, each once."""
-        training = network.training
-        network.eval()
-        seen = {
-            key: predict(network, self._info, part, self._compute)
-            for key, part in self._parts.items()
-        }
-        network.train(training)
-        return seen
+        with _judged(network):
+            return {
+                key: predict(network, self._info, part, self._compute)
+                for key, part in self._parts.items()
+            }
 
     def _score(self, seen: Seen, parts: Sequence[Part]) -> PartsScore | None:
         if not parts:
             return None
         chosen = [seen[id(part)] for part in parts]
         return score_together(chosen, self._info, self._decoding)
+
+
+@contextmanager
+def _judged(network: ResNetUNet) -> Iterator[None]:
+    """Run a block with the network in evaluation mode."""
+    training = network.training
+    network.eval()
+    yield
+    network.train(training)
+
+
+def _n_objects(parts: Sequence[Part]) -> int:
+    return sum(part.n_objects for part in parts)
 
 
 def weights(network: ResNetUNet) -> Weights:

@@ -8,13 +8,17 @@ matching of greatest total.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import connected_components
 
+THRESHOLDS = tuple(np.arange(0.5, 0.81, 0.05))
 EDIT_IOU = 0.7
 """An object matched less well than this would have to be corrected."""
 
@@ -66,13 +70,11 @@ def score(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Score:
     ValueError
         If the shapes differ.
     """
-    iou, true_ids, found_ids = iou_matrix(true_labels, labels)
-    rows, columns = _match(iou, 0.5)
-    tp50, tp75 = len(rows), len(_match(iou, 0.75)[0])
-    tp_edit = len(_match(iou, EDIT_IOU)[0])
-    n_true, n_found = iou.shape
+    pairs = overlapping_pairs(true_labels, labels)
+    rows, columns, matched = _match(pairs, 0.5)
+    tp50, tp75, tp_edit = (len(_match(pairs, t)[0]) for t in (0.5, 0.75, EDIT_IOU))
+    n_true, n_found = pairs.shape
     total = n_true + n_found
-    matched = iou[rows, columns]
     return Score(
         ap50=_ratio(tp50, total - tp50),
         ap75=_ratio(tp75, total - tp75),
@@ -82,8 +84,8 @@ def score(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Score:
         n_true=n_true,
         n_found=n_found,
         matched=tuple(
-            (int(true_ids[r]), int(found_ids[c]), float(iou[r, c]))
-            for r, c in zip(rows, columns, strict=True)
+            (int(pairs.true_ids[r]), int(pairs.found_ids[c]), float(iou))
+            for r, c, iou in zip(rows, columns, matched, strict=True)
         ),
     )
 
@@ -107,9 +109,12 @@ class Rough:
 
 
 def mean_ap(
-    true_labels: npt.NDArray[Any], labels: npt.NDArray[Any], rough: Rough | None = None
+    true_labels: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    rough: Rough | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
 ) -> float:
-    """Average TP / (TP + FP + FN) over the IoU thresholds 0.5, 0.55 … 0.8.
+    """Average TP / (TP + FP + FN) over IoU thresholds.
 
     Parameters
     ----------
@@ -117,33 +122,42 @@ def mean_ap(
         Objects; 0 is background.
     rough : Rough or None
         Objects to judge less strictly.
+    thresholds : sequence of float
+        From 0.5 on.
 
     Returns
     -------
     float
         0 to 1.
     """
-    iou, true_ids, found_ids = iou_matrix(true_labels, labels)
+    pairs = overlapping_pairs(true_labels, labels)
     if rough is not None:
-        iou = _eased(iou, true_ids, found_ids, rough)
-    hits = [len(_match(iou, t)[0]) for t in np.arange(0.5, 0.81, 0.05)]
-    total = sum(iou.shape)
+        pairs = _eased(pairs, rough)
+    hits = [len(_match(pairs, t)[0]) for t in thresholds]
+    total = sum(pairs.shape)
     return float(np.mean([_ratio(tp, total - tp) for tp in hits]))
 
 
-def _eased(
-    iou: npt.NDArray[np.float64],
-    true_ids: npt.NDArray[Any],
-    found_ids: npt.NDArray[Any],
-    rough: Rough,
-) -> npt.NDArray[np.float64]:
+def _eased(pairs: Pairs, rough: Rough) -> Pairs:
+    iou = pairs.iou
     if rough.let_pass is not None:
-        let_pass = np.isin(true_ids, rough.let_pass)[:, None] & (iou >= 0.5)
-        iou = np.where(let_pass, 1.0, iou)
-    rows, columns = ~np.isin(true_ids, rough.cut_true), ~np.isin(found_ids, rough.cut_found)
-    for row, column in zip(*_match(iou, 0.5), strict=True):
-        rows[row] = columns[column] = rows[row] and columns[column]
-    return iou[np.ix_(rows, columns)]
+        let_pass = np.isin(pairs.true_ids, rough.let_pass)[pairs.rows]
+        iou = np.where(let_pass & (iou >= 0.5), 1.0, iou)
+        pairs = replace(pairs, iou=iou)
+    true = ~np.isin(pairs.true_ids, rough.cut_true)
+    found = ~np.isin(pairs.found_ids, rough.cut_found)
+    rows, columns, _ = _match(pairs, 0.5)
+    true[rows] = found[columns] = true[rows] & found[columns]
+    keep = true[pairs.rows] & found[pairs.columns]
+    # Where the objects that are left stand among these.
+    rows, columns = np.cumsum(true) - 1, np.cumsum(found) - 1
+    return Pairs(
+        pairs.true_ids[true],
+        pairs.found_ids[found],
+        rows[pairs.rows[keep]],
+        columns[pairs.columns[keep]],
+        iou[keep],
+    )
 
 
 def dice(
@@ -169,10 +183,36 @@ def dice(
     )
 
 
-def iou_matrix(
-    true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Compute the IoU of every pair of objects.
+@dataclass(frozen=True)
+class Pairs:
+    """The objects of two label images, and the pairs of them that overlap.
+
+    Attributes
+    ----------
+    true_ids, found_ids : arrays, shape (n_true,) and (n_found,)
+        Labels of the objects.
+    rows, columns : int arrays, shape (n_pairs,)
+        Places of each pair in `true_ids` and `found_ids`.
+    iou : float64 array, shape (n_pairs,)
+        Intersection over union, more than 0.
+    """
+
+    true_ids: npt.NDArray[Any]
+    found_ids: npt.NDArray[Any]
+    rows: npt.NDArray[np.intp]
+    columns: npt.NDArray[np.intp]
+    iou: npt.NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of true and of found objects."""
+        return len(self.true_ids), len(self.found_ids)
+
+
+def overlapping_pairs(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Pairs:
+    """Compute the IoU of every pair of objects that overlap.
+
+    Memory grows with the pairs that overlap, not with all pairs.
 
     Parameters
     ----------
@@ -181,9 +221,7 @@ def iou_matrix(
 
     Returns
     -------
-    iou : float64 array, shape (n_true, n_found)
-    true_ids, found_ids : arrays
-        The labels of the rows and columns.
+    Pairs
 
     Raises
     ------
@@ -192,26 +230,66 @@ def iou_matrix(
     """
     if true_labels.shape != labels.shape:
         raise ValueError(f"Shapes differ: {true_labels.shape} and {labels.shape}.")
-    true_ids, rows = np.unique(true_labels, return_inverse=True)
-    found_ids, columns = np.unique(labels, return_inverse=True)
-    shape = (len(true_ids), len(found_ids))
-    flat = np.ravel_multi_index((rows.ravel(), columns.ravel()), shape)
-    overlap = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
-    union = overlap.sum(1, keepdims=True) + overlap.sum(0, keepdims=True) - overlap
-    keep = np.ix_(true_ids > 0, found_ids > 0)
-    return (overlap[keep] / union[keep]), true_ids[true_ids > 0], found_ids[found_ids > 0]
+    true_ids, rows, true_areas = _objects(true_labels)
+    found_ids, columns, found_areas = _objects(labels)
+    both = (rows >= 0) & (columns >= 0)
+    codes, overlap = np.unique(
+        rows[both] * len(found_ids) + columns[both], return_counts=True
+    )
+    rows, columns = np.divmod(codes, max(1, len(found_ids)))
+    union = true_areas[rows] + found_areas[columns] - overlap
+    return Pairs(true_ids, found_ids, rows, columns, overlap / union)
+
+
+def _objects(
+    labels: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """List objects, the place of each pixel's object among them (or < 0), and areas."""
+    ids, places, areas = np.unique(labels, return_inverse=True, return_counts=True)
+    n_background = int((ids <= 0).sum())
+    return ids[n_background:], places.ravel() - n_background, areas[n_background:]
 
 
 def _match(
-    iou: npt.NDArray[np.float64], threshold: float
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Match one to one: most pairs over the threshold first, then greatest total IoU."""
-    valid = iou >= threshold
-    rows, columns = linear_sum_assignment(
-        -(valid * (1.0 + iou / (2 * max(iou.shape, default=1) + 1)))
+    pairs: Pairs, threshold: float
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Match one to one: most pairs over the threshold first, then greatest total IoU.
+
+    Returns places in `true_ids` and `found_ids`, and the IoU.
+    """
+    valid = np.flatnonzero(pairs.iou >= threshold)
+    rows, columns = pairs.rows[valid], pairs.columns[valid]
+    # From IoU 0.5 on nearly every object overlaps with one other only; of halves with two.
+    one = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+    chosen = [valid[one], *(_best(pairs, few) for few in _groups(pairs, valid[~one]))]
+    hits = np.concatenate(chosen)
+    return pairs.rows[hits], pairs.columns[hits], pairs.iou[hits]
+
+
+def _groups(pairs: Pairs, chosen: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
+    """Part some of the pairs into groups that share no object."""
+    if not chosen.size:
+        return []
+    n_true, n_found = pairs.shape
+    edges = pairs.rows[chosen], n_true + pairs.columns[chosen]
+    graph = sparse.coo_array((np.ones(chosen.size), edges), (n_true + n_found,) * 2)
+    group = connected_components(graph, directed=False)[1][edges[0]]
+    order = np.argsort(group, kind="stable")
+    return np.split(chosen[order], np.flatnonzero(np.diff(group[order])) + 1)
+
+
+def _best(pairs: Pairs, few: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Choose pairs that share no object: as many as can be, of the greatest IoU."""
+    rows, columns = (
+        np.unique(places[few], return_inverse=True)[1]
+        for places in (pairs.rows, pairs.columns)
     )
-    hit = valid[rows, columns]
-    return rows[hit], columns[hit]
+    gain = np.zeros((rows.max() + 1, columns.max() + 1))
+    gain[rows, columns] = 1.0 + pairs.iou[few] / (2 * few.size)
+    matched = np.full(len(gain), -1)
+    places = linear_sum_assignment(gain, maximize=True)
+    matched[places[0]] = places[1]
+    return few[matched[rows] == columns]
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -12,12 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_resunet.errors import ImageError
 from napari_resunet.types import FloatArray, Normalization, Statistics
 
 SAMPLE_PIXELS = 2_000_000
 """Statistics of larger images are taken from a regular sample of about this size."""
 
 N_INPUTS = 3
+FEWEST_STEPS = 256
+"""An image of fewer levels than this, as far as float64 tells them apart, is spoiled."""
+
+ORDINARY = 100
+"""Powers of two within which numbers can be multiplied without overflow."""
 
 
 def statistics(
@@ -39,6 +45,11 @@ def statistics(
     -------
     Statistics
         One pair for each channel; (0, 0) where no value is finite.
+
+    Raises
+    ------
+    ImageError
+        If the differences between large whole numbers would be lost.
     """
     n_channels = pixels.shape[-1]
     flat = pixels.reshape(-1, n_channels)
@@ -52,15 +63,37 @@ def statistics(
 
 
 def _percentiles(values: npt.NDArray[Any], contract: Normalization) -> tuple[float, float]:
-    values = values.astype(np.float64)
+    _check_exact(values)
+    with np.errstate(over="ignore"):  # of a type wider than float64: infinite, left out
+        values = values.astype(np.float64)
     values = values[np.isfinite(values)]
     if values.size == 0:
         return 0.0, 0.0
+    exponent = _exponent(float(np.abs(values).max()))
+    values = np.ldexp(values, -exponent)
     low, high = np.percentile(values, [contract.low_percentile, contract.high_percentile])
     if low == high:
         # Sparse bright objects on a flat background: fewer pixels than the percentile.
         low, high = values.min(), values.max()
-    return float(low), float(high)
+    return float(np.ldexp(low, exponent)), float(np.ldexp(high, exponent))
+
+
+def _check_exact(values: npt.NDArray[Any]) -> None:
+    if values.dtype.kind not in "ui" or values.dtype.itemsize < 8 or not values.size:
+        return
+    low, high = int(values.min()), int(values.max())
+    step = float(np.spacing(float(max(abs(low), abs(high)))))
+    if step > 1 and 0 < high - low < FEWEST_STEPS * step:
+        raise ImageError(
+            f"Pixel values from {low} to {high} are too large to tell their differences: "
+            "subtract the smallest value from the image first."
+        )
+
+
+def _exponent(largest: float) -> int:
+    """Find the power of two to divide by, so that differences and quotients are finite."""
+    exponent = int(np.frexp(largest)[1])
+    return 0 if abs(exponent) <= ORDINARY else exponent
 
 
 def normalize(
@@ -83,15 +116,21 @@ def normalize(
         About -3 to 5 with the default contract; a constant channel gives its middle
         of the background, ``(0 - mean) / std``, everywhere.
     """
-    low = np.asarray(measured.low, dtype=np.float64)
-    spread = np.asarray(measured.high, dtype=np.float64) - low
+    ends = np.asarray([measured.low, measured.high], dtype=np.float64)
+    exponent = _exponent(float(np.abs(ends).max(initial=0.0)))
+    low, high = np.ldexp(ends, -exponent)
+    spread = high - low
     # Wide types lose the difference of large numbers in float32.
-    wide = pixels.dtype.itemsize >= 8 or np.abs(low).max(initial=0.0) > 2**20
-    values: npt.NDArray[np.floating[Any]]
-    values = pixels.astype(np.float64 if wide else np.float32)
+    wide = pixels.dtype.itemsize >= 8 or exponent or np.abs(low).max(initial=0.0) > 2**20
     inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
-    values -= low.astype(values.dtype)
-    with np.errstate(invalid="ignore"):  # inf * 0 of a constant channel: a NaN, handled
+    values: npt.NDArray[np.floating[Any]]
+    # Infinite far beyond the percentiles, which is clipped; inf * 0 of a constant channel
+    # is NaN, which is handled.
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = pixels.astype(np.float64 if wide else np.float32)
+        if exponent:
+            values = np.ldexp(values, -exponent)
+        values -= low.astype(values.dtype)
         values *= inverse.astype(values.dtype)
     np.nan_to_num(values, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf)
     np.clip(values, contract.clip_low, contract.clip_high, out=values)

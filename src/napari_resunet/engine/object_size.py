@@ -17,13 +17,20 @@ from napari_resunet.engine.normalize import normalize
 from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.predict import Event, Plane, Predictor
-from napari_resunet.engine.targets import median_diameter
-from napari_resunet.types import CancelToken, ModelInfo, Statistics
+from napari_resunet.engine.targets import compact, median_diameter
+from napari_resunet.types import CancelToken, ModelInfo, Normalization, Statistics
+
+Index = tuple[int, ...]
+"""Which plane of a stack."""
 
 PROBE = 512
 """Side of the probed part in working pixels."""
 
 ROUNDS = 5
+PLANES_SEEN, PLANES_ASKED = 16, 3
+"""Of a stack so many planes, evenly spread, are looked at; the network is asked about those
+of them that hold most, until it finds something."""
+
 CLOSE_ENOUGH = 1.05
 SCALES = (1 / 16, 8.0)
 
@@ -37,7 +44,7 @@ DUST = 0.5
 def estimate_scale(
     predictor: Predictor,
     planes: Planes,
-    index: tuple[int, ...],
+    indices: Sequence[Index],
     of: Statistics,
     token: CancelToken | None = None,
 ) -> Generator[Event, None, float]:
@@ -49,8 +56,8 @@ def estimate_scale(
         The model on its device.
     planes : Planes
         The image.
-    index : tuple of int
-        Which plane.
+    indices : sequence of tuple of int
+        Of which planes; where these hold nothing, the others are looked at.
     of : Statistics
         Of the whole image.
     token : CancelToken or None
@@ -67,6 +74,37 @@ def estimate_scale(
     """
     if predictor.model.info.task == "classes" or 0 in planes.shape:
         return 1.0
+    chosen = set(indices)
+    others = [index for index in planes.indices() if index not in chosen]
+    for group in (indices, others):
+        for index in _fullest(planes, group, of, predictor.model.info.normalization):
+            scale = yield from _scale_of_plane(predictor, planes, index, of, token)
+            if scale is not None:
+                return scale
+    return 1.0
+
+
+def _fullest(
+    planes: Planes, indices: Sequence[Index], of: Statistics, contract: Normalization
+) -> list[Index]:
+    """List a few planes, those whose intensities vary most first."""
+    if len(indices) < 2:
+        return list(indices)
+    places = np.linspace(0, len(indices) - 1, min(len(indices), PLANES_SEEN)).round()
+    seen = [indices[int(place)] for place in places]
+    whole = _thinned(planes.window)
+    spread = [float(normalize(planes.read(i, *whole), of, contract).std()) for i in seen]
+    return [seen[place] for place in np.argsort(spread)[::-1][:PLANES_ASKED]]
+
+
+def _scale_of_plane(
+    predictor: Predictor,
+    planes: Planes,
+    index: Index,
+    of: Statistics,
+    token: CancelToken | None,
+) -> Generator[Event, None, float | None]:
+    """Estimate the factor on one plane; None where nothing is found."""
     scale = 1.0
     for _ in range(ROUNDS):
         plane = _probe(predictor, planes, index, of, scale)
@@ -78,7 +116,7 @@ def estimate_scale(
         )
         diameter = median_diameter(labels)
         if diameter is None:
-            return 1.0
+            return None
         factor = predictor.model.info.diameter / diameter
         scale = float(np.clip(scale * factor, *SCALES))
         if 1 / CLOSE_ENOUGH < factor < CLOSE_ENOUGH:
@@ -113,7 +151,7 @@ def _whole_areas(image: TrainingImage) -> npt.NDArray[np.float64]:
     known = image.weight > 0
     rim = np.ones_like(known)
     rim[1:-1, 1:-1] = False
-    objects = np.maximum(image.labels, 0)
+    objects = compact(image.labels)
     areas = np.bincount(objects.ravel()).astype(np.float64)
     areas[np.unique(objects[rim | ~known])] = 0
     areas[0] = 0

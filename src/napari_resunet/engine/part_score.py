@@ -105,8 +105,8 @@ class Predicted:
         if info.task == "classes":
             return float(np.mean(dice(*here, info.n_maps)))
         # A mirrored copy of an object does not make it one that lies beyond the part.
-        cut = (_cut(np.where(self.real, labels, 0), known) for labels in (truth, found))
-        rough = Rough(self.let_pass, *cut)
+        real = (np.where(self.real, labels, 0) for labels in (truth, found))
+        rough = Rough(self.let_pass, *(cut_by_edge(labels, known) for labels in real))
         return mean_ap(*here, rough)
 
 
@@ -182,8 +182,8 @@ def _as_patch(image: TrainingImage, size: list[int]) -> Patch:
     return Patch(*(transforms.center_crop(part, size) for part in square))
 
 
-def _cut(labels: npt.NDArray[Any], known: MaskArray) -> npt.NDArray[Any]:
-    """List the objects of which most lies beyond the known truth."""
+def cut_by_edge(labels: npt.NDArray[Any], known: MaskArray) -> npt.NDArray[Any]:
+    """List the objects of which most lies beyond what counts."""
     ids, which = np.unique(labels, return_inverse=True)
     inside = np.bincount(which.ravel(), known.ravel()) / np.bincount(which.ravel())
     return ids[inside < MOSTLY]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from skimage.morphology import isotropic_dilation
 
 from napari_resunet.engine.normalize import normalize, statistics
-from napari_resunet.engine.targets import inner_distance, median_diameter
+from napari_resunet.engine.targets import compact, inner_distance, median_diameter
 from napari_resunet.errors import CorrectionError
 from napari_resunet.network.torch_import import InterpolationMode, torch, transforms
 from napari_resunet.types import Example, MaskArray, ModelInfo
@@ -119,7 +119,10 @@ def training_image(
     joint = image.shape[-1] == IS_COLOUR
     measured = example.statistics or statistics(image, info.normalization, joint=joint)
     pixels = normalize(image, measured, info.normalization)
-    labels = np.ascontiguousarray(example.labels, dtype=np.int32)
+    instances = info.task == "instances"
+    labels = np.ascontiguousarray(
+        compact(example.labels) if instances else example.labels, dtype=np.int32
+    )
     scale = example.scale or scale_from_labels(labels, info)
     weight = np.ones(labels.shape, np.float16)
     if example.touched is not None and example.touched.any():
@@ -128,7 +131,6 @@ def training_image(
         weight[isotropic_dilation(example.touched, reach)] = touched_weight
     if example.checked is not None:
         weight[~example.checked] = 0
-    instances = info.task == "instances"
     distance = inner_distance(labels) if instances else np.zeros(labels.shape)
     return TrainingImage(
         pixels=np.moveaxis(pixels, -1, 0).astype(np.float16),

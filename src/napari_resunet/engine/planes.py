@@ -6,7 +6,11 @@ more than the window asked for.
 
 from __future__ import annotations
 
+import mmap
+import operator
+import string
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
@@ -14,14 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.engine.normalize import N_INPUTS, SAMPLE_PIXELS, statistics
-from napari_resunet.errors import ImageError
+from napari_resunet.errors import ImageError, OutOfMemoryError, ResunetError
 from napari_resunet.types import Normalization, Statistics
 
-KNOWN_AXES = "PTZCYXS"
+STACK_AXES = "TZP"
+KNOWN_AXES = STACK_AXES + "CYXS"
+SPECTRAL_AXIS = "E"
+"""How OME and tifffile call a channel axis of wavelengths."""
+
 SAMPLE_BLOCK = 256
 SAMPLE_BLOCKS = 24
 PIXEL_AXES = "YX"
 CHANNEL_AXES = "CS"
+NUMBERS = "buif"
+"""Kinds of dtype whose pixels can be used."""
 
 
 class Planes:
@@ -33,7 +43,8 @@ class Planes:
         The image, finest level first (one level for an ordinary image).
     axes : str or None
         One letter of "PTZCYXS" for each dimension; C and S hold channels (S are the
-        samples of RGB or RGBA, the alpha of which is left out). None guesses.
+        samples of RGB or RGBA, the alpha of which is left out). Another letter, as files
+        have it, is a stack of planes; E, the wavelengths, are channels. None guesses.
     channels : sequence of int or None
         Which one to three channels feed the network; None takes the colours of RGB
         or the first channel.
@@ -51,8 +62,8 @@ class Planes:
         channels: Sequence[int] | None = None,
     ) -> None:
         self.levels = tuple(levels)
-        shape = tuple(self.levels[0].shape)
-        self.axes = (axes or guess_axes(shape)).upper()
+        shape = _shape(self.levels[0])
+        self.axes = _named(axes.upper()) if axes is not None else guess_axes(shape)
         _check(shape, self.axes, self.levels[0].dtype)
         self.height = shape[self.axes.index("Y")]
         self.width = shape[self.axes.index("X")]
@@ -101,13 +112,33 @@ class Planes:
         where: dict[str, Any] = dict(zip(self.stack_axes, index, strict=True))
         where |= {"Y": rows, "X": columns}
         array = self.levels[level]
-        order = [a for a in self.axes if a in PIXEL_AXES]
         planes = []
         for channel in self.channels:
             where |= {"C": channel, "S": channel}
-            plane = np.asarray(array[tuple(where[a] for a in self.axes)])
-            planes.append(plane if order == ["Y", "X"] else plane.T)
+            plane = _block(array, tuple(where[a] for a in self.axes))
+            planes.append(plane if self._rows_first else plane.T)
         return np.stack(planes, axis=-1)
+
+    @property
+    def _rows_first(self) -> bool:
+        return self.axes.index("Y") < self.axes.index("X")
+
+    def in_given_order(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Bring labels of all planes into the order of the image's axes.
+
+        Parameters
+        ----------
+        labels : array, shape `shape`
+            Stack axes first.
+
+        Returns
+        -------
+        array
+            The image's shape without channels.
+        """
+        have = "".join(self.stack_axes) + PIXEL_AXES
+        wanted = [a for a in self.axes if a not in CHANNEL_AXES]
+        return np.ascontiguousarray(labels.transpose([have.index(a) for a in wanted]))
 
     def measure(self, contract: Normalization) -> Statistics:
         """Measure the statistics of the whole image.
@@ -171,6 +202,8 @@ class Planes:
                 raise ImageError("The image has one channel only: leave the choice out.")
             return (0,)
         available = shape[self.axes.index(axis)]
+        if not available:
+            raise ImageError("The image has no channels: give one with pixels.")
         if axis == "S":
             available = min(available, N_INPUTS)
         default = range(available) if axis == "S" else (0,)
@@ -194,17 +227,18 @@ def guess_axes(shape: tuple[int, ...]) -> str:
     Returns
     -------
     str
-        "YX", "YXS" or "ZYXS" where the last dimension has 3 or 4 entries, "ZYX",
-        "TZYX" or "TZCYX".
+        "YX", "ZYX", "TZYX" or "TZCYX"; where the last of three or four dimensions has
+        fewer than five entries, these are channels: "YXC" or "ZYXC" for one or two, the
+        samples of RGB or RGBA, "YXS" or "ZYXS", for three or four.
 
     Raises
     ------
     ImageError
         If there are fewer than two or more than five dimensions.
     """
-    colour = len(shape) in (3, 4) and shape[-1] in (3, 4)
-    guesses = {2: "YX", 3: "YXS" if colour else "ZYX", 4: "ZYXS" if colour else "TZYX"}
-    guesses[5] = "TZCYX"
+    guesses = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TZCYX"}
+    if len(shape) in (3, 4) and shape[-1] <= 4:
+        return "ZYX"[-len(shape) + 1 :] + ("S" if shape[-1] > 2 else "C")
     if len(shape) not in guesses:
         raise ImageError(
             f"An image of {len(shape)} dimensions cannot be used: give two (rows and "
@@ -213,20 +247,106 @@ def guess_axes(shape: tuple[int, ...]) -> str:
     return guesses[len(shape)]
 
 
-def _check(shape: tuple[int, ...], axes: str, dtype: np.dtype[Any]) -> None:
+def _named(axes: str) -> str:
+    """Name the stack axes of other programs (Q, I, A, R …) by letters that are known."""
+    if SPECTRAL_AXIS in axes and not set(CHANNEL_AXES) & set(axes):
+        axes = axes.replace(SPECTRAL_AXIS, "C", 1)
+    free = iter([a for a in STACK_AXES if a not in axes])
+    foreign = set(string.ascii_uppercase) - set(KNOWN_AXES)
+    return "".join(next(free, a) if a in foreign else a for a in axes)
+
+
+def _shape(array: Any) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(n) for n in array.shape)
+    except TypeError as error:
+        raise ImageError(
+            f"The size of the image is not known (its shape is {array.shape!r:.60}): give "
+            "a numpy array; of dask, call compute_chunk_sizes() first."
+        ) from error
+
+
+def _check(shape: tuple[int, ...], axes: str, dtype: Any) -> None:
     if len(axes) != len(shape):
         raise ImageError(
-            f"axes='{axes}' names {len(axes)} dimensions but the image has {len(shape)}."
+            f"axes='{axes:.20}' names {len(axes)} dimensions but the image has "
+            f"{len(shape)}: give one letter for each."
         )
     wrong = set(axes) - set(KNOWN_AXES)
     doubled = len(set(axes)) != len(axes) or {"C", "S"} <= set(axes)
     if wrong or doubled or not {"Y", "X"} <= set(axes):
         raise ImageError(
-            f"axes='{axes}' cannot be used: each letter once, of T, Z, C (or S for RGB), "
-            "Y and X; Y and X must be there."
+            f"axes='{axes:.20}' cannot be used: each letter once, of T, Z, C (or S for "
+            "RGB), Y and X; Y and X must be there, and up to three of a stack."
         )
-    if np.dtype(dtype).kind not in "buif":
+    if _kind(dtype) not in NUMBERS:
         raise ImageError(
-            f"Pixels of type {dtype} cannot be used: convert the image to whole or real "
-            "numbers first."
+            f"Pixels of type {dtype!s:.50} cannot be used: convert the image to whole or "
+            "real numbers first."
+        )
+
+
+def _kind(dtype: Any) -> str:
+    try:
+        return np.dtype(dtype).kind
+    except TypeError:
+        return "unknown to numpy"
+
+
+def _block(array: Any, where: tuple[Any, ...]) -> npt.NDArray[Any]:
+    """Read a part of an array, whatever its library raises where it cannot."""
+    _check_mapped(array)
+    try:
+        block = np.asanyarray(array[where])
+    except ResunetError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            "There is not enough memory to read the image: close other programs, or give "
+            "an array that is read in parts (dask, zarr)."
+        ) from error
+    except Exception as error:  # each library has errors of its own
+        raise ImageError(
+            f"The image cannot be read ({type(error).__name__}: {error!s:.200}): check "
+            "that its file or drive is still there."
+        ) from error
+    # Dask gives its blocks without their masks, but knows of them.
+    kinds = (block, getattr(array, "_meta", None))
+    if any(isinstance(kind, np.ma.MaskedArray) for kind in kinds):
+        raise ImageError(
+            "The image is a masked array, and what is masked would be segmented: fill it "
+            "first, for example with image.filled(0)."
+        )
+    if block.dtype.kind not in NUMBERS or block.shape != _expected(array.shape, where):
+        raise ImageError(
+            f"The image gives {block.dtype} of shape {block.shape}, other pixels than it "
+            "says: load it as a numpy array first."
+        )
+    return np.asarray(block)
+
+
+def _expected(shape: Sequence[int], where: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(
+        len(range(*part.indices(n)))
+        for n, part in zip(shape, where, strict=True)
+        if isinstance(part, slice)
+    )
+
+
+def _check_mapped(array: Any) -> None:
+    """Refuse a mapped file that was cut short: reading beyond its end kills the process."""
+    offset = 0
+    while isinstance(array, np.ndarray):
+        offset = getattr(array, "offset", offset)
+        array = array.base
+    if not isinstance(array, mmap.mmap):
+        return
+    # A mapping begins at a multiple of this.
+    end = offset - offset % mmap.ALLOCATIONGRANULARITY + len(array)
+    size = end
+    with suppress(OSError, ValueError):  # memory that belongs to no file has no size
+        size = array.size()
+    if size < end:
+        raise ImageError(
+            "The image's file has become shorter since it was opened: open it again."
         )

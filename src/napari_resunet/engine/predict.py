@@ -6,10 +6,13 @@ tile, then goes to the CPU; the result still arrives.
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import product
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +22,14 @@ from napari_resunet.engine.device import (
     failure,
     free_cached_memory,
     is_out_of_memory,
+    no_memory,
 )
 from napari_resunet.engine.fast_network import fast_copy
 from napari_resunet.engine.normalize import normalize, to_network_channels
 from napari_resunet.engine.planes import Planes
 from napari_resunet.engine.resample import Axis, read_working
 from napari_resunet.engine.tiling import Strip, strip
-from napari_resunet.errors import Cancelled, OutOfMemoryError
+from napari_resunet.errors import Cancelled, FileError, ModelFileError
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch, transforms
@@ -165,6 +169,10 @@ class Predictor:
             If the token says so.
         OutOfMemoryError, DeviceError
             If not even the smallest tile can be computed on the CPU.
+        FileError
+            If the temporary folder has no room for large maps.
+        ModelFileError
+            If the network gives no numbers.
         """
         while True:
             try:
@@ -191,9 +199,7 @@ class Predictor:
                 fast_copy(self.model.network, cpu), cpu, 1, self.model.info.tile
             )
             return "Memory was short on the graphics card: going on with the CPU, slower."
-        raise OutOfMemoryError(
-            "There is not enough memory: close other programs or choose a smaller area."
-        ) from error
+        raise no_memory() from error
 
     def _attempt(
         self, plane: Plane, token: CancelToken, mirrored: bool
@@ -204,7 +210,13 @@ class Predictor:
         for first in range(0, len(places), self.plan.batch):
             batch = places[first : first + self.plan.batch]
             tiles = [self._tile(plane, rows, columns, place) for place in batch]
-            for place, output in zip(batch, self._run(tiles, mirrored), strict=True):
+            outputs = self._run(tiles, mirrored)
+            if not torch.isfinite(outputs).all():
+                raise ModelFileError(
+                    "The model computes no numbers for this image, so its weights are "
+                    "damaged or its training went wrong: choose another model."
+                )
+            for place, output in zip(batch, outputs, strict=True):
                 _blend(maps, output, rows, columns, place)
             yield Progress(min(first + len(batch), len(places)), len(places), "tiles")
             if token.cancelled:
@@ -266,11 +278,31 @@ def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
 
 
 def _empty_maps(shape: tuple[int, ...]) -> Maps:
-    if 2 * int(np.prod(shape, dtype=np.int64)) <= LARGEST_MAPS_IN_MEMORY:
+    n_bytes = 2 * math.prod(shape)
+    if n_bytes <= LARGEST_MAPS_IN_MEMORY:
         return np.zeros(shape, np.float16)
-    # Unlinked by the system when the array goes.
-    with tempfile.TemporaryFile() as stream:
-        return np.memmap(stream, np.float16, "w+", shape=shape)
+    try:
+        # Unlinked by the system when the array goes.
+        with tempfile.TemporaryFile() as stream:
+            _reserve(stream, n_bytes)
+            return np.memmap(stream, np.float16, "r+", shape=shape)
+    except OSError as error:
+        raise FileError(
+            f"There is no room for {n_bytes / 1e9:.1f} GB of maps in the temporary folder "
+            f"'{tempfile.tempdir}' ({error.strerror or error}): free some space there, or "
+            "choose a smaller area."
+        ) from error
+
+
+def _reserve(stream: IO[bytes], n_bytes: int) -> None:
+    """Take room on the disk: a mapped file that finds none later kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(stream.fileno(), 0, n_bytes)
+        return
+    zeros = bytes(2**24)
+    for begin in range(0, n_bytes, len(zeros)):
+        stream.write(zeros[: n_bytes - begin])
+    stream.flush()
 
 
 def _blend(

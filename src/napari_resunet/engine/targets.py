@@ -18,6 +18,27 @@ from napari_resunet.types import FloatArray
 MIN_OBJECT_PIXELS = 4
 
 
+def compact(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Renumber objects where a table indexed by label would not fit into memory.
+
+    Parameters
+    ----------
+    labels : integer array
+        Objects; 0 and below is background.
+
+    Returns
+    -------
+    integer array of equal shape
+        Objects, none larger than both 65,536 and the number of pixels; 0 is background.
+    """
+    objects = np.maximum(labels, 0)
+    if objects.max(initial=0) <= max(2**16, objects.size):
+        return objects
+    values, places = np.unique(objects, return_inverse=True)
+    # Without background the first value is an object.
+    return places.reshape(objects.shape) + int(values[0] > 0)
+
+
 def inner_distance(labels: npt.NDArray[Any]) -> FloatArray:
     """Compute the distance to the object's own edge, over its largest value.
 
@@ -31,7 +52,7 @@ def inner_distance(labels: npt.NDArray[Any]) -> FloatArray:
     float32 array, shape (Y, X)
         0 on background, up to 1 in the middle of each object, whatever its size.
     """
-    objects = np.maximum(labels, 0)
+    objects = compact(labels)
     inside = objects > 0
     core = inside & ~find_boundaries(objects, mode="inner")
     distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(core)
@@ -57,7 +78,7 @@ def median_diameter(labels: npt.NDArray[Any]) -> float | None:
     float or None
         In pixels; None where there is no object of at least 4 pixels.
     """
-    areas = np.bincount(np.maximum(labels, 0).ravel())[1:]
+    areas = np.bincount(compact(labels).ravel())[1:]
     areas = areas[areas >= MIN_OBJECT_PIXELS]
     if areas.size == 0:
         return None

@@ -17,6 +17,11 @@ STAYS = (
     "The model did not get better on the held-out part (or got worse on earlier "
     "corrections), so the old one stays. Correct a few more objects and fine-tune again."
 )
+DISAGREES = (
+    "The old model stays, for the new one finds other objects where nothing is checked and "
+    "the old one was sure, and only {n} held-out object(s) speak for it. Check a larger "
+    "area and fine-tune again."
+)
 NO_HELD_OUT = (
     "The model has learned, but the checked area is too small to hold a part out: look at "
     "the new proposal to judge it."
@@ -41,6 +46,8 @@ class Outcome:
         Held-out objects.
     decided : bool
         Whether the user corrected anything on the held-out part.
+    disagrees : bool
+        Whether new weights were refused for what they find where nothing is checked.
     steps, seed : int
         Of the training.
     smallest : float
@@ -54,6 +61,7 @@ class Outcome:
     after: float | None
     n_held_out: int
     decided: bool
+    disagrees: bool
     steps: int
     seed: int
     smallest: float
@@ -104,6 +112,8 @@ def verdict(model: Model, examples: Sequence[Example], outcome: Outcome) -> Fine
         With `model` itself where nothing was better.
     """
     result, message = model, STAYS + _doubt(outcome, model.info)
+    if outcome.disagrees:
+        message = DISAGREES.format(n=outcome.n_held_out)
     if outcome.state is not None:
         network = ResNetUNet(model.info.n_maps)
         network.load_state_dict(outcome.state)

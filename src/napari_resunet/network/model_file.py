@@ -1,32 +1,45 @@
 """A model and its file: weights and what they mean, in one ``.safetensors``.
 
 Reading executes nothing: safetensors holds numbers only, and plain state_dicts go
-through ``torch.load(weights_only=True)``.
+through ``torch.load(weights_only=True)``. Nothing is allocated that the network does not
+need: names, shapes and types are looked at before the numbers.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from napari_resunet.errors import ModelFileError
+from napari_resunet.errors import ArgumentError, ModelFileError, OutOfMemoryError
 from napari_resunet.files import atomic_path
-from napari_resunet.network.resnet_unet import STRIDE, EncoderWeights, ResNetUNet
+from napari_resunet.network.resnet_unet import EncoderWeights, ResNetUNet
 from napari_resunet.network.torch_import import torch
 from napari_resunet.programs import library_versions as library_versions
-from napari_resunet.types import INSTANCE_MAPS, Lineage, ModelInfo
+from napari_resunet.types import INSTANCE_MAPS, MAX_MAPS, Lineage, ModelInfo
 
 FORMAT_VERSION = 1
 HEADER_KEY = "napari_resunet"
+DIGEST_KEY = "napari_resunet_sha256"
 PLAIN_SUFFIXES = (".pt", ".pth")
+LARGEST_FILE = 2**30
+"""Bytes. A model has 73 MB, a checkpoint of a fine-tuning four times as many."""
+
+UNHASHED = (
+    "was saved by an older napari-resunet and holds no checksum, so damage to it would not "
+    "be seen: save the model again."
+)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ENCODER = "base_model."
 ALIASES = {
     "layer0.0.": "base_model.conv1.",
@@ -39,14 +52,26 @@ ALIASES = {
 """Under which other name the reference's state_dict repeats the encoder's tensors."""
 
 Weights = dict[str, torch.Tensor]
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network, on the CPU in float32 and evaluation mode, and what it means."""
+    """A network, on the CPU in float32 and evaluation mode, and what it means.
+
+    Attributes
+    ----------
+    network : ResNetUNet
+        With its weights.
+    info : ModelInfo
+        Everything else.
+    notice : str
+        What the user should know about the file it was read from; mostly empty.
+    """
 
     network: ResNetUNet
     info: ModelInfo
+    notice: str = ""
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the model to a file, all or nothing.
@@ -60,19 +85,73 @@ class Model:
 
         Raises
         ------
+        ModelFileError
+            If the name cannot be used, or the weights are not all numbers.
+        ArgumentError
+            If `half` is neither True nor False.
         FileError
             If the file cannot be written.
+        OutOfMemoryError
         """
+        target = model_path(path)
+        if not isinstance(half, bool):
+            raise ArgumentError(f"half must be True or False, not {half!r:.50}.")
+        if target.suffix.lower() in PLAIN_SUFFIXES:
+            raise ModelFileError(
+                f"'{target.name}' would not load again, for models are saved as "
+                f"safetensors: save it as '{target.stem}.safetensors'."
+            )
         weights = {
             name: _stored(tensor, half)
             for name, tensor in without_aliases(self.network.state_dict())
         }
+        if not _are_numbers(weights):
+            raise ModelFileError(
+                f"'{target.name}' was not written, for the weights are not all numbers (or "
+                "too large for half precision): train again, at a lower rate."
+            )
         header = {"format_version": FORMAT_VERSION, **asdict(self.info)}
-        write_tensors(Path(path), weights, json.dumps(header))
+        write_tensors(target, weights, json.dumps(header))
+
+
+def model_path(path: str | Path) -> Path:
+    """Check the name of a model file, whether it is there or not.
+
+    Parameters
+    ----------
+    path : str or Path
+        Given by a user.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ModelFileError
+        If no file can have that name.
+    """
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise ModelFileError(
+            f"The path of a model file must be a string or a Path, not {path!r:.50}."
+        )
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ModelFileError(
+            f"The name of the model file, {text!a:.100}, holds characters that are no "
+            "text: rename the file or its folder."
+        ) from error
+    if "\0" in text or any(len(part.encode()) > 255 for part in Path(path).parts):
+        raise ModelFileError(
+            f"No file can have the name {text[:50]!r}… of the model: choose a shorter one."
+        )
+    return Path(path)
 
 
 def write_tensors(path: Path, tensors: Weights, header: str) -> None:
-    """Write tensors and a description, all or nothing.
+    """Write tensors, a description and a hash of both, all or nothing.
 
     Parameters
     ----------
@@ -87,13 +166,39 @@ def write_tensors(path: Path, tensors: Weights, header: str) -> None:
     ------
     FileError
         If the file cannot be written.
+    OutOfMemoryError
     """
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    metadata = {HEADER_KEY: header, DIGEST_KEY: digest_of(contiguous, header)}
     with atomic_path(path) as temporary:
         try:
-            save_file(contiguous, temporary, {HEADER_KEY: header})
+            save_file(contiguous, temporary, metadata)
         except SafetensorError as error:  # a full disk comes as this, too
             raise OSError(str(error)) from error
+        except (MemoryError, RuntimeError) as error:
+            raise _no_memory(path) from error
+
+
+def digest_of(tensors: Weights, header: str) -> str:
+    """Hash tensors and their description.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor
+        Contiguous, on the CPU.
+    header : str
+        The description.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal.
+    """
+    digest = hashlib.sha256(header.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def without_aliases(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
@@ -103,7 +208,7 @@ def without_aliases(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, tensor
 
 
-def with_aliases(weights: Weights) -> Weights:
+def with_aliases(weights: dict[str, V]) -> dict[str, V]:
     """Add the second names of the encoder's tensors where they are missing."""
     second = {
         alias + name.removeprefix(first): tensor
@@ -174,7 +279,7 @@ def with_new_maps(model: Model, info: ModelInfo, seed: int = 0) -> Model:
     return start
 
 
-def read_model(path: Path) -> Model:
+def read_model(path: Path, digest: str | None = None) -> Model:
     """Read a model file.
 
     Parameters
@@ -182,38 +287,28 @@ def read_model(path: Path) -> Model:
     path : Path
         ``.safetensors`` of ours, or a plain state_dict of the reference network
         (``.pt``, ``.pth``).
+    digest : str or None
+        What `digest_of` must give for a file that does not hold its own hash, if known.
 
     Returns
     -------
     Model
+        With a notice where the file holds no hash, so that damage could not be seen.
 
     Raises
     ------
     ModelFileError
         If the file is missing, damaged, foreign or unsafe.
+    OutOfMemoryError
     """
-    if not path.is_file():
-        raise ModelFileError(f"There is no model file '{path}': choose another one.")
-    if path.suffix.lower() in PLAIN_SUFFIXES:
-        weights = _read_plain(path)
-        return _build(path, weights, _guessed_info(path, weights))
-    weights, header = read_tensors(path)
-    return _build(path, weights, _read_info(path, header))
-
-
-def _read_plain(path: Path) -> Weights:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken or hostile pickle may raise
-        raise ModelFileError(
-            f"'{path.name}' is not a plain file of weights, or is damaged or unsafe; "
-            "nothing in it was run. Choose another model file."
-        ) from error
-    if not isinstance(state, Mapping) or not all(
-        isinstance(v, torch.Tensor) for v in state.values()
-    ):
-        raise _foreign(path)
-    return dict(state)
+    path = model_path(path)
+    with _plain_errors(path):
+        if not path.is_file():
+            raise ModelFileError(f"There is no model file '{path}': choose another one.")
+        _check_size(path)
+        if path.suffix.lower() in PLAIN_SUFFIXES:
+            return _read_plain(path)
+        return _read_ours(path, digest)
 
 
 def read_tensors(path: Path) -> tuple[Weights, str]:
@@ -233,67 +328,186 @@ def read_tensors(path: Path) -> tuple[Weights, str]:
     ------
     ModelFileError
         If it is damaged or not ours.
+    OutOfMemoryError
     """
+    with _plain_errors(path), safe_open(path, framework="pt") as stream:
+        _check_size(path)
+        tensors = {name: stream.get_tensor(name) for name in list(stream.keys())}
+        header = _header(path, stream.metadata())
+        _is_hashed(path, tensors, stream.metadata())
+        return tensors, header
+
+
+def _read_ours(path: Path, digest: str | None) -> Model:
+    with safe_open(path, framework="pt") as stream:
+        metadata = stream.metadata()
+        info = _read_info(path, _header(path, metadata))
+        names = list(stream.keys())
+        shapes = {name: tuple(stream.get_slice(name).get_shape()) for name in names}
+        _check_shapes(path, shapes, info)
+        weights = {name: stream.get_tensor(name) for name in names}
+    notice = f"'{path.name}' {UNHASHED}"
+    if _is_hashed(path, weights, metadata, digest):
+        notice = ""
+    return _build(path, weights, info, notice)
+
+
+def _read_plain(path: Path) -> Model:
     try:
-        with safe_open(path, framework="pt") as stream:
-            header = (stream.metadata() or {}).get(HEADER_KEY)
-            if header is None:
-                raise _foreign(path)
-            return {name: stream.get_tensor(name) for name in list(stream.keys())}, header
-    except (SafetensorError, OSError, ValueError, MemoryError) as error:
+        state = _load_plain(path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    except Exception as error:  # whatever a broken or hostile pickle may raise
         raise ModelFileError(
-            f"'{path.name}' is damaged or not a model file: download or save it again."
+            f"'{path.name}' is not a plain file of weights, or is damaged or unsafe; "
+            "nothing in it was run. Choose another model file."
         ) from error
+    info = _guessed_info(path, shapes)
+    _check_shapes(path, shapes, info)
+    return _build(path, state, info)
+
+
+def _load_plain(path: Path) -> Weights:
+    """Load a state_dict; what a zip archive holds is mapped, not unpacked."""
+    is_zip = zipfile.is_zipfile(path)
+    if is_zip:
+        with zipfile.ZipFile(path) as archive:
+            if any(i.compress_type != zipfile.ZIP_STORED for i in archive.infolist()):
+                raise ValueError("torch does not compress what it saves")
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    return {str(name): tensor.detach() for name, tensor in state.items()}
+
+
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    """Say in a sentence why a file cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelFileError(
+            f"'{path}' cannot be read ({error.strerror or error}): choose another file."
+        ) from error
+    except (MemoryError, RuntimeError, SafetensorError, ValueError, TypeError) as error:
+        short = isinstance(error, MemoryError) or "allocate" in str(error)
+        raise (_no_memory(path) if short else _damaged(path)) from error
+
+
+def _no_memory(path: Path) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"There is not enough memory for the model '{path.name}': close other programs and "
+        "try again."
+    )
+
+
+def _check_size(path: Path) -> None:
+    if path.stat().st_size > LARGEST_FILE:
+        raise ModelFileError(
+            f"'{path.name}' is larger than any model file of napari-resunet: choose "
+            "another one."
+        )
+
+
+def _header(path: Path, metadata: Mapping[str, str] | None) -> str:
+    if metadata is None or HEADER_KEY not in metadata:
+        raise _foreign(path)
+    return metadata[HEADER_KEY]
+
+
+def _is_hashed(
+    path: Path, tensors: Weights, metadata: Mapping[str, str], known: str | None = None
+) -> bool:
+    """Tell whether a hash vouches for the tensors; refuse them where it says otherwise."""
+    stored = metadata.get(DIGEST_KEY, known)
+    if stored is not None and stored != digest_of(tensors, metadata[HEADER_KEY]):
+        raise _damaged(path)
+    return stored is not None
 
 
 def _read_info(path: Path, header: str) -> ModelInfo:
     try:
         fields: dict[str, Any] = json.loads(header)
-        newer = int(fields.pop("format_version")) > FORMAT_VERSION
-        if newer:
-            raise ModelFileError(
-                f"'{path.name}' was saved by a newer napari-resunet: update the plugin."
-            )
+        version = fields.pop("format_version")
+        if type(version) is not int:
+            raise TypeError("a version is a whole number")
         info = TypeAdapter(ModelInfo).validate_python(fields)
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFileError(
             f"The description inside '{path.name}' is damaged: save the model again."
         ) from error
-    if info.tile % STRIDE or info.tile < 96 or info.diameter <= 0 or not info.class_names:
+    if version > FORMAT_VERSION:
+        raise ModelFileError(
+            f"'{path.name}' was saved by a newer napari-resunet: update the plugin."
+        )
+    if not _makes_sense(info):
         raise ModelFileError(
             f"The description inside '{path.name}' makes no sense: save the model again."
         )
     return info
 
 
-def _guessed_info(path: Path, weights: Weights) -> ModelInfo:
-    last = weights.get("conv_last.bias")
-    if last is None or last.ndim != 1:
+def _makes_sense(info: ModelInfo) -> bool:
+    contract = info.normalization
+    n_maps = range(2, MAX_MAPS + 1) if info.task == "classes" else (len(INSTANCE_MAPS),)
+    return (
+        info.n_maps in n_maps
+        and contract.low_percentile < contract.high_percentile
+        and contract.clip_low < contract.clip_high
+    )
+
+
+def _guessed_info(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> ModelInfo:
+    last = shapes.get("conv_last.bias", ())
+    if len(last) != 1 or not 1 < last[0] <= MAX_MAPS:
         raise _foreign(path)
-    n = len(last)
-    if n == len(INSTANCE_MAPS):
+    if last[0] == len(INSTANCE_MAPS):
         return ModelInfo()
-    names = ("background", *(f"class {i}" for i in range(1, n)))
+    names = ("background", *(f"class {i}" for i in range(1, last[0])))
     return ModelInfo(task="classes", class_names=names)
 
 
-def _build(path: Path, weights: Weights, info: ModelInfo) -> Model:
+def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]], info: ModelInfo) -> None:
+    """Refuse other tensors than the network's before their numbers are read."""
+    with torch.device("meta"):
+        needed = ResNetUNet(info.n_maps).state_dict()
+    if with_aliases(shapes) != {name: tuple(t.shape) for name, t in needed.items()}:
+        raise _foreign(path)
+
+
+def _build(path: Path, weights: Weights, info: ModelInfo, notice: str = "") -> Model:
     network = ResNetUNet(info.n_maps)
-    try:
-        complete = {k: _restored(v) for k, v in with_aliases(weights).items()}
-        network.load_state_dict(complete, strict=True)
-    except (RuntimeError, AttributeError) as error:
-        raise _foreign(path) from error
-    if not all(torch.isfinite(v).all() for v in network.state_dict().values()):
+    needed = network.state_dict()
+    if not all(_is_of_kind(weight, needed[name]) for name, weight in weights.items()):
+        raise _foreign(path)
+    if not _are_numbers(weights):
         raise ModelFileError(
             f"The weights in '{path.name}' are not all numbers: the training that made "
             "them went wrong. Choose another model file."
         )
-    return Model(network.eval(), info)
+    network.load_state_dict(with_aliases(weights), strict=True)
+    return Model(network.eval(), info, notice)
 
 
-def _restored(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+def _is_of_kind(weight: torch.Tensor, needed: torch.Tensor) -> bool:
+    kinds = FLOATS if needed.is_floating_point() else (needed.dtype,)
+    return (
+        weight.dtype in kinds
+        and weight.layout == torch.strided
+        and weight.device.type == "cpu"
+    )
+
+
+def _are_numbers(weights: Weights) -> bool:
+    """Tell whether all weights are finite and all variances positive."""
+    return all(
+        bool(torch.isfinite(tensor).all())
+        and not (name.endswith("running_var") and bool((tensor < 0).any()))
+        for name, tensor in weights.items()
+    )
+
+
+def _damaged(path: Path) -> ModelFileError:
+    return ModelFileError(
+        f"'{path.name}' is damaged or not a model file: download or save it again."
+    )
 
 
 def _foreign(path: Path) -> ModelFileError:

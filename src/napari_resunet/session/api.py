@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.engine.device import choose
+from napari_resunet.engine import metrics
+from napari_resunet.engine.device import choose, memory_errors
 from napari_resunet.engine.finetune import FineTuneStep, FineTuning, fine_tune_steps
 from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.metrics import Score, score
+from napari_resunet.engine.metrics import Score
 from napari_resunet.engine.planes import Planes
 from napari_resunet.errors import CorrectionError
 from napari_resunet.events import drain
-from napari_resunet.network.model_file import Model, read_model
-from napari_resunet.resources import starter_path
+from napari_resunet.network.model_file import Model, model_path, read_model
+from napari_resunet.resources import STARTER_DIGEST, starter_path
+from napari_resunet.session import arguments
 from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 from napari_resunet.types import DeviceChoice, Example, LabelArray, Notice, Progress, Target
 
@@ -30,6 +32,8 @@ __all__ = ["Example", "Model", "Score", "fine_tune", "load_model", "score", "seg
 
 def load_model(name: str | Path = STARTER) -> Model:
     """Load a model.
+
+    Warns where an older version saved the file without a checksum.
 
     Parameters
     ----------
@@ -45,8 +49,18 @@ def load_model(name: str | Path = STARTER) -> Model:
     ------
     ModelFileError
         If the file is missing, damaged, foreign or unsafe.
+    OutOfMemoryError
     """
-    return read_model(starter_path() if str(name) == STARTER else Path(name))
+    model = find_model(name)
+    _tell(model.notice, None)
+    return model
+
+
+def find_model(name: str | Path) -> Model:
+    """Load a model without a warning: its notice is left to the caller."""
+    if isinstance(name, (str, Path)) and str(name) == STARTER:
+        return read_model(starter_path(), STARTER_DIGEST)
+    return read_model(model_path(name))
 
 
 def segment(
@@ -71,7 +85,8 @@ def segment(
     axes : str or None
         One letter of "TZCYXS" for each dimension; None guesses.
     channels : sequence of int or None
-        Which one to three channels feed the network.
+        Which one to three channels feed the network; None takes the colours of RGB or the
+        first channel.
     scale : float or None
         Factor from image to working pixels; None estimates it.
     decoding : Decoding or None
@@ -84,14 +99,15 @@ def segment(
     Returns
     -------
     int32 array, the image's shape without channels
-        Objects from 1 in each plane, or classes.
+        Objects from 1 in each plane, or classes; axes in the order of the image's.
 
     Raises
     ------
-    ImageError, DeviceError, OutOfMemoryError
+    ArgumentError, ImageError, DeviceError, OutOfMemoryError, ModelFileError
+    FileError
+        If the temporary folder has no room for the maps of a large image.
     """
-    array = image if hasattr(image, "dtype") else np.asarray(image)
-    planes = Planes([array], axes, channels)
+    planes = arguments.planes_of(image, axes, channels)
     return segment_planes(
         planes, model, scale=scale, decoding=decoding, device=device, on_event=on_event
     )[0]
@@ -114,24 +130,29 @@ def segment_planes(
     scale : float or None
         Factor from image to working pixels, as given or estimated; None of no pixels.
     """
-    targets = [Target(index, planes.window) for index in planes.indices()]
-    labels = np.zeros(planes.shape, np.int32)
-    segmenter = Segmenter(model, choose(device))
-    decoding = decoding or Decoding()
-    for event in segmenter.propose(planes, targets, scale=scale, decoding=decoding):
-        if isinstance(event, Proposal):
-            labels[event.target.index] = event.labels
-        elif isinstance(event, SizeFound):
-            scale = event.scale
-        elif on_event is not None:
-            on_event(event)
-    return labels, scale
+    arguments.check_model(model)
+    arguments.check_device(device)
+    arguments.check_on_event(on_event)
+    scale, decoding = arguments.scale_of(scale), arguments.decoding_of(decoding)
+    with memory_errors():
+        targets = [Target(index, planes.window) for index in planes.indices()]
+        labels = np.zeros(planes.shape, np.int32)
+        segmenter = Segmenter(model, choose(device))
+        for event in segmenter.propose(planes, targets, scale=scale, decoding=decoding):
+            if isinstance(event, Proposal):
+                labels[event.target.index] = event.labels
+            elif isinstance(event, SizeFound):
+                scale = event.scale
+            elif on_event is not None:
+                on_event(event)
+        return planes.in_given_order(labels), scale
 
 
 def fine_tune(
     model: Model,
     examples: Sequence[Example],
     *,
+    channels: Sequence[int] | None = None,
     steps: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
@@ -145,17 +166,21 @@ def fine_tune(
     model : Model
         The start; not changed.
     examples : sequence of Example
-        Images with labels, and where these are checked.
+        Images with labels, and where these are checked. Labels may be masks of other
+        tools; a binary mask is split into its pieces, with a notice.
+    channels : sequence of int or None
+        Which one to three channels of each image feed the network, as for `segment`.
     steps : int or None
-        Number of steps; None goes by `seconds`.
+        Number of steps, at least 1; None goes by `seconds`.
     seconds : float or None
-        Time to spend where `steps` is None; None is about a minute.
+        Time to spend where `steps` is None, 0.1 or more; None is about a minute.
     seed : int
         Source of all chance.
     device : {"auto", "cuda", "mps", "cpu"}
         Where to compute.
     on_event : callable or None
-        Called with each Progress and Notice; the last Notice is the verdict.
+        Called with each Progress and Notice; the last Notice is the verdict. Without it,
+        notices about the labels come as warnings.
 
     Returns
     -------
@@ -165,15 +190,71 @@ def fine_tune(
 
     Raises
     ------
-    CorrectionError, DeviceError, OutOfMemoryError
+    ArgumentError, CorrectionError, ImageError, DeviceError, OutOfMemoryError
     """
-    _check(examples)
-    recipe = FineTuning(steps=steps, seconds=seconds or FineTuning.seconds, seed=seed)
-    events = fine_tune_steps(model, examples, recipe, choose(device))
-    result = drain(events, _Reporter(on_event) if on_event else None)
+    arguments.check_model(model)
+    arguments.check_device(device)
+    arguments.check_on_event(on_event)
+    recipe = _recipe(steps, seconds, seed)
+    with memory_errors():
+        learned_from = []
+        for example, notice in arguments.examples_of(examples, model.info, channels):
+            _tell(notice, on_event)
+            learned_from.append(example)
+        events = fine_tune_steps(model, learned_from, recipe, choose(device))
+        result = drain(events, _Reporter(on_event) if on_event else None)
     if on_event is not None:
         on_event(Notice(result.message))
     return result.model
+
+
+def _recipe(steps: int | None, seconds: float | None, seed: int) -> FineTuning:
+    if steps is not None:
+        steps = arguments.whole_number("steps", steps, 1, arguments.MOST_STEPS)
+    if seconds is None:
+        seconds = FineTuning.seconds
+    seconds = arguments.real_number("seconds", seconds, 0.1, arguments.MOST_SECONDS)
+    seed = arguments.whole_number("seed", seed, 0, arguments.LARGEST_SEED)
+    return FineTuning(steps=steps, seconds=seconds, seed=seed)
+
+
+def score(true_labels: npt.ArrayLike, labels: npt.ArrayLike) -> Score:
+    """Compare the objects of one plane with the truth.
+
+    Parameters
+    ----------
+    true_labels, labels : arrays of equal shape (Y, X)
+        Objects; 0 is background. Masks of other tools are read as labels; a binary mask
+        is split into its pieces, with a warning.
+
+    Returns
+    -------
+    Score
+
+    Raises
+    ------
+    CorrectionError
+        If the shapes differ, or one is no labels image.
+    OutOfMemoryError
+    """
+    with memory_errors():
+        truth, found = (arguments.labels_of(array) for array in (true_labels, labels))
+        if truth.labels.shape != found.labels.shape:
+            raise CorrectionError(
+                f"The labels are of different shapes, {truth.labels.shape} and "
+                f"{found.labels.shape}: give two labels images of the same plane."
+            )
+        for made in (truth, found):
+            _tell(made.notice, None)
+        return metrics.score(truth.labels, found.labels)
+
+
+def _tell(notice: str, on_event: OnEvent | None) -> None:
+    """Tell the user something: by an event, or by a warning where nobody listens."""
+    if notice and on_event is not None:
+        on_event(Notice(notice))
+    elif notice:
+        warnings.warn(notice, stacklevel=3)
 
 
 class _Reporter:
@@ -181,7 +262,6 @@ class _Reporter:
 
     def __init__(self, on_event: OnEvent) -> None:
         self._on_event = on_event
-        self._begin = time.monotonic()
 
     def __call__(self, event: FineTuneStep | Notice) -> None:
         if isinstance(event, FineTuneStep):
@@ -191,17 +271,3 @@ class _Reporter:
             event_out = event
         self._on_event(event_out)
 
-
-def _check(examples: Sequence[Example]) -> None:
-    for example in examples:
-        if example.image.shape[:2] != example.labels.shape:
-            raise CorrectionError(
-                f"An image of {example.image.shape[:2]} pixels and labels of "
-                f"{example.labels.shape} do not fit together: give a plane and its labels."
-            )
-        _check_kind(example.labels)
-
-
-def _check_kind(labels: npt.NDArray[Any]) -> None:
-    if labels.dtype.kind not in "bui":
-        raise CorrectionError(f"Labels must be whole numbers, not {labels.dtype}.")

@@ -87,11 +87,8 @@ def _recipe(standing: Standing) -> FineTuning:
     from napari_resunet.engine.checkpoint import unfit
     from napari_resunet.engine.finetune import FineTuning
 
+    # A session may come from anyone: nothing that would take all memory, or never end.
     try:
-        recipe = TypeAdapter(FineTuning).validate_python(standing.recipe)
+        return TypeAdapter(FineTuning).validate_python(standing.recipe)
     except ValidationError as error:
         raise unfit() from error
-    # A session may come from anyone: nothing that would take all memory.
-    if recipe.patch % 32 or not (0 < recipe.patch <= 1024 and 0 < recipe.batch <= 64):
-        raise unfit()
-    return recipe

@@ -108,7 +108,8 @@ class Segmenter:
         targets : sequence of Target
             What of it.
         scale : float or None
-            Factor from image to working pixels; None estimates it on the first target.
+            Factor from image to working pixels; None estimates it on the targets' planes
+            that hold something.
         decoding : Decoding
             The sliders.
         statistics : Statistics or None
@@ -125,9 +126,8 @@ class Segmenter:
             return
         measured = statistics or planes.measure(self.model.info.normalization)
         if scale is None:
-            estimate = estimate_scale(
-                self.predictor, planes, targets[0].index, measured, token
-            )
+            indices = list(dict.fromkeys(target.index for target in targets))
+            estimate = estimate_scale(self.predictor, planes, indices, measured, token)
             scale = yield from _as_notes(estimate, "estimating the object size")
             yield SizeFound(scale)
         for number, target in enumerate(targets):

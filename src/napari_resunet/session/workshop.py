@@ -133,21 +133,25 @@ class Workshop:
         self._device: DeviceChoice | None = None
         self._statistics: dict[tuple[str, tuple[int, ...] | None], Statistics] = {}
 
-    def load(self, name: str, device: DeviceChoice) -> Generator[Progress, None, Ready]:
+    def load(
+        self, name: str, device: DeviceChoice
+    ) -> Generator[Progress | Notice, None, Ready]:
         """Load a model by path or as "starter"."""
         yield Progress(0, 0, "loading the model")
         with plain_errors():
             # The first checked area needs it: on the main thread it would stutter.
             import napari_resunet.corrections.outline  # noqa: F401
-            from napari_resunet.session.api import load_model
+            from napari_resunet.session.api import find_model
 
-            model = load_model(name)
+            model = find_model(name)
             text = self._segmenter_for(model, device).compute.description
-            return Ready(model, text, name)
+        if model.notice:
+            yield Notice(model.notice)
+        return Ready(model, text, name)
 
     def new_classes(
         self, model: Model | str, names: Sequence[str], device: DeviceChoice
-    ) -> Generator[Progress, None, Ready]:
+    ) -> Generator[Progress | Notice, None, Ready]:
         """Start a model of named classes from the features of `model`."""
         if isinstance(model, str):
             model = (yield from self.load(model, device)).model
@@ -367,6 +371,10 @@ class plain_errors:
         ):
             return
         log.error("Unexpected error", exc_info=error)
+        from napari_resunet.engine.device import is_out_of_memory, no_memory
+
+        if is_out_of_memory(error):
+            raise no_memory() from error
         raise ResunetError(
             f"Something went wrong that we did not foresee ({type(error).__name__}: "
             f"{error}). Your labels are as they were; the log has the details."

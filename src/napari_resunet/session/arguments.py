@@ -1,0 +1,295 @@
+"""What users of the Python API give, checked once: right types and ranges, or a sentence.
+
+Arrays become numpy arrays, masks of other tools labels, and an example's image the very
+pixels that `segment` would see. What lies below trusts its arguments.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.planes import Planes
+from napari_resunet.errors import ArgumentError, CorrectionError, ImageError
+from napari_resunet.masks import MaskLabels, labels_from_mask
+from napari_resunet.network.model_file import Model
+from napari_resunet.network.torch_import import torch
+from napari_resunet.types import (
+    DeviceChoice,
+    Example,
+    MaskArray,
+    ModelInfo,
+    Statistics,
+    Window,
+)
+
+SCALES = (0.001, 1000.0)
+MOST_STEPS = 10**9
+MOST_SECONDS = 7 * 24 * 3600.0
+LARGEST = sys.float_info.max
+LARGEST_SEED = 2**63 - 1
+
+
+def of_type(name: str, value: Any, kind: type, hint: str) -> None:
+    """Refuse a value of another type; the hint says what to give."""
+    if not isinstance(value, kind):
+        raise ArgumentError(f"{name} must be {hint}, not {_shown(value)}.")
+
+
+def whole_number(name: str, value: Any, least: int, most: int) -> int:
+    """Read a whole number of Python or numpy within its range."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)) or not least <= number <= most:
+        raise ArgumentError(
+            f"{name} must be a whole number from {least} to {most}, not {_shown(value)}."
+        )
+    return number
+
+
+def real_number(name: str, value: Any, least: float, most: float) -> float:
+    """Read a number of Python or numpy within its range."""
+    real = isinstance(value, (int, float, np.integer, np.floating))
+    if not real or isinstance(value, bool) or not least <= value <= most:
+        raise ArgumentError(
+            f"{name} must be a number from {least:g} to {most:g}, not {_shown(value)}."
+        )
+    return float(value)
+
+
+def scale_of(value: Any) -> float | None:
+    """Read a factor from image to working pixels."""
+    return None if value is None else real_number("scale", value, *SCALES)
+
+
+def check_model(value: Any) -> None:
+    """Refuse anything but a model."""
+    of_type("model", value, Model, "what load_model() gives")
+
+
+def check_device(value: Any) -> None:
+    """Refuse anything but the name of a device."""
+    if not isinstance(value, str) or value not in get_args(DeviceChoice):
+        names = ", ".join(repr(name) for name in get_args(DeviceChoice))
+        raise ArgumentError(f"device must be one of {names}, not {_shown(value)}.")
+
+
+def check_on_event(value: Any) -> None:
+    """Refuse anything that cannot be called."""
+    if value is not None and not callable(value):
+        raise ArgumentError(f"on_event must be a function, not {_shown(value)}.")
+
+
+def decoding_of(value: Any) -> Decoding:
+    """Read the sliders; None gives the middle."""
+    if value is None:
+        return Decoding()
+    of_type("decoding", value, Decoding, "a Decoding(foreground, split)")
+    return Decoding(
+        real_number("Decoding.foreground", value.foreground, 0, 1),
+        real_number("Decoding.split", value.split, 0, 1),
+    )
+
+
+def channels_of(value: Any) -> tuple[int, ...] | None:
+    """Read a choice of channels."""
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        raise ArgumentError(
+            f"channels must be a list of numbers, such as [0, 2], not {_shown(value)}."
+        )
+    return tuple(whole_number("channels", c, 0, 10**6) for c in value)
+
+
+def planes_of(image: Any, axes: Any, channels: Any) -> Planes:
+    """Read an image of any library; it stays as lazy as it is.
+
+    Raises
+    ------
+    ImageError, ArgumentError
+    """
+    if axes is not None:
+        of_type("axes", axes, str, "a string with one letter for each dimension")
+    return Planes([_image(image)], axes, channels_of(channels))
+
+
+def _image(image: Any) -> Any:
+    if isinstance(image, torch.Tensor):
+        return _from_torch(image)
+    if isinstance(image, np.ma.MaskedArray):
+        raise _masked("image", ImageError)
+    if hasattr(image, "dtype") and hasattr(image, "shape"):
+        return image
+    return array_of("image", image, ImageError)
+
+
+def _from_torch(image: torch.Tensor) -> npt.NDArray[Any]:
+    try:
+        return image.detach().cpu().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise ImageError(
+            f"A tensor of {image.dtype} cannot be used as an image: give a numpy array."
+        ) from error
+
+
+def array_of(name: str, value: Any, kind: type[CorrectionError | ImageError]) -> Any:
+    """Read an array of any library, or nested lists, into memory."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise _masked(name, kind)
+    try:
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu()
+        return np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:  # each library has errors of its own
+        raise kind(
+            f"The {name} cannot be read ({type(error).__name__}: {error!s:.200}): give a "
+            "numpy array."
+        ) from error
+
+
+def _masked(name: str, kind: type[CorrectionError | ImageError]) -> Any:
+    return kind(
+        f"The {name} is a masked array, whose mask would be lost: fill it first, for "
+        "example with .filled(0)."
+    )
+
+
+def examples_of(
+    examples: Any, info: ModelInfo, channels: Any
+) -> Iterator[tuple[Example, str]]:
+    """Read what to learn from.
+
+    Parameters
+    ----------
+    examples : sequence of Example
+        As a user gives them.
+    info : ModelInfo
+        Of the model that learns.
+    channels : sequence of int or None
+        As `segment` takes them.
+
+    Yields
+    ------
+    example : Example
+        Pixels of the chosen channels (Y, X, C), with the statistics that `segment` would
+        measure; int32 labels.
+    notice : str
+        What was done to the labels; mostly empty.
+
+    Raises
+    ------
+    ArgumentError, CorrectionError, ImageError
+    """
+    if isinstance(examples, (str, Example)) or not isinstance(examples, Sequence):
+        raise ArgumentError(
+            f"examples must be a list of Example, such as [Example(image, labels)], not "
+            f"{_shown(examples)}."
+        )
+    for number, example in enumerate(examples):
+        of_type(f"examples[{number}]", example, Example, "an Example(image, labels)")
+        yield _example(example, info, channels)
+
+
+def _example(example: Example, info: ModelInfo, channels: Any) -> tuple[Example, str]:
+    planes = _plane_of(example.image, channels)
+    made = labels_of(example.labels, info)
+    shape = made.labels.shape
+    if planes.shape != shape:
+        raise CorrectionError(
+            f"An image of {planes.shape} pixels and labels of {shape} do not fit together: "
+            "give a plane and its labels."
+        )
+    for name in ("checked", "touched"):
+        _check_mask(name, getattr(example, name), shape)
+    measured = example.statistics
+    if measured is None:
+        measured = planes.measure(info.normalization)
+    _check_statistics(measured, len(planes.channels))
+    plain = replace(
+        example,
+        image=planes.read((), *planes.window),
+        labels=made.labels,
+        scale=scale_of(example.scale),
+        statistics=measured,
+        held_out=tuple(_windows(example.held_out, shape)),
+    )
+    return plain, made.notice
+
+
+def _plane_of(image: Any, channels: Any) -> Planes:
+    """Read the image of an example: many channels are no stack."""
+    image = _image(image)
+    shape = image.shape
+    many = isinstance(shape, tuple) and len(shape) == 3 and shape[-1] > 4
+    return planes_of(image, "YXC" if many else None, channels)
+
+
+def labels_of(labels: Any, info: ModelInfo | None = None) -> MaskLabels:
+    """Read labels, or a mask of another tool; without a model's info those of objects."""
+    array = array_of("labels image", labels, CorrectionError)
+    if info is None:
+        return labels_from_mask(array)
+    return labels_from_mask(array, info.task, info.n_maps)
+
+
+def _check_mask(name: str, mask: MaskArray | None, shape: tuple[int, ...]) -> None:
+    if mask is not None and mask.shape != shape:
+        raise CorrectionError(
+            f"'{name}' has the shape {mask.shape} and the labels {shape}: give a mask of "
+            "the same rows and columns."
+        )
+
+
+def _check_statistics(value: Any, n_channels: int) -> None:
+    of_type("Example.statistics", value, Statistics, "a Statistics(low, high)")
+    pairs = (value.low, value.high)
+    if not all(isinstance(p, tuple) and len(p) == n_channels for p in pairs):
+        raise ArgumentError(
+            f"Example.statistics must hold tuples low and high of {n_channels} numbers, "
+            "one for each channel."
+        )
+    for number in (*value.low, *value.high):
+        real_number("Example.statistics", number, -LARGEST, LARGEST)
+
+
+def _windows(value: Any, shape: tuple[int, ...]) -> Iterator[Window]:
+    if not isinstance(value, (tuple, list)):
+        raise _no_window(value)
+    for window in value:
+        if not isinstance(window, (tuple, list)) or len(window) != 2:
+            raise _no_window(window)
+        rows, columns = (_part(s, n) for s, n in zip(window, shape, strict=True))
+        yield rows, columns
+
+
+def _part(value: Any, n: int) -> slice:
+    if not isinstance(value, slice) or value.step not in (None, 1):
+        raise _no_window(value)
+    start = whole_number("A held-out slice's start", value.start, 0, n)
+    return slice(start, whole_number("A held-out slice's stop", value.stop, start, n))
+
+
+def _no_window(value: Any) -> ArgumentError:
+    return ArgumentError(
+        "Example.held_out must hold pairs of slices, rows and columns, such as "
+        f"((slice(0, 64), slice(0, 64)),), not {_shown(value)}."
+    )
+
+
+def _shown(value: Any) -> str:
+    """Show a value in a few characters, whatever its repr does."""
+    if isinstance(value, (int, float, complex, str, bytes, np.generic)) or value is None:
+        return f"{value!r:.60}"
+    return f"a {type(value).__name__}"
