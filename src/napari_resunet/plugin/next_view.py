@@ -103,7 +103,7 @@ class NextView:
         state, binding = self._work.state(key), self._work.layers.binding(key)
         planes = binding.ledger.planes if binding else {}
         return Candidate(
-            image_layers.snapshot(image, state.channels),
+            self._work.snapshot(image),
             state.scale,
             tuple(state.kept(image_layers.shown_index(image, self._viewer))),
             {index: plane.checked.copy() for index, plane in planes.items()},

@@ -77,6 +77,8 @@ class LabelsWatch:
 
     def has_work(self, seconds: float) -> bool:
         """Look for anything to keep, labels or something checked, for so long."""
+        if self.binding.unusable:
+            return False
         marked = self._look_where_marked()
         if any(self.binding.ledger.plane(index).checked.any() for index in marked):
             return True
@@ -115,8 +117,10 @@ class LabelsWatch:
         dict
             Changed blocks by plane.
         """
-        self._look_where_marked()
         found: Found = {}
+        if self.binding.unusable:
+            return found
+        self._look_where_marked()
         end = time.perf_counter() + told
         while (self._painted_on or self._dirty) and time.perf_counter() < end:
             self._compare(*next(iter(self._painted_on or self._dirty)), found)
