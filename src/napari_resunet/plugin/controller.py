@@ -15,6 +15,7 @@ from napari_resunet.plugin.interrupted import Interrupted
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.learn_along import LearnAlong
 from napari_resunet.plugin.outcomes import score_of
+from napari_resunet.plugin.own_labels import OwnLabels
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
 from napari_resunet.plugin.session_continue import Continue
@@ -68,6 +69,7 @@ class Controller:
         self.correcting = Correcting(
             self.work, self._image, self.choose_image, self._counted
         )
+        self.own_labels = OwnLabels(self.work, self._image)
         self.size_circle = SizeCircle(viewer)
         self.learn_along = LearnAlong(self.work, self._image)
         self.keeper: SessionKeeper | None = None
@@ -296,6 +298,7 @@ class Controller:
         self._show_channels()
         self._show_size()
         self._show_regions()
+        self.own_labels.refresh()
         self._enable()
         self.correcting.refresh()
         self.learn_along.follow()

@@ -49,7 +49,7 @@ class Situation:
 BUSY = "Wait for the running job, or cancel it."
 NOT_RUNNING = "Nothing is running."
 NO_MAPS = "Click Segment first."
-NO_LABELS = "Click Segment first, paint some labels, or use a Labels layer of yours."
+NO_LABELS = "Click Segment first, paint some labels, or click Use for a Labels layer of yours."
 NOTHING_YET = "nothing is checked yet"
 
 
@@ -76,6 +76,7 @@ def reasons(now: Situation) -> dict[ControlName, str]:
         "mark_checked": unseen or labels,
         "next": now.no_image or busy,
         "show_map": no_maps,
+        "use_labels": busy,
         "foreground": no_maps,
         "split": merges or no_maps,
     }
