@@ -133,12 +133,14 @@ class Layers:
         """
         if sentence := image_layers.not_shown(image, self.viewer):
             raise CorrectionError(sentence)
+        if key == "visible":
+            return in_view.seen(image, self.viewer)
+        if key == "slice":
+            return np.ones(image_layers.plane_shape(image), bool)
         for shapes in self._of_type(Shapes):
             if key == SHAPES + image_layers.key_of(shapes):
                 return in_view.shapes_region(shapes, image, self.viewer)
-        if key == "visible":
-            return in_view.seen(image, self.viewer)
-        return np.ones(image_layers.plane_shape(image), bool)
+        raise CorrectionError("The Shapes layer was removed: choose another area.")
 
     def labels_of_the_user(self) -> list[Labels]:
         """List the Labels layers that are not ours."""

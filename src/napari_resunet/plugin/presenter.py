@@ -49,7 +49,9 @@ class Situation:
 BUSY = "Wait for the running job, or cancel it."
 NOT_RUNNING = "Nothing is running."
 NO_MAPS = "Click Segment first."
-NO_LABELS = "Click Segment first, paint some labels, or click Use for a Labels layer of yours."
+NO_LABELS = (
+    "Click Segment first, paint some labels, or click Use for a Labels layer of yours."
+)
 NOTHING_YET = "nothing is checked yet"
 
 

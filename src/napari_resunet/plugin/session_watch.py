@@ -191,14 +191,14 @@ class LabelsWatch:
                 self._look_in(_spans(atom))
         except (TypeError, ValueError, AttributeError, IndexError):
             # The event's content is napari's own affair and changes: look at the plane.
-            self._look(self._shown(), None)
+            self._look_at_shown()
 
     def _drawn(self, event: Any) -> None:
         """Hear of a part that was drawn again, in the middle of a stroke as well."""
         shape = np.asarray(event.data).shape
         offset = getattr(event, "offset", None)
-        if len(shape) != 2 or offset is None or len(offset) != 2:
-            self._look(self._shown(), None)
+        if self.binding.unusable or len(shape) != 2 or offset is None or len(offset) != 2:
+            self._look_at_shown()
             return
         rows, columns = (
             slice(int(start), int(start) + n)
@@ -208,7 +208,12 @@ class LabelsWatch:
 
     def _refreshed(self, event: Any) -> None:
         """Hear of an undo, a redo, new data: anywhere in the shown plane."""
-        self._look(self._shown(), None)
+        self._look_at_shown()
+
+    def _look_at_shown(self) -> None:
+        """Look at the whole plane, unless the layer holds data that do not fit."""
+        if not self.binding.unusable:
+            self._look(self._shown(), None)
 
     def _look_in(self, spans: Spans) -> None:
         leading = [range(s.start, s.stop) for s in spans[:-2]]
