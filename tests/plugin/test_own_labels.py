@@ -42,7 +42,7 @@ def test_the_labels_of_the_user_become_those_of_the_image(own, qtbot):
     assert layer.name == "im labels"
     assert np.array_equal(layer.data, before)
     assert np.array_equal(layer.scale, (0.5, 0.5))
-    assert "2 labels of 'from Cellpose'" in own.message
+    assert "'from Cellpose' was copied (2 labels)" in own.message
     layer.paint((50, 70), 9)
     assert np.array_equal(mine.data, before)
     assert not mine.visible

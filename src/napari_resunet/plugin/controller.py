@@ -66,6 +66,7 @@ class Controller:
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
+        self._shown: tuple[int | None, str] = (None, "")
         self.correcting = Correcting(
             self.work, self._image, self.choose_image, self._counted
         )
@@ -288,6 +289,7 @@ class Controller:
         if self._image_key not in keys:
             self._image_key = self.layers.chosen_by_user() or (keys[-1] if keys else None)
         self.work.abandon_homeless()
+        self._shown = self._position()
         versions = self.work.versions
         self.view.set_images(images, self._image_key)
         self.view.set_versions(versions.listed(), versions.current.key)
@@ -337,13 +339,9 @@ class Controller:
         self.refresh()
 
     def _show_channels(self) -> None:
-        image = self._image()
-        if image is None:
-            self.show.channels(0, None)
-            return
-        shown = image_layers.shown_channel(image, self.layers.viewer)
-        chosen = self.state.channels_for(shown)
-        self.show.channels(image_layers.n_channels(image), chosen)
+        image, (channel, _) = self._image(), self._shown
+        n = 0 if image is None else image_layers.n_channels(image)
+        self.show.channels(n, self.state.channels_for(channel))
 
     def _show_size(self) -> None:
         scale = self.state.scale
@@ -358,14 +356,13 @@ class Controller:
 
     def _enable(self) -> None:
         image, model = self._image(), self.work.versions.current.model
-        why_not, not_shown = "Open an image first.", ""
+        why_not = "Open an image first."
         if image is not None:
             why_not = image_layers.why_not(image, self.layers.viewer)
-            not_shown = image_layers.not_shown(image, self.layers.viewer)
         self.show.enable(
             Situation(
                 no_image=why_not,
-                not_shown=not_shown,
+                not_shown=self._shown[1],
                 whole_stack=self.scope == "stack",
                 job=self.work.job.kind if self.work.job else None,
                 has_maps=self.state.has_maps,
@@ -405,9 +402,19 @@ class Controller:
         self.layers.viewer.dims.events.current_step.connect(self._moved)
 
     def _moved(self, event: Any = None) -> None:
-        """Follow the sliders to another slice or channel."""
-        self._show_channels()
-        self._enable()
+        """Follow the sliders to another channel, and beyond the end of the image."""
+        if self._position() != self._shown:
+            self._shown = self._position()
+            self._show_channels()
+            self._enable()
+
+    def _position(self) -> tuple[int | None, str]:
+        """Find the channel shown, and why nothing of the image is seen, if so."""
+        image, viewer = self._image(), self.layers.viewer
+        if image is None:
+            return None, ""
+        channel = image_layers.shown_channel(image, viewer)
+        return channel, image_layers.not_shown(image, viewer)
 
     def take_settings(self, settings: Settings) -> None:
         """Take the settings of a session."""

@@ -238,8 +238,7 @@ def _why_not(brought: Brought, source: Labels, binding: LabelsBinding, image: Im
 def _told(brought: Brought, name: str) -> str:
     n = brought.n_objects
     said = (
-        f"The image has the {n} label{'s' if n > 1 else ''} of '{name}' now (the layer "
-        "itself stays as it is, hidden). Segment leaves them alone: correct them, mark "
-        "what is right as checked, then click Fine-tune."
+        f"'{name}' was copied ({n} label{'s' if n > 1 else ''}) and hidden; Segment leaves "
+        "the copy alone. Correct it, mark what is right as checked, then click Fine-tune."
     )
     return f"{brought.notice} {said}".strip()

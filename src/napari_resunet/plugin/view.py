@@ -116,7 +116,8 @@ class SegmentView(QWidget):
         self._message = MessageLine()
         self._guard = WheelGuard(self)
         self._lay_out()
-        self._tooltips = {name: self._control(name).toolTip() for name in CONTROLS}
+        self._controls = {name: self._control(name) for name in CONTROLS}
+        self._tooltips = {name: w.toolTip() for name, w in self._controls.items()}
         self._forward_upper()
         self._forward_lower()
 
@@ -225,7 +226,7 @@ class SegmentView(QWidget):
 
     def set_enabled(self, name: ControlName, enabled: bool, reason: str = "") -> None:
         """Enable a button or slider, or disable it and say why in its tooltip."""
-        control = self._control(name)
+        control = self._controls[name]
         control.setEnabled(enabled)
         normal = self._tooltips[name]
         control.setToolTip(normal if enabled or not reason else reason)
