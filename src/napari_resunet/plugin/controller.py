@@ -177,6 +177,9 @@ class Controller:
         image, viewer = self._image(), self.layers.viewer
         if image is None or self.work.job is not None:
             return
+        if sentence := image_layers.why_not(image, viewer):
+            self._warn(sentence)
+            return
         try:
             targets = targets_of(image, viewer, self.scope)
         except ResunetError as error:
