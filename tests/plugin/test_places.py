@@ -5,7 +5,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Shapes
 
-from napari_resunet.plugin import image_layers
+from napari_resunet.plugin import image_layers, in_view, next_view
 from napari_resunet.plugin.compare import ComparedLayer
 from napari_resunet.plugin.places import is_across_slices, to_pixels, to_world
 from napari_resunet.session.workshop import Comparison
@@ -87,6 +87,20 @@ def test_two_models_are_compared_where_they_looked(place):
         viewer, image, Comparison(target, (labels, labels)), ("a", "b"), None
     ).layer
     assert world(layer, 3, 4) == pytest.approx(world(image, 13, 34))
+
+
+@every_place
+def test_next_looks_where_the_window_is(place):
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((400, 500)), **place)
+    window = slice(100, 140), slice(30, 90)
+    next_view._look_at(viewer, image, window)
+    rows, columns = in_view.seen_window(image, viewer)
+    assert rows.start <= 100
+    assert rows.stop >= 140
+    assert columns.start <= 30
+    assert columns.stop >= 90
+    assert (rows.stop - rows.start) * (columns.stop - columns.start) < 100_000
 
 
 def test_a_stack_of_channels_that_is_turned(bench):
