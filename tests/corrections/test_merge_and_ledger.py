@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_resunet.corrections.edit import count_objects, free_label
 from napari_resunet.corrections.ledger import Ledger, PlaneLedger
 from napari_resunet.corrections.log import Correction, CorrectionLog, as_example
 from napari_resunet.corrections.merge import renew, touched_pixels
@@ -213,3 +214,55 @@ def test_the_log_keeps_every_plane_as_it_was_last():
         log.record(one, as_example(one, np.zeros((4, 4)), scale=1.0))
     assert [e.labels[0, 0] for e in log.examples()] == [2, 3]
     assert len(log) == 2
+
+
+HUGE = np.iinfo(np.int32).max
+
+
+@settings(max_examples=60, deadline=None)
+@given(current=small, proposal=small, protected=masks)
+def test_huge_and_negative_labels_are_merged_like_small_ones(current, proposal, protected):
+    numbers = np.array([0, 1, 5000, 10**6, 2**31 - 5, HUGE])
+    small_result = renew(current, proposal, protected, ALL, 6)
+    huge_result = renew(numbers[current], proposal, protected, ALL, 6)
+    names = np.concatenate([numbers, np.arange(6, 12)])
+    assert np.array_equal(huge_result, names[small_result])
+    negative = renew(-current, proposal, protected, ALL, 6)
+    assert np.array_equal(negative[protected], -current[protected])
+
+
+def test_an_object_touched_is_touched_as_a_whole_whatever_its_label():
+    applied = boxes(n4=(2, 2, 10, 10), n9=(20, 20, 10, 10)).astype(np.int64)
+    applied[applied == 9] = HUGE
+    current = applied.copy()
+    current[20, 20] = 0
+    current[5, 40] = -1
+    touched = touched_pixels(current, applied)
+    assert np.array_equal(touched, (applied == HUGE) | (current == -1))
+
+
+def test_a_plane_with_the_largest_label_takes_a_proposal():
+    ledger = PlaneLedger.empty((40, 60))
+    current = boxes(n4=(2, 2, 10, 10))
+    current[20:30, 20:30] = HUGE
+    window = slice(0, 40), slice(0, 60)
+    proposal = boxes(n1=(2, 2, 10, 10), n2=(20, 40, 10, 10))
+    result = ledger.renewed(current, proposal, window, window, "instances")
+    assert np.array_equal(result == HUGE, current == HUGE)
+    assert 0 < result[25, 45] < HUGE
+    assert result[25, 45] not in current
+
+
+@pytest.mark.parametrize(
+    ("used", "free"),
+    [((), 1), ((1, 2, 7), 8), ((HUGE,), 1), ((3, HUGE), 4), ((-4,), 1), ((HUGE - 9,), 1)],
+)
+def test_a_free_label_is_free_and_so_are_those_after_it(used, free):
+    assert free_label(np.array([[0, *used]], np.int32)) == free
+
+
+@pytest.mark.parametrize(
+    ("used", "n"), [((1, 1, 2), 2), ((HUGE, 3), 2), ((-1, 5), 1), ((0,), 0)]
+)
+def test_objects_are_counted_whatever_their_labels(used, n):
+    assert count_objects(np.array(used, np.int32)) == n

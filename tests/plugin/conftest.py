@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtWidgets import QWidget
 
 from napari_resunet.plugin.widget import SegmentWidget
@@ -70,3 +71,41 @@ def dock(make_napari_viewer, qtbot, starter):
 @pytest.fixture
 def image_of_nuclei(nuclei):
     return np.ascontiguousarray(nuclei[0][:120, :130])
+
+
+class Bench:
+    """The dock on a viewer without a window: quick, and with a camera all the same."""
+
+    def __init__(self, viewer, widget):
+        self.viewer, self.view, self.controller = viewer, widget.view, widget.controller
+        self.work, self.layers = widget.controller.work, widget.controller.layers
+
+    def find(self, name):
+        return self.view.findChild(QWidget, name)
+
+    def click(self, name):
+        self.find(name).click()
+
+    @property
+    def message(self):
+        return self.find("message").text()
+
+    @property
+    def binding(self):
+        return self.layers.binding(self.controller.image_key)
+
+    def checked(self, index=()):
+        return self.binding.ledger.plane(index).checked
+
+    def mark(self, region):
+        self.controller.choose_region(region)
+        self.controller.mark_checked()
+
+
+@pytest.fixture
+def bench(qtbot):
+    viewer = ViewerModel()
+    widget = SegmentWidget(viewer)
+    qtbot.addWidget(widget)
+    yield Bench(viewer, widget)
+    widget.controller.shut_down()

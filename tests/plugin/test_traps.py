@@ -37,7 +37,8 @@ def test_an_error_in_a_worker_is_told_and_the_dock_is_not_busy_for_ever(
 def binding():
     image = Image(np.zeros((40, 50)), name="cells")
     strokes = []
-    binding = LabelsBinding(image, lambda: strokes.append(1))
+    said = []
+    binding = LabelsBinding(image, lambda: strokes.append(1), said.append, said.append)
     binding.strokes = strokes
     return binding
 

@@ -78,13 +78,19 @@ class Edit:
         plane[self.rows, self.columns] = self.after
 
 
+HIGHEST = int(np.iinfo(np.int32).max)
+"""The largest label."""
+
+ROOM = 2**16
+"""So many labels may be new in one edit or one proposal without a look for gaps."""
+
 NOWHERE, NO_LABELS = np.zeros(0, np.int64), np.zeros(0, np.int32)
 NOTHING = Edit(NOWHERE, NOWHERE, NO_LABELS, NO_LABELS)
 """The edit that changes no pixel."""
 
 
 def free_label(*planes: Labels) -> int:
-    """Return the first label above all that are in use.
+    """Return a label that is not in use, and neither are many above it.
 
     Parameters
     ----------
@@ -94,12 +100,37 @@ def free_label(*planes: Labels) -> int:
     Returns
     -------
     int
+        The first one above all that are in use; where the numbers end soon after those,
+        the first of the widest gap between them.
     """
-    return 1 + max(int(plane.max(initial=0)) for plane in planes)
+    most = max(int(plane.max(initial=0)) for plane in planes)
+    if most <= HIGHEST - ROOM:
+        return most + 1
+    used = np.unique(np.concatenate([[0], *(np.unique(plane) for plane in planes)]))
+    used = used[used >= 0]
+    widest = int(np.argmax(np.diff(used)))
+    return int(used[widest]) + 1
+
+
+def fits_table(labels: Labels) -> bool:
+    """Tell whether a table of all labels, from 0 up, is no larger than the labels.
+
+    Parameters
+    ----------
+    labels : integer array
+        Labels of a plane or of a part of it.
+
+    Returns
+    -------
+    bool
+        False also where some are negative: they would count from a table's end.
+    """
+    low, high = labels.min(initial=0), labels.max(initial=0)
+    return bool(low >= 0 and high <= max(labels.size, ROOM))
 
 
 def count_objects(plane: Labels) -> int:
-    """Count the labels in use.
+    """Count the labels in use; negative ones are no objects.
 
     Parameters
     ----------
@@ -110,10 +141,9 @@ def count_objects(plane: Labels) -> int:
     -------
     int
     """
-    low, high = plane.min(initial=0), plane.max(initial=0)
-    if low < 0 or high > plane.size:  # no table of all labels, or too large a one
-        return int(np.count_nonzero(np.unique(plane)))
-    return int(np.count_nonzero(np.bincount(plane.ravel())[1:]))
+    if fits_table(plane):
+        return int(np.count_nonzero(np.bincount(plane.ravel())[1:]))
+    return int((np.unique(plane) > 0).sum())
 
 
 def label_at(labels: Labels, point: Point) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_resunet.corrections.edit import free_label
 from napari_resunet.corrections.merge import renew, renew_classes, touched_pixels
 from napari_resunet.types import LabelArray, MaskArray, Task, Window
 from napari_resunet.windows import relative
@@ -113,8 +114,7 @@ class PlaneLedger:
         part, protected = current[window], self.protected[window]
         inner = relative(core, window)
         if task == "instances":
-            next_label = int(current.max(initial=0)) + 1
-            result = renew(part, proposal, protected, inner, next_label)
+            result = renew(part, proposal, protected, inner, free_label(current))
         else:
             result = renew_classes(part, proposal, protected, inner)
         self.applied[window] = result

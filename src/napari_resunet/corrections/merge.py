@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from napari_resunet.corrections.edit import fits_table
 from napari_resunet.types import LabelArray, MaskArray, Window
 
 SAME_OBJECT = 0.5
@@ -69,6 +70,11 @@ def renew(
         at least half lies on protected pixels is the user's matter: its rest continues
         the protected object that it covers most, or goes where that is background.
     """
+    if not fits_table(current):
+        numbers, compact = _compacted(current)
+        merged = renew(compact, proposal, protected, core, len(numbers))
+        new = np.arange(next_label, next_label + int(proposal.max(initial=0)) + 1)
+        return np.concatenate([numbers, new]).astype(np.int32)[merged]
     result: LabelArray = current.astype(np.int32)
     result[_members(result, result[core]) & ~protected] = 0
     names = _names(current, proposal, protected, next_label)
@@ -106,8 +112,19 @@ def renew_classes(
     return result
 
 
+def _compacted(
+    labels: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Count labels from 0 up; return which number each count stands for, and the counts."""
+    numbers = np.unique(labels[labels != 0]).astype(np.int64)
+    places = np.where(labels == 0, 0, np.searchsorted(numbers, labels) + 1)
+    return np.concatenate([[0], numbers]), places.astype(np.int32)
+
+
 def _members(labels: npt.NDArray[Any], objects: npt.NDArray[Any]) -> MaskArray:
     """Mark the pixels of some objects, background never."""
+    if not fits_table(labels):
+        return np.isin(labels, objects[objects != 0])
     table = np.zeros(int(labels.max(initial=0)) + 1, bool)
     table[objects] = True
     table[0] = False

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_resunet.plugin import image_layers
+from napari_resunet.plugin.places import place_of
 from napari_resunet.session.workshop import Comparison
 
 
@@ -39,14 +42,14 @@ class ComparedLayer:
         self._titles = titles
         self._shown = 0
         self._hidden = hidden if hidden is not None and hidden.visible else None
-        place = image_layers.labels_place(image)
-        offset = _offset(image, comparison)
-        place["translate"] = place["translate"] + np.array(place["scale"]) * offset
         leading = (1,) * (image.ndim - 2)
         self._data = [
             labels.reshape(*leading, *labels.shape) for labels in comparison.labels
         ]
-        self.layer = Labels(self._data[0].copy(), name=self._name(), **place)
+        self.layer = Labels(
+            self._data[0].copy(), name=self._name(),
+            metadata={image_layers.OURS: "comparison"}, **_place(image, comparison),
+        )  # fmt: skip
         if self._hidden is not None:
             self._hidden.visible = False
         viewer.add_layer(self.layer)
@@ -76,11 +79,13 @@ class ComparedLayer:
         return f"compare {self._titles[self._shown]}"
 
 
-def _offset(image: Image, comparison: Comparison) -> np.ndarray:
-    """Find where in the image the area begins, in pixels of the labels."""
-    begin = list(comparison.target.index)
-    channel = image_layers.channel_axis(image)
+def _place(image: Image, comparison: Comparison) -> dict[str, Any]:
+    """Find where the area lies; along the channels it is stretched over all."""
+    (rows, columns), channel = comparison.target.window, image_layers.channel_axis(image)
+    offset = [float(i) for i in comparison.target.index]
+    zoom = np.ones(image.ndim)
     if channel is not None:
-        begin.insert(channel, 0)
-    rows, columns = comparison.target.window
-    return np.array([*begin, rows.start, columns.start], float)
+        n = image_layers.full_shape(image)[channel]
+        offset.insert(channel, (n - 1) / 2)
+        zoom[channel] = n
+    return place_of(image, [*offset, rows.start, columns.start], zoom)

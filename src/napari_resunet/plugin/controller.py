@@ -6,7 +6,7 @@ No Qt here. What runs in the background, and what comes of it, is `work`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_resunet.errors import ResunetError
 from napari_resunet.plugin import image_layers
@@ -15,6 +15,7 @@ from napari_resunet.plugin.interrupted import Interrupted
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.learn_along import LearnAlong
 from napari_resunet.plugin.outcomes import score_of
+from napari_resunet.plugin.own_labels import OwnLabels
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
 from napari_resunet.plugin.session_continue import Continue
@@ -26,6 +27,7 @@ from napari_resunet.plugin.version_actions import VersionActions
 from napari_resunet.plugin.work import Work
 from napari_resunet.session.settings import Settings
 from napari_resunet.session.workshop import Sliders, suggested_name
+from napari_resunet.types import MaskArray
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -57,14 +59,18 @@ class Controller:
     def __init__(self, view: SegmentView, viewer: ViewerModel, settings: Settings) -> None:
         self.view = view
         self.show = Presenter(view)
-        self.layers = Layers(viewer, self.refresh, self._enable, self._image_changed)
+        self.layers = Layers(
+            viewer, self.refresh, self._enable, self._image_changed, self._warn
+        )
         self.work = Work(self.show, self.layers, self.refresh)
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
+        self._shown: tuple[int | None, str] = (None, "")
         self.correcting = Correcting(
             self.work, self._image, self.choose_image, self._counted
         )
+        self.own_labels = OwnLabels(self.work, self._image)
         self.size_circle = SizeCircle(viewer)
         self.learn_along = LearnAlong(self.work, self._image)
         self.keeper: SessionKeeper | None = None
@@ -87,6 +93,7 @@ class Controller:
         self.work.abandon_all()
         # Our own lines leave the viewer now: nobody needs to hear of that.
         self.layers.unbind()
+        self.layers.viewer.dims.events.current_step.disconnect(self._moved)
         self.correcting.shut_down()
         self.size_circle.remove()
 
@@ -99,7 +106,7 @@ class Controller:
 
     def choose_channels(self, channels: tuple[int, ...]) -> None:
         """Feed the network other channels."""
-        self.state.channels = channels
+        self.state.choose_channels(channels)
         self._made_stale("The channels were changed: click Segment again.")
 
     def set_object_size(self, pixels: float) -> None:
@@ -149,6 +156,7 @@ class Controller:
     def choose_scope(self, scope: str) -> None:
         """Segment another part from the next time on."""
         self.scope = scope
+        self._enable()
 
     def choose_region(self, key: str) -> None:
         """Check another area from the next time on."""
@@ -166,9 +174,19 @@ class Controller:
 
     def segment(self) -> None:
         """Propose labels for the chosen scope."""
-        image = self._image()
-        if image is not None and self.work.job is None:
-            self.work.propose(image, targets_of(image, self.layers.viewer, self.scope))
+        image, viewer = self._image(), self.layers.viewer
+        if image is None or self.work.job is not None:
+            return
+        if sentence := image_layers.why_not(image, viewer):
+            self._warn(sentence)
+            return
+        try:
+            targets = targets_of(image, viewer, self.scope)
+        except ResunetError as error:
+            self._warn(str(error))
+            return
+        self.state.use_shown(image_layers.shown_channel(image, viewer))
+        self.work.propose(image, targets)
 
     def load(self) -> None:
         """Load a model from a file that the user picks."""
@@ -202,33 +220,47 @@ class Controller:
 
     def mark_checked(self) -> None:
         """Mark the chosen area as checked, and learn from it if that is switched on."""
-        self._check()
-        self.learn_along.area_checked()
+        if self._check():
+            self.learn_along.area_checked()
 
-    def _check(self) -> None:
-        image = self._image()
-        if image is None:
-            return
-        binding = self.layers.make_binding(image)
+    def _check(self) -> bool:
+        """Mark the chosen area as checked; tell whether anything of it is seen."""
+        image, region = self._image(), self._region()
+        if image is None or region is None:
+            return False
         index = image_layers.shown_index(image, self.layers.viewer)
-        binding.check(index, self.layers.region(self.region, image))
+        self.layers.make_binding(image).check(index, region)
         self.refresh()
+        return True
 
     def unmark(self) -> None:
         """Take the chosen area back from what is checked."""
-        image = self._image()
-        binding = self.layers.binding(self._image_key)
-        if image is not None and binding is not None:
+        image, binding = self._image(), self.layers.binding(self._image_key)
+        region = None if binding is None else self._region()
+        if image is not None and binding is not None and region is not None:
             index = image_layers.shown_index(image, self.layers.viewer)
-            binding.uncheck(index, self.layers.region(self.region, image))
+            binding.uncheck(index, region)
             self.refresh()
+
+    def _region(self) -> MaskArray | None:
+        """Draw the chosen area; where nothing of it is seen, say so."""
+        image = self._image()
+        if image is None:
+            return None
+        if sentence := image_layers.why_not(image, self.layers.viewer):
+            self._warn(sentence)
+            return None
+        try:
+            return self.layers.region(self.region, image)
+        except ResunetError as error:
+            self._warn(str(error))
+            return None
 
     def fine_tune(self) -> None:
         """Check the chosen area and learn from all checked areas so far."""
         image = self._image()
-        if image is None or self.work.job is not None:
+        if image is None or self.work.job is not None or not self._check():
             return
-        self._check()
         if not self.layers.make_binding(image).counts()[1]:
             self.view.set_message(NOTHING_CHECKED, "warning")
             return
@@ -260,6 +292,7 @@ class Controller:
         if self._image_key not in keys:
             self._image_key = self.layers.chosen_by_user() or (keys[-1] if keys else None)
         self.work.abandon_homeless()
+        self._shown = self._position()
         versions = self.work.versions
         self.view.set_images(images, self._image_key)
         self.view.set_versions(versions.listed(), versions.current.key)
@@ -270,6 +303,7 @@ class Controller:
         self._show_channels()
         self._show_size()
         self._show_regions()
+        self.own_labels.refresh()
         self._enable()
         self.correcting.refresh()
         self.learn_along.follow()
@@ -286,6 +320,9 @@ class Controller:
 
     def _image(self) -> Image | None:
         return self.layers.image(self._image_key)
+
+    def _warn(self, sentence: str) -> None:
+        self.view.set_message(sentence, "warning")
 
     def _made_stale(self, sentence: str) -> None:
         """Drop what an older choice proposed or is just proposing."""
@@ -305,10 +342,9 @@ class Controller:
         self.refresh()
 
     def _show_channels(self) -> None:
-        image = self._image()
-        axis = None if image is None else image_layers.channel_axis(image)
-        n = 0 if image is None or axis is None else image_layers.full_shape(image)[axis]
-        self.show.channels(n, self.state.channels)
+        image, (channel, _) = self._image(), self._shown
+        n = 0 if image is None else image_layers.n_channels(image)
+        self.show.channels(n, self.state.channels_for(channel))
 
     def _show_size(self) -> None:
         scale = self.state.scale
@@ -323,12 +359,14 @@ class Controller:
 
     def _enable(self) -> None:
         image, model = self._image(), self.work.versions.current.model
-        why_not = "Open an image first." if image is None else ""
+        why_not = "Open an image first."
         if image is not None:
             why_not = image_layers.why_not(image, self.layers.viewer)
         self.show.enable(
             Situation(
                 no_image=why_not,
+                not_shown=self._shown[1],
+                whole_stack=self.scope == "stack",
                 job=self.work.job.kind if self.work.job else None,
                 has_maps=self.state.has_maps,
                 has_labels=self.layers.binding(self._image_key) is not None,
@@ -364,6 +402,22 @@ class Controller:
         view.learn_along_switched.connect(self.learn_along.turn)
         view.fine_tune_stopped.connect(self.stop)
         view.fine_tune_cancelled.connect(self.cancel)
+        self.layers.viewer.dims.events.current_step.connect(self._moved)
+
+    def _moved(self, event: Any = None) -> None:
+        """Follow the sliders to another channel, and beyond the end of the image."""
+        if self._position() != self._shown:
+            self._shown = self._position()
+            self._show_channels()
+            self._enable()
+
+    def _position(self) -> tuple[int | None, str]:
+        """Find the channel shown, and why nothing of the image is seen, if so."""
+        image, viewer = self._image(), self.layers.viewer
+        if image is None:
+            return None, ""
+        channel = image_layers.shown_channel(image, viewer)
+        return channel, image_layers.not_shown(image, viewer)
 
     def take_settings(self, settings: Settings) -> None:
         """Take the settings of a session."""

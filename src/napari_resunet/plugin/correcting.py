@@ -15,6 +15,8 @@ from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.guides import Guide
 from napari_resunet.plugin.next_view import NO_MAP, NextView, ProbabilityMap
 from napari_resunet.plugin.object_tools import CLASSES, ObjectTools
+from napari_resunet.plugin.places import matrix_of
+from napari_resunet.plugin.presenter import NO_LABELS
 from napari_resunet.plugin.tools import TOOLS
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ PATIENCE = 250
 LARGE = 1024
 """Image pixels: the outline is drawn for a look at no more."""
 
-NO_LABELS = "Click Segment first, or paint some labels."
 ONE_SLICE = "This image has one slice only."
 
 
@@ -152,7 +153,8 @@ class Correcting:
             return
         index = image_layers.shown_index(image, self._viewer)
         plane = binding.ledger.planes.get(index)
-        now = binding.layer, index, 0 if plane is None else int(plane.checked.sum())
+        n_checked = 0 if plane is None else int(plane.checked.sum())
+        now = binding.layer, index, n_checked, matrix_of(image).tobytes()
         if now == self._outlined:
             return
         self._outlined = now

@@ -1,21 +1,26 @@
-"""Image layers as the engine wants them: axes, planes, what the viewer shows of them."""
+"""Image layers as the engine wants them: axes, planes, what can be segmented of them.
+
+Where pixels lie in the world is `places`; which of them are in view is `in_view`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from napari.components import ViewerModel
-from napari.layers import Image, Shapes
+from napari.layers import Image
 
+from napari_resunet.plugin.places import is_across_slices, place_of, plane_transform
 from napari_resunet.session.workshop import ImageSnapshot
+from napari_resunet.types import Window
 
 CHANNEL_NAMES = ("c", "ch", "channel", "channels")
 OURS = "napari-resunet"
 """Key in the metadata of layers that we add to show something."""
 STACK_LETTERS = "PTZ"
-Window = tuple[slice, slice]
+REAL_NUMBERS = "buif"
+"""Kinds of NumPy dtypes that can be segmented."""
 
 
 def key_of(layer: Any) -> str:
@@ -38,6 +43,12 @@ def channel_axis(layer: Image) -> int | None:
     return None
 
 
+def n_channels(layer: Image) -> int:
+    """Count the channels to choose from; none where no dimension holds any."""
+    channel = channel_axis(layer)
+    return 0 if channel is None else full_shape(layer)[channel]
+
+
 def axes_of(layer: Image) -> str:
     """Name the layer's dimensions: stack axes first, rows and columns last."""
     channel = channel_axis(layer)
@@ -50,16 +61,42 @@ def axes_of(layer: Image) -> str:
 
 def why_not(layer: Image, viewer: ViewerModel) -> str:
     """Say why a layer cannot be segmented as it is shown; empty if it can."""
-    if viewer.dims.ndisplay != 2:
-        return "Switch the viewer to 2D first (the cube button at the bottom left)."
-    if tuple(viewer.dims.order[-2:]) != (viewer.dims.ndim - 2, viewer.dims.ndim - 1):
-        return "Show rows and columns first (undo 'roll dimensions')."
+    return _unfit(layer) or _shown_otherwise(layer, viewer)
+
+
+def _unfit(layer: Image) -> str:
     if layer.ndim < 2 or layer.ndim - 2 - (channel_axis(layer) is not None) > len(
         STACK_LETTERS
     ):
         return "This image has too many dimensions."
-    if 0 in layer.data.shape if not layer.multiscale else 0 in layer.data[0].shape:
+    if 0 in full_shape(layer):
         return "This image is empty."
+    dtype = np.dtype(layer.dtype)
+    if dtype.kind not in REAL_NUMBERS:
+        return (
+            f"The pixels of this image are of type {dtype}: convert them to whole or real "
+            "numbers first."
+        )
+    if is_across_slices(layer):
+        return (
+            "This image is rotated or sheared across its slices, which napari does not "
+            "show as it is: resample it first, or reset its transform."
+        )
+    return ""
+
+
+def _shown_otherwise(layer: Image, viewer: ViewerModel) -> str:
+    dims = viewer.dims
+    if dims.ndisplay != 2:
+        return "Switch the viewer to 2D first (the cube button at the bottom left)."
+    if tuple(dims.order[-2:]) != (dims.ndim - 2, dims.ndim - 1):
+        return "Show rows and columns first (undo 'roll dimensions')."
+    thick = np.asarray(dims.thickness)[-layer.ndim : -2]
+    if str(layer.projection_mode) != "none" and (thick > 0).any():
+        return (
+            "The viewer shows several slices of this image as one: set its projection "
+            "mode to 'none' in the layer controls first."
+        )
     return ""
 
 
@@ -69,7 +106,7 @@ def snapshot(layer: Image, channels: tuple[int, ...] | None) -> ImageSnapshot:
     return ImageSnapshot(key_of(layer), levels, axes_of(layer), channels)
 
 
-def full_shape(layer: Image) -> tuple[int, ...]:
+def full_shape(layer: Any) -> tuple[int, ...]:
     """Shape of the finest level, without the samples of RGB."""
     data = layer.data[0] if layer.multiscale else layer.data
     return tuple(data.shape[: layer.ndim])
@@ -96,41 +133,33 @@ def labels_shape(layer: Image) -> tuple[int, ...]:
 
 
 def labels_place(layer: Image) -> dict[str, Any]:
-    """Copy scale, translate, units and axis labels for the labels of a layer.
+    """Find where the labels of an image lie: the arguments for their layer.
 
     Along the channels the one plane of labels is stretched over all of them.
     """
-    scale, translate = np.array(layer.scale), np.array(layer.translate)
     channel = channel_axis(layer)
-    if channel is not None:
-        n = full_shape(layer)[channel]
-        translate[channel] += scale[channel] * (n - 1) / 2
-        scale[channel] *= n
-    return {
-        "scale": scale,
-        "translate": translate,
-        "units": layer.units,
-        "axis_labels": layer.axis_labels,
-    }
-
-
-def shown_index(layer: Image, viewer: ViewerModel) -> tuple[int, ...]:
-    """Find the plane that the viewer shows: positions along the stack axes."""
-    point = np.asarray(viewer.dims.point)[-layer.ndim :]
-    position = np.round(layer.world_to_data(point)).astype(int)
-    channel = channel_axis(layer)
-    return tuple(
-        int(np.clip(position[axis], 0, full_shape(layer)[axis] - 1))
-        for axis in range(layer.ndim - 2)
-        if axis != channel
-    )
+    if channel is None:
+        return place_of(layer)
+    n = full_shape(layer)[channel]
+    offset, zoom = np.zeros(layer.ndim), np.ones(layer.ndim)
+    offset[channel], zoom[channel] = (n - 1) / 2, n
+    return place_of(layer, offset, zoom)
 
 
 def plane_place(layer: Image) -> dict[str, Any]:
-    """Copy where one plane of an image lies, for a 2D layer over it."""
+    """Find where a 2D layer over one plane of an image lies: arguments for that layer.
+
+    For one whose pixel p is the image's pixel ``offset + zoom * p``, add
+    ``scale * offset`` to its "translate" and multiply its "scale" by zoom.
+    """
+    linear, origin = plane_transform(layer)
+    scale = np.linalg.norm(linear, axis=0)
+    affine = np.eye(3)
+    affine[:2, :2] = linear / scale
     return {
-        "scale": layer.scale[-2:],
-        "translate": layer.translate[-2:],
+        "scale": scale,
+        "translate": np.linalg.solve(affine[:2, :2], origin),
+        "affine": affine,
         "units": layer.units[-2:],
         "axis_labels": layer.axis_labels[-2:],
     }
@@ -138,47 +167,58 @@ def plane_place(layer: Image) -> dict[str, Any]:
 
 def whole_window(layer: Image) -> Window:
     """Take all rows and columns."""
-    height, width = full_shape(layer)[-2:]
+    height, width = plane_shape(layer)
     return slice(0, height), slice(0, width)
 
 
 def visible_window(layer: Image) -> Window:
-    """Find the rows and columns in view; all of them where nothing is drawn yet."""
+    """Find about the rows and columns in view, all where none are: for drawing only.
+
+    What is checked or segmented is what `in_view` finds.
+    """
     factors = layer.downsample_factors[layer.data_level] if layer.multiscale else 1
-    corners = np.asarray(layer.corner_pixels) * factors
+    corners = np.asarray(layer.corner_pixels)
+    low, high = corners[0] * factors, (corners[1] + 1) * factors
     spans = []
-    for axis, n in zip((-2, -1), full_shape(layer)[-2:], strict=True):
-        low, high = np.clip((corners[0, axis], corners[1, axis] + 1), 0, n)
-        spans.append(slice(int(np.floor(low)), int(np.ceil(high))))
+    for axis, n in zip((-2, -1), plane_shape(layer), strict=True):
+        start, stop = np.clip((low[axis], high[axis]), 0, n)
+        spans.append(slice(int(np.floor(start)), int(np.ceil(stop))))
     if any(s.stop - s.start <= 1 for s in spans):
         return whole_window(layer)
     return spans[0], spans[1]
 
 
-def shapes_region(shapes: Shapes, layer: Image) -> npt.NDArray[np.bool_]:
-    """Draw the shapes of a layer as a mask over an image's rows and columns."""
-    from skimage.draw import polygon2mask
+def shown_index(layer: Image, viewer: ViewerModel) -> tuple[int, ...]:
+    """Find the plane that the viewer shows: positions along the stack axes.
 
-    mask = np.zeros(full_shape(layer)[-2:], bool)
-    kinds = shapes.shape_type
-    for vertices, kind in zip(shapes.data, kinds, strict=True):
-        outline = _ellipse(vertices) if kind == "ellipse" else vertices
-        world = np.array([shapes.data_to_world(v) for v in outline])
-        pixels = np.array([_in_image(layer, point) for point in world])
-        mask |= polygon2mask(mask.shape, pixels)
-    return mask
-
-
-def _in_image(layer: Image, point: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    missing = max(0, layer.ndim - len(point))
-    padded = np.concatenate([np.zeros(missing), point])[-layer.ndim :]
-    return np.asarray(layer.world_to_data(padded))[-2:]
+    Beyond the end of the image it is the last one, which is not seen: `not_shown`.
+    """
+    position, channel = _position(layer, viewer), channel_axis(layer)
+    return tuple(
+        int(np.clip(position[axis], 0, n - 1))
+        for axis, n in enumerate(full_shape(layer)[:-2])
+        if axis != channel
+    )
 
 
-def _ellipse(corners: npt.NDArray[Any], n: int = 64) -> npt.NDArray[Any]:
-    """Trace an ellipse that napari describes by the corners of its box."""
-    centre = corners.mean(0)
-    one, other = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
-    angle = np.linspace(0, 2 * np.pi, n, endpoint=False)[:, None]
-    ring: npt.NDArray[Any] = centre + np.cos(angle) * one + np.sin(angle) * other
-    return ring
+def shown_channel(layer: Image, viewer: ViewerModel) -> int | None:
+    """Find the channel that the viewer shows; None where the image has no channels."""
+    channel = channel_axis(layer)
+    if channel is None:
+        return None
+    last = full_shape(layer)[channel] - 1
+    return int(np.clip(_position(layer, viewer)[channel], 0, last))
+
+
+def not_shown(layer: Image, viewer: ViewerModel) -> str:
+    """Say so if the sliders stand where the image has no slice; empty if it has one."""
+    position, shape = _position(layer, viewer), full_shape(layer)
+    if all(0 <= position[axis] < n for axis, n in enumerate(shape[:-2])):
+        return ""
+    return "The image has no slice where the slider stands: move the slider back to it."
+
+
+def _position(layer: Image, viewer: ViewerModel) -> Any:
+    """Find the shown position in pixels, as napari rounds it."""
+    point = np.asarray(viewer.dims.point)[-layer.ndim :]
+    return np.round(layer.world_to_data(point)).astype(int)

@@ -11,14 +11,21 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Shapes
+from napari.layers import Image, Labels, Shapes
 
-from napari_resunet.plugin import image_layers
+from napari_resunet.errors import CorrectionError
+from napari_resunet.plugin import image_layers, in_view
 from napari_resunet.plugin.labels_binding import LabelsBinding
+from napari_resunet.plugin.places import TRANSFORM
 from napari_resunet.types import MaskArray
 
 SHAPES = "shapes:"
 Choice = tuple[str, str]
+
+OTHER_AXES = (
+    "The shape or the channels of the image changed, so its labels stay as they are and "
+    "belong to it no more: Segment makes new ones."
+)
 
 
 class Layers:
@@ -34,6 +41,8 @@ class Layers:
         Called after the user changed labels that we proposed.
     on_data : callable
         Called with the key of an image that got other pixels.
+    say : callable
+        Called with a sentence that warns the user.
     """
 
     def __init__(
@@ -42,11 +51,13 @@ class Layers:
         on_change: Callable[[], None],
         on_stroke: Callable[[], None],
         on_data: Callable[[str], None],
+        say: Callable[[str], None],
     ) -> None:
         self.viewer = viewer
         self._on_change = on_change
         self._on_stroke = on_stroke
         self._on_data = on_data
+        self._say = say
         self._bindings: dict[str, LabelsBinding] = {}
         self.bind()
 
@@ -99,7 +110,7 @@ class Layers:
         """Find the labels of an image, or add an empty Labels layer for it."""
         key = image_layers.key_of(image)
         if key not in self._bindings:
-            binding = LabelsBinding(image, self._on_stroke)
+            binding = LabelsBinding(image, self._on_stroke, self._lost, self._say)
             self._bindings[key] = binding
             self.viewer.add_layer(binding.layer)
         return self._bindings[key]
@@ -113,24 +124,36 @@ class Layers:
         return [("visible", "What I see"), ("slice", "Whole slice"), *shapes]
 
     def region(self, key: str, image: Image) -> MaskArray:
-        """Draw a region as a mask over the rows and columns of an image."""
-        if key.startswith(SHAPES):
-            found = [
-                x for x in self._of_type(Shapes) if SHAPES + image_layers.key_of(x) == key
-            ]
-            return image_layers.shapes_region(found[0], image)
-        mask = np.zeros(image_layers.full_shape(image)[-2:], bool)
-        whole = image_layers.whole_window(image)
-        mask[image_layers.visible_window(image) if key == "visible" else whole] = True
-        return mask
+        """Draw a region, as far as the user sees it, over the image's rows and columns.
+
+        Raises
+        ------
+        CorrectionError
+            If nothing of it is seen.
+        """
+        if sentence := image_layers.not_shown(image, self.viewer):
+            raise CorrectionError(sentence)
+        if key == "visible":
+            return in_view.seen(image, self.viewer)
+        if key == "slice":
+            return np.ones(image_layers.plane_shape(image), bool)
+        for shapes in self._of_type(Shapes):
+            if key == SHAPES + image_layers.key_of(shapes):
+                return in_view.shapes_region(shapes, image, self.viewer)
+        raise CorrectionError("The Shapes layer was removed: choose another area.")
+
+    def labels_of_the_user(self) -> list[Labels]:
+        """List the Labels layers that are not ours."""
+        ours = [binding.layer for binding in self._bindings.values()]
+        return [layer for layer in self._of_type(Labels) if layer not in ours]
 
     def _of_type(self, kind: type) -> list[Any]:
         found = [layer for layer in self.viewer.layers if isinstance(layer, kind)]
         return [layer for layer in found if not image_layers.is_ours(layer)]
 
     def _emitters(self) -> tuple[Any, ...]:
-        dims = self.viewer.dims.events
-        return dims.ndisplay, dims.order, self.viewer.layers.selection.events.active
+        dims, active = self.viewer.dims.events, self.viewer.layers.selection.events.active
+        return dims.ndisplay, dims.order, dims.margin_left, dims.margin_right, active
 
     def _changed(self, event: Any = None) -> None:
         self._on_change()
@@ -143,25 +166,50 @@ class Layers:
         layer.events.name.connect(self._changed)
         if isinstance(layer, Image):
             layer.events.data.connect(self._data_changed)
+            layer.events.projection_mode.connect(self._changed)
+            for name in TRANSFORM:
+                layer.events[name].connect(self._moved)
 
     def _unfollow(self, layer: Any) -> None:
         layer.events.name.disconnect(self._changed)
         if isinstance(layer, Image):
             layer.events.data.disconnect(self._data_changed)
+            layer.events.projection_mode.disconnect(self._changed)
+            for name in TRANSFORM:
+                layer.events[name].disconnect(self._moved)
 
     def _data_changed(self, event: Any) -> None:
-        key = image_layers.key_of(event.source)
-        binding = self._bindings.get(key)
-        if binding and binding.shape != image_layers.labels_shape(event.source):
-            # The labels stay in the viewer; they just no longer belong to this image.
-            binding.unbind()
-            del self._bindings[key]
-        self._on_data(key)
+        self._let_go_if_unlike(event.source)
+        self._on_data(image_layers.key_of(event.source))
+
+    def _moved(self, event: Any) -> None:
+        image = event.source
+        self._let_go_if_unlike(image)
+        if binding := self.binding(image_layers.key_of(image)):
+            binding.follow(image)
+        self._on_change()
+
+    def _let_go_if_unlike(self, image: Image) -> None:
+        """Let go of labels that no longer have their image's shape and channels."""
+        binding = self.binding(image_layers.key_of(image))
+        if binding is not None and not binding.fits(image):
+            self._let_go(binding)
+            self._say(OTHER_AXES)
+
+    def _lost(self, binding: LabelsBinding) -> None:
+        sentence = binding.unusable
+        self._let_go(binding)
+        self._say(sentence)
+        self._on_change()
+
+    def _let_go(self, binding: LabelsBinding) -> None:
+        """Leave a Labels layer to the user; it stays in the viewer."""
+        binding.unbind()
+        del self._bindings[binding.image_id]
 
     def _removed(self, event: Any) -> None:
         self._unfollow(event.value)
-        for key, binding in list(self._bindings.items()):
+        for binding in list(self._bindings.values()):
             if binding.layer is event.value:
-                binding.unbind()
-                del self._bindings[key]
+                self._let_go(binding)
         self._on_change()

@@ -15,6 +15,7 @@ from napari.layers import Image
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.guides import Guide, add_unselected
 from napari_resunet.plugin.jobs import Job
+from napari_resunet.plugin.places import to_world
 from napari_resunet.plugin.tools import NEXT_KEY
 from napari_resunet.plugin.work import NEXT
 from napari_resunet.session.next_region import Candidate, Found, find_next
@@ -103,7 +104,7 @@ class NextView:
         state, binding = self._work.state(key), self._work.layers.binding(key)
         planes = binding.ledger.planes if binding else {}
         return Candidate(
-            image_layers.snapshot(image, state.channels),
+            self._work.snapshot(image),
             state.scale,
             tuple(state.kept(image_layers.shown_index(image, self._viewer))),
             {index: plane.checked.copy() for index, plane in planes.items()},
@@ -244,8 +245,7 @@ def _frame(window: Window) -> Any:
 def _look_at(viewer: Any, image: Image, window: Window) -> None:
     """Move and zoom the camera so that a window fills most of the canvas."""
     scene = getattr(viewer, "scene", viewer)  # the viewer itself before napari 0.9
-    corners = np.array([[s.start - 0.5 for s in window], [s.stop - 0.5 for s in window]])
-    world = corners * image.scale[-2:] + image.translate[-2:]
+    world = to_world(image, _frame(window)[:4])
     scene.camera.center = (*scene.camera.center[:-2], *world.mean(0).tolist())
     canvas = getattr(viewer, "canvas", None)
     if canvas is not None:

@@ -20,6 +20,7 @@ from napari_resunet.plugin.guides import Guide
 from napari_resunet.plugin.labels_binding import LabelsBinding
 from napari_resunet.plugin.tools import BY_NAME, TOOLS, Tool
 from napari_resunet.session.kept import maps_at
+from napari_resunet.types import Window
 
 if TYPE_CHECKING:
     from napari_resunet.plugin.work import Work
@@ -267,7 +268,7 @@ class ObjectTools:
         diameter = model.info.diameter if model is not None else DIAMETER
         size, label = diameter / (state.scale or 1.0), free_label(plane)
 
-        def read(window: image_layers.Window) -> Any:
+        def read(window: Window) -> Any:
             return maps_at(kept, index, window)
 
         if gesture.boxed:
@@ -284,6 +285,7 @@ class ObjectTools:
         sentence = "" if image else "Segment the image first."
         if image is not None:
             sentence = image_layers.why_not(image, self._viewer)
+            sentence = sentence or image_layers.not_shown(image, self._viewer)
         if model is not None and model.info.task == "classes":
             sentence = sentence or CLASSES
         if not (layer.visible and layer.editable):

@@ -21,6 +21,10 @@ class Situation:
         Why the chosen image cannot be segmented; empty if it can.
     job : str or None
         Kind of the running job.
+    not_shown : str
+        Why nothing of it is seen on the shown slice; empty if something is.
+    whole_stack : bool
+        Whether the scope is the stack, seen or not.
     has_maps : bool
         Whether there are maps for the sliders.
     has_labels : bool
@@ -32,6 +36,8 @@ class Situation:
     """
 
     no_image: str
+    not_shown: str
+    whole_stack: bool
     job: str | None
     has_maps: bool
     has_labels: bool
@@ -43,6 +49,9 @@ class Situation:
 BUSY = "Wait for the running job, or cancel it."
 NOT_RUNNING = "Nothing is running."
 NO_MAPS = "Click Segment first."
+NO_LABELS = (
+    "Click Segment first, paint some labels, or click Use for a Labels layer of yours."
+)
 NOTHING_YET = "nothing is checked yet"
 
 
@@ -50,12 +59,13 @@ def reasons(now: Situation) -> dict[ControlName, str]:
     """Say for each control why it cannot be used; empty if it can."""
     busy = BUSY if now.job else ""
     no_maps = "" if now.has_maps else NO_MAPS
-    labels = "" if now.has_labels else "Click Segment first, or paint some labels."
+    labels = "" if now.has_labels else NO_LABELS
+    unseen = now.no_image or now.not_shown
     merges = "A model of classes has no touching objects to split." if now.classes else ""
     return {
-        "segment": now.no_image or busy,
+        "segment": (now.no_image if now.whole_stack else unseen) or busy,
         "cancel_segment": "" if now.job in ("segment", "load", "next") else NOT_RUNNING,
-        "fine_tune": now.no_image or busy or labels,
+        "fine_tune": unseen or busy or labels,
         "stop": "" if now.job == "fine-tune" else NOT_RUNNING,
         "cancel_fine_tune": "" if now.job == "fine-tune" else NOT_RUNNING,
         "go_on": busy,
@@ -65,9 +75,10 @@ def reasons(now: Situation) -> dict[ControlName, str]:
         "save": busy or ("" if now.can_save else "Click Segment or load a model first."),
         "load": busy,
         "new_classes": now.no_image or busy,
-        "mark_checked": now.no_image or labels,
+        "mark_checked": unseen or labels,
         "next": now.no_image or busy,
         "show_map": no_maps,
+        "use_labels": busy,
         "foreground": no_maps,
         "split": merges or no_maps,
     }

@@ -10,7 +10,8 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_resunet.corrections.ledger import Index, Ledger
-from napari_resunet.plugin import image_layers
+from napari_resunet.errors import CorrectionError
+from napari_resunet.plugin import image_layers, in_view
 from napari_resunet.types import Target
 from napari_resunet.windows import bounding_window
 
@@ -19,12 +20,20 @@ if TYPE_CHECKING:
 
 
 def targets_of(image: Image, viewer: ViewerModel, scope: str) -> list[Target]:
-    """List the windows of a scope; of a stack, the shown plane first."""
+    """List the windows of a scope; of a stack, the shown plane first.
+
+    Raises
+    ------
+    CorrectionError
+        If nothing of the scope is seen; a whole stack need not be.
+    """
     index = image_layers.shown_index(image, viewer)
-    if scope == "visible":
-        return [Target(index, image_layers.visible_window(image))]
     window = image_layers.whole_window(image)
-    if scope == "slice":
+    if scope != "stack":
+        if sentence := image_layers.not_shown(image, viewer):
+            raise CorrectionError(sentence)
+        if scope == "visible":
+            window = in_view.seen_window(image, viewer)
         return [Target(index, window)]
     shape, channel = image_layers.full_shape(image)[:-2], image_layers.channel_axis(image)
     planes = product(*(range(n) for axis, n in enumerate(shape) if axis != channel))

@@ -77,6 +77,8 @@ class LabelsWatch:
 
     def has_work(self, seconds: float) -> bool:
         """Look for anything to keep, labels or something checked, for so long."""
+        if self.binding.unusable:
+            return False
         marked = self._look_where_marked()
         if any(self.binding.ledger.plane(index).checked.any() for index in marked):
             return True
@@ -115,8 +117,10 @@ class LabelsWatch:
         dict
             Changed blocks by plane.
         """
-        self._look_where_marked()
         found: Found = {}
+        if self.binding.unusable:
+            return found
+        self._look_where_marked()
         end = time.perf_counter() + told
         while (self._painted_on or self._dirty) and time.perf_counter() < end:
             self._compare(*next(iter(self._painted_on or self._dirty)), found)
@@ -187,14 +191,14 @@ class LabelsWatch:
                 self._look_in(_spans(atom))
         except (TypeError, ValueError, AttributeError, IndexError):
             # The event's content is napari's own affair and changes: look at the plane.
-            self._look(self._shown(), None)
+            self._look_at_shown()
 
     def _drawn(self, event: Any) -> None:
         """Hear of a part that was drawn again, in the middle of a stroke as well."""
         shape = np.asarray(event.data).shape
         offset = getattr(event, "offset", None)
-        if len(shape) != 2 or offset is None or len(offset) != 2:
-            self._look(self._shown(), None)
+        if self.binding.unusable or len(shape) != 2 or offset is None or len(offset) != 2:
+            self._look_at_shown()
             return
         rows, columns = (
             slice(int(start), int(start) + n)
@@ -204,7 +208,12 @@ class LabelsWatch:
 
     def _refreshed(self, event: Any) -> None:
         """Hear of an undo, a redo, new data: anywhere in the shown plane."""
-        self._look(self._shown(), None)
+        self._look_at_shown()
+
+    def _look_at_shown(self) -> None:
+        """Look at the whole plane, unless the layer holds data that do not fit."""
+        if not self.binding.unusable:
+            self._look(self._shown(), None)
 
     def _look_in(self, spans: Spans) -> None:
         leading = [range(s.start, s.stop) for s in spans[:-2]]

@@ -121,7 +121,7 @@ class ImageState:
     Attributes
     ----------
     channels : tuple of int or None
-        Which feed the network.
+        Which feed the network; None until the first Segment.
     scale : float or None
         Factor from image to working pixels, as estimated or set.
     auto : bool
@@ -131,9 +131,26 @@ class ImageState:
     channels: tuple[int, ...] | None = None
     scale: float | None = None
     auto: bool = True
+    _from_slider: tuple[int, ...] | None = None
     _kept: OrderedDict[tuple[tuple[int, ...], str], Proposal] = field(
         default_factory=OrderedDict
     )
+
+    def choose_channels(self, channels: tuple[int, ...]) -> None:
+        """Take the user's choice: the slider no longer matters."""
+        self.channels, self._from_slider = channels, None
+
+    def channels_for(self, shown: int | None) -> tuple[int, ...] | None:
+        """Tell what would be segmented now: the channel shown, unless the user chose."""
+        followed = self.channels is None or self.channels == self._from_slider
+        return (shown,) if followed and shown is not None else self.channels
+
+    def use_shown(self, channel: int | None) -> None:
+        """Take the channel that the slider shows, unless the user chose some."""
+        channels = self.channels_for(channel)
+        if channels != self.channels:
+            self.channels = self._from_slider = channels
+            self.forget_maps()
 
     def keep(self, proposal: Proposal) -> None:
         """Keep the maps of a proposal; the oldest go when there are too many."""

@@ -51,6 +51,7 @@ ControlName = Literal[
     "save",
     "load",
     "new_classes",
+    "use_labels",
     "mark_checked",
     "foreground",
     "split",
@@ -87,6 +88,8 @@ class SegmentView(QWidget):
     scope_changed = Signal(str)
     segment_clicked = Signal()
     segment_cancelled = Signal()
+    own_labels_chosen = Signal(str)
+    use_labels_clicked = Signal()
     foreground_changed = Signal(float)
     split_changed = Signal(float)
     checked_area_changed = Signal(str)
@@ -113,7 +116,8 @@ class SegmentView(QWidget):
         self._message = MessageLine()
         self._guard = WheelGuard(self)
         self._lay_out()
-        self._tooltips = {name: self._control(name).toolTip() for name in CONTROLS}
+        self._controls = {name: self._control(name) for name in CONTROLS}
+        self._tooltips = {name: w.toolTip() for name, w in self._controls.items()}
         self._forward_upper()
         self._forward_lower()
 
@@ -148,6 +152,12 @@ class SegmentView(QWidget):
     def set_scope(self, key: str) -> None:
         """Show the chosen scope: visible, slice or stack."""
         self._segment.set_scope(key)
+
+    def set_own_labels(
+        self, choices: Sequence[tuple[str, str]], current: str | None
+    ) -> None:
+        """Offer Labels layers of the user's own, each (key, title); none hide the row."""
+        self._segment.set_own_labels(choices, current)
 
     def set_segment_progress(self, done: int | None, total: int | None, text: str) -> None:
         """Show how far the segmentation is; no `done` hides the bar."""
@@ -216,7 +226,7 @@ class SegmentView(QWidget):
 
     def set_enabled(self, name: ControlName, enabled: bool, reason: str = "") -> None:
         """Enable a button or slider, or disable it and say why in its tooltip."""
-        control = self._control(name)
+        control = self._controls[name]
         control.setEnabled(enabled)
         normal = self._tooltips[name]
         control.setToolTip(normal if enabled or not reason else reason)
@@ -303,6 +313,8 @@ class SegmentView(QWidget):
         self._segment.scope_changed.connect(self.scope_changed)
         self._segment.segment_clicked.connect(self.segment_clicked)
         self._segment.segment_cancelled.connect(self.segment_cancelled)
+        self._segment.own_labels_chosen.connect(self.own_labels_chosen)
+        self._segment.use_labels_clicked.connect(self.use_labels_clicked)
         self._segment.foreground_changed.connect(self.foreground_changed)
         self._segment.split_changed.connect(self.split_changed)
         self._correct.checked_area_changed.connect(self.checked_area_changed)

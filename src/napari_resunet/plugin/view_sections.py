@@ -171,6 +171,8 @@ class SegmentSection(Section):
     scope_changed = Signal(str)
     segment_clicked = Signal()
     segment_cancelled = Signal()
+    own_labels_chosen = Signal(str)
+    use_labels_clicked = Signal()
     foreground_changed = Signal(float)
     split_changed = Signal(float)
 
@@ -185,9 +187,30 @@ class SegmentSection(Section):
         cancel = make_button("Cancel", "cancel_segment", "Stop without new labels")
         cancel.clicked.connect(self.segment_cancelled)
         self.add_wide(make_row(start, cancel))
+        self._add_own_labels()
         self.progress = ProgressLine("segment_progress", "Progress of the segmentation")
         self.add_wide(self.progress)
         self._add_sliders()
+
+    def _add_own_labels(self) -> None:
+        self._own = KeyedCombo("own_labels", "Labels layer of yours")
+        self._own.chosen.connect(self.own_labels_chosen)
+        use = make_button(
+            "Use",
+            "use_labels",
+            "Copy the labels of this layer, to correct them and to learn from them",
+        )
+        use.setMinimumWidth(56)
+        use.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        use.clicked.connect(self.use_labels_clicked)
+        self._own_row = QWidget()
+        row = QHBoxLayout(self._own_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        row.addWidget(self._own, 1)
+        row.addWidget(use)
+        self._own_caption = self.add_row("Or labels of", self._own_row)
+        self.set_own_labels([], None)
 
     def _add_sliders(self) -> None:
         self._foreground = UnitSlider(
@@ -205,6 +228,14 @@ class SegmentSection(Section):
         for slider in (self._foreground, self._split):
             self.add_heading(slider.accessibleName())
             self.add_wide(slider)
+
+    def set_own_labels(
+        self, choices: Sequence[tuple[str, str]], current: str | None
+    ) -> None:
+        """Offer Labels layers, each (key, title); none hide the row."""
+        self._own.set_items([(key, title, title) for key, title in choices], current)
+        self._own_row.setVisible(bool(choices))
+        self._own_caption.setVisible(bool(choices))
 
     def set_scope(self, key: str) -> None:
         """Show the chosen scope."""

@@ -11,8 +11,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_resunet.errors import CorrectionError
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.jobs import Job, Listener
+from napari_resunet.plugin.labels_binding import LOCKED
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.outcomes import (
     as_version,
@@ -22,12 +24,13 @@ from napari_resunet.plugin.outcomes import (
     step_entry,
 )
 from napari_resunet.plugin.presenter import Presenter
-from napari_resunet.plugin.scopes import again, proposed_earlier
+from napari_resunet.plugin.scopes import again, proposed_earlier, targets_of
 from napari_resunet.plugin.state import ImageState, Version, Versions
 from napari_resunet.session.going_on import go_on_steps
 from napari_resunet.session.store.checkpoint import CheckpointRecord
 from napari_resunet.session.workshop import (
     Comparison,
+    ImageSnapshot,
     Learned,
     Ready,
     Sliders,
@@ -140,16 +143,26 @@ class Work:
         if self._job_image in (key, None):  # Next looks at all images
             self.abandon_stale("The image was changed, so its segmentation was cancelled.")
 
+    def snapshot(self, image: Image) -> ImageSnapshot:
+        """Take what a job needs to know of an image; its channels are settled by now."""
+        state = self.state(image_layers.key_of(image))
+        if max(state.channels or (0,)) >= image_layers.n_channels(image):
+            state.channels = None  # they were chosen when the image had other axes
+        if state.channels is None:
+            state.use_shown(image_layers.shown_channel(image, self.layers.viewer))
+        return image_layers.snapshot(image, state.channels)
+
     def propose(self, image: Image, targets: list[Target]) -> None:
-        """Propose labels for windows of an image."""
+        """Propose labels for windows of an image, unless its labels are locked."""
         key, token = image_layers.key_of(image), CancelToken()
         state = self.state(key)
+        if self.layers.make_binding(image).locked:
+            self.show.view.set_message(LOCKED, "warning")
+            return
         arguments = (
-            self.versions.current.to_use, self.device,
-            image_layers.snapshot(image, state.channels), targets,
+            self.versions.current.to_use, self.device, self.snapshot(image), targets,
             state.scale, self.sliders, token,
         )  # fmt: skip
-        self.layers.make_binding(image)
         self._said = ""
         self.start(SEGMENT, self.workshop.propose, arguments, token, key)
 
@@ -157,10 +170,13 @@ class Work:
         """Fine-tune on all that is checked."""
         key, token = image_layers.key_of(image), CancelToken()
         state = self.state(key)
+        try:
+            corrections = self.layers.make_binding(image).corrections()
+        except CorrectionError as error:
+            self.show.view.set_message(str(error), "warning")
+            return
         arguments = (
-            self.versions.current.to_use, self.device,
-            image_layers.snapshot(image, state.channels),
-            self.layers.make_binding(image).corrections(),
+            self.versions.current.to_use, self.device, self.snapshot(image), corrections,
             state.scale, state.auto, self.sliders, seconds, token,
         )  # fmt: skip
         objects, _ = self.layers.make_binding(image).counts()
@@ -193,12 +209,15 @@ class Work:
     def compare(self, image: Image, models: tuple[Model | str, Model | str]) -> None:
         """Propose the visible area with two models; nothing is written into labels."""
         key, token = image_layers.key_of(image), CancelToken()
-        state = self.state(key)
-        index = image_layers.shown_index(image, self.layers.viewer)
+        try:
+            targets = targets_of(image, self.layers.viewer, "visible")
+        except CorrectionError as error:
+            self._compared(None)
+            self.show.view.set_message(str(error), "warning")
+            return
         arguments = (
-            models, self.device, image_layers.snapshot(image, state.channels),
-            Target(index, image_layers.visible_window(image)),
-            state.scale, self.sliders, token,
+            models, self.device, self.snapshot(image), targets[0],
+            self.state(key).scale, self.sliders, token,
         )  # fmt: skip
         self.start(LOAD, self.workshop.compare, arguments, token, key)
 

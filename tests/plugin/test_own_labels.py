@@ -1,0 +1,192 @@
+"""Labels that the user has already: copied, corrected, learned from, never altered."""
+
+import numpy as np
+import pytest
+
+from napari_resunet.plugin.own_labels import fits, lies_over
+from napari_resunet.types import ModelInfo
+
+SHAPE = (60, 80)
+
+
+def cells(dtype=np.int32):
+    labels = np.zeros(SHAPE, dtype)
+    labels[5:15, 5:15] = 1
+    labels[30:40, 30:50] = 2
+    return labels
+
+
+def use(bench, qtbot):
+    bench.click("use_labels")
+    qtbot.waitUntil(lambda: bench.work.job is None, timeout=20_000)
+
+
+@pytest.fixture
+def own(bench):
+    bench.image = bench.viewer.add_image(np.zeros(SHAPE), name="im", scale=(0.5, 0.5))
+    return bench
+
+
+def offered(bench):
+    combo = bench.find("own_labels")
+    shown = combo.isVisibleTo(bench.view)
+    return [combo.itemText(i) for i in range(combo.count())] if shown else []
+
+
+def test_the_labels_of_the_user_become_those_of_the_image(own, qtbot):
+    mine = own.viewer.add_labels(cells(), name="from Cellpose", scale=(0.5, 0.5))
+    before = mine.data.copy()
+    assert not own.find("mark_checked").isEnabled()
+    use(own, qtbot)
+    layer = own.binding.layer
+    assert layer.name == "im labels"
+    assert np.array_equal(layer.data, before)
+    assert np.array_equal(layer.scale, (0.5, 0.5))
+    assert "'from Cellpose' was copied (2 labels)" in own.message
+    layer.paint((50, 70), 9)
+    assert np.array_equal(mine.data, before)
+    assert not mine.visible
+    assert own.find("mark_checked").isEnabled()
+    assert own.find("tool_merge").isEnabled()
+    qtbot.waitUntil(lambda: "3 objects · 1 edit" in own.find("checked_text").text())
+    assert "nothing is checked" in own.find("checked_text").text()
+    assert offered(own) == []
+
+
+def test_they_are_the_users_corrections(own, qtbot):
+    own.viewer.add_labels(cells())
+    use(own, qtbot)
+    window = slice(0, SHAPE[0]), slice(0, SHAPE[1])
+    everywhere = np.ones(SHAPE, np.int32)
+    own.binding.apply((), window, window, everywhere, "instances")
+    assert np.array_equal(own.binding.layer.data[cells() > 0], cells()[cells() > 0])
+    own.mark("slice")
+    correction = own.binding.corrections()[0]
+    assert correction.checked.all()
+    assert correction.touched[cells() > 0].all()
+
+
+def test_they_are_kept_in_the_session(own, qtbot):
+    own.viewer.add_labels(cells())
+    use(own, qtbot)
+    keeper = own.controller.keeper
+    assert keeper.flush(20)
+    assert keeper.folder.file.images[0].name == "im"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64, bool])
+def test_labels_of_any_integers(own, qtbot, dtype):
+    own.viewer.add_labels(cells(dtype))
+    use(own, qtbot)
+    assert own.binding.layer.data.dtype == np.int32
+    assert np.unique(own.binding.layer.data).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_binary_mask_is_split_into_its_pieces_slice_by_slice(bench, qtbot, value):
+    bench.viewer.add_image(np.zeros((3, *SHAPE)))
+    mask = np.zeros((3, *SHAPE), np.uint8)
+    mask[0, 50:60, 5:15] = mask[1, :10, 5:15] = mask[1, 30:40, 30:50] = value
+    bench.viewer.add_labels(mask)
+    use(bench, qtbot)
+    labels = bench.binding.layer.data
+    assert np.array_equal(labels > 0, mask > 0)
+    assert [len(np.unique(plane)) - 1 for plane in labels] == [1, 2, 0]
+    assert len(np.unique(labels)) == 4
+    assert "binary: its 3 connected pieces" in bench.message
+
+
+def test_an_object_keeps_its_number_from_slice_to_slice(bench, qtbot):
+    bench.viewer.add_image(np.zeros((3, *SHAPE)))
+    stack = np.stack([cells(), np.where(cells() == 2, 2**31 - 1, 0), cells() * 0])
+    stack[1, 50:55, 5:10] = 2**31 - 1  # in this slice it comes in two pieces
+    bench.viewer.add_labels(stack)
+    use(bench, qtbot)
+    labels = bench.binding.layer.data
+    assert np.array_equal(labels > 0, stack > 0)
+    assert labels[1, 35, 35] == labels[1, 52, 7] == labels.max() < 100
+    assert [
+        index for index, p in bench.binding.ledger.planes.items() if p.touched.any()
+    ] == [
+        (0,),
+        (1,),
+    ]
+
+
+def test_one_plane_of_labels_for_an_image_of_channels(bench, qtbot):
+    image = bench.viewer.add_image(np.zeros((4, *SHAPE)), axis_labels=("c", "y", "x"))
+    mine = bench.viewer.add_labels(cells())
+    assert fits(mine, image)
+    use(bench, qtbot)
+    assert np.array_equal(bench.binding.layer.data[0], cells())
+
+
+def test_a_pyramid_of_labels_is_taken_at_full_resolution(own, qtbot):
+    own.viewer.add_labels([cells(), cells()[::2, ::2]], multiscale=True)
+    use(own, qtbot)
+    assert np.array_equal(own.binding.layer.data, cells())
+
+
+def test_classes_stay_classes(own, qtbot, random_model):
+    from dataclasses import replace
+
+    from napari_resunet.plugin.outcomes import as_version
+
+    info = ModelInfo(task="classes", class_names=("background", "axon"))
+    own.work.versions.add(as_version(replace(random_model, info=info), 1))
+    one = np.where(cells() > 0, 1, 0)
+    own.viewer.add_labels(one, name="classes")
+    use(own, qtbot)
+    assert np.array_equal(own.binding.layer.data, one)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (np.where(cells() == 1, -3, cells()), "negative"),
+        (np.zeros(SHAPE, np.int32), "holds no labels"),
+    ],
+)
+def test_what_cannot_be_labels_is_refused(own, qtbot, labels, sentence):
+    mine = own.viewer.add_labels(labels)
+    use(own, qtbot)
+    assert sentence in own.message
+    assert mine.visible
+    assert own.binding is None or own.binding.is_empty
+
+
+def test_only_what_fits_is_offered_and_what_is_selected_comes_first(own):
+    assert offered(own) == []
+    own.viewer.add_labels(np.zeros((10, 80), int), name="smaller")
+    assert offered(own) == []
+    apart = own.viewer.add_labels(cells(), name="apart")
+    over = own.viewer.add_labels(cells(), name="over", scale=(0.5, 0.5))
+    assert offered(own) == ["over", "apart (lies elsewhere)"]
+    assert lies_over(over, own.image)
+    for layer in (apart, over):
+        own.viewer.layers.selection.active = layer
+        assert own.find("own_labels").currentText().startswith(layer.name)
+    own.find("own_labels").setCurrentIndex(1)
+    own.controller.refresh()
+    assert own.find("own_labels").currentText() == "apart (lies elsewhere)"
+    own.viewer.layers.remove(apart)
+    assert offered(own) == ["over"]
+    own.viewer.layers.remove(own.image)
+    assert offered(own) == []
+
+
+def test_labels_that_the_image_got_meanwhile_are_not_replaced(own, qtbot):
+    own.viewer.add_labels(cells())
+    own.click("use_labels")
+    own.layers.make_binding(own.image).layer.data[50, 70] = 5
+    qtbot.waitUntil(lambda: own.work.job is None, timeout=20_000)
+    assert "has labels by now" in own.message
+    assert own.binding.layer.data.sum() == 5
+
+
+def test_an_image_that_is_removed_meanwhile(own, qtbot):
+    own.viewer.add_labels(cells())
+    own.click("use_labels")
+    own.viewer.layers.remove(own.image)
+    qtbot.waitUntil(lambda: own.work.job is None, timeout=20_000)
+    assert "removed" in own.message
