@@ -159,9 +159,9 @@ def check(root: Path, told: list[str], killed: float) -> None:
     assert latest.get("learned", 0) in numbers | {0}, (numbers, latest)
     assert folder.file.current_version in numbers | {0}, folder.file.current_version
     assert folder.file.current_version >= latest.get("chosen", 0)
-    steps = {entry["step"] for entry in read_history(root)}
+    steps = {entry["step"] for entry in read_history(root)[0]}
     assert latest.get("learned", 0) in steps | {0}
-    for saved in load_corrections(root):
+    for saved in load_corrections(root)[0]:
         value = saved.example.labels[0, 0]
         assert (saved.example.labels == value).all()
         assert (saved.example.image == value % 250).all()

@@ -321,7 +321,7 @@ def correction_of(value=3, channels=1, index=()):
 def test_corrections_come_back_as_they_were(session, key, channels):
     correction, example = correction_of(channels=channels, index=(2, 5))
     save_correction(session.root, key, correction, example)
-    (saved,) = load_corrections(session.root)
+    ((saved,), _) = load_corrections(session.root)
     found = saved.correction("another id")
     assert (found.image_id, found.index, found.window) == (
         "another id", (2, 5), correction.window,
@@ -378,7 +378,7 @@ def test_the_history_outlives_a_torn_line(session):
     append_history(
         session.root, [{"event": "step", "step": 2, "loss": 0.4, "held_out": 0.7}]
     )
-    assert last_run(read_history(session.root)) == [(1, 0.5, None), (2, 0.4, 0.7)]
+    assert last_run(read_history(session.root)[0]) == [(1, 0.5, None), (2, 0.4, 0.7)]
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_images_from_memory_come_back_with_the_same_hash(session, dtype, shape, 
     array = (np.random.default_rng(0).random(shape) * 200).astype(dtype)
     image = schema.ImageRecord(name="x", shape=shape, dtype=dtype, axes=axes, rgb=rgb)
     store_image(session.root, image, array)
-    found = load_image(session.root, image)
+    found, _ = load_image(session.root, image)
     assert found.dtype == array.dtype
     assert content_hash(found) == content_hash(array)
     changed = array.copy()
