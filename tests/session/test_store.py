@@ -384,7 +384,9 @@ def test_the_history_outlives_a_torn_line(session):
 @pytest.mark.parametrize(
     ("dtype", "shape", "axes", "rgb"),
     [("uint8", (30, 40), "YX", False), ("bool", (30, 40), "YX", False),
-     ("float32", (3, 2, 30, 40), "TCYX", False), ("uint8", (4, 30, 40, 3), "ZYXS", True)],
+     ("float32", (3, 2, 30, 40), "TCYX", False), ("uint8", (4, 30, 40, 3), "ZYXS", True),
+     ("uint8", (5, 20, 1), "ZYX", False), ("float64", (20, 1), "YX", False),
+     ("int16", (2, 3, 1, 1), "TZYX", False), ("uint8", (2, 20, 1, 4), "ZYXS", True)],
 )  # fmt: skip
 def test_images_from_memory_come_back_with_the_same_hash(session, dtype, shape, axes, rgb):
     array = (np.random.default_rng(0).random(shape) * 200).astype(dtype)
@@ -470,6 +472,20 @@ def test_snapshots_open_with_other_tools(session, key):
     assert labels[15, 15] == 4
     (path,) = session.root.glob("planes/*/plane/marks-*.tif")
     assert tifffile.imread(path).shape == (4, *SHAPE)
+
+
+@pytest.mark.parametrize("shape", [(20, 1), (1, 20), (1, 1)])
+def test_labels_of_planes_with_one_column_come_back(tmp_path, shape):
+    session = SessionFolder.create(tmp_path / "narrow")
+    key = with_one_image(session, shape=shape)
+    ones = np.ones(shape, np.int32)
+    session.put_patches(key, (), [Patch(0, 0, ones, ones * 2, ones.astype(np.uint8) * 8)])
+    reopened = again(session)
+    state = reopened.load_plane(key, ())
+    assert (state.labels == 1).all()
+    assert (state.before == 2).all()
+    assert not reopened.plane_damage(key, ())
+    reopened.close()
 
 
 def test_an_empty_state_takes_patches():

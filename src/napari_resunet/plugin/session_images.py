@@ -114,6 +114,9 @@ def add_image(viewer: ViewerModel, image: ImageRecord, data: Any) -> Image:
     place: dict[str, Any] = {
         name: getattr(image, name) for name in PLACE if getattr(image, name)
     }
+    if "C" in image.axes:
+        # The labels of the axes tell which one holds the channels.
+        place.setdefault("axis_labels", tuple(image.axes[: image.ndim].lower()))
     try:
         layer = viewer.add_image(data, name=image.name, rgb=image.rgb, **place)
     except Exception:  # whatever napari has against units or a matrix
@@ -123,15 +126,14 @@ def add_image(viewer: ViewerModel, image: ImageRecord, data: Any) -> Image:
     return layer
 
 
-def is_in_place(layer: Image, image: ImageRecord) -> bool:
-    """Tell whether a layer lies where its record says."""
-    found = {"scale": _floats(layer.scale), "translate": _floats(layer.translate)}
-    found |= _turned(layer)
-    return all(
-        np.allclose(np.asarray(found[name]), np.asarray(getattr(image, name)))
-        for name in found
-        if getattr(image, name)
-    )
+def put_place(layer: Image, image: ImageRecord) -> None:
+    """Put a layer that was opened from its file where the record says."""
+    for name in PLACE:
+        if value := getattr(image, name):
+            try:
+                setattr(layer, name, value)
+            except Exception:  # whatever napari has against units or a matrix
+                log.warning("'%s' could not be put back", name, exc_info=True)
 
 
 def restore_labels(

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_resunet.errors import ResunetError, SessionError
-from napari_resunet.files import IMAGE_SUFFIXES, read_image
+from napari_resunet.errors import SessionError
+from napari_resunet.session.pixels import read_pixels
 from napari_resunet.session.store.checkpoint import CheckpointRecord, find_checkpoint
-from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import SavedCorrection, load_corrections
 from napari_resunet.session.store.description import shortened
 from napari_resunet.session.store.folder import SessionFolder
@@ -118,24 +117,6 @@ def restore_steps(
     history = _history(folder.root, notices)
     last = folder.last_version
     return Restored(versions, corrections, history, interrupted, notices, last)
-
-
-def is_image(record: ImageRecord, array: Any) -> bool:
-    """Tell whether an array holds the pixels of a record."""
-    if tuple(array.shape) != record.shape or str(array.dtype) != record.dtype:
-        return False
-    return not record.content_hash or content_hash(array) == record.content_hash
-
-
-def read_pixels(path: Path, record: ImageRecord) -> Any:
-    """Read a file if it holds the pixels of a record; None if it does not."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-        return None
-    try:
-        array = read_image(path)
-    except ResunetError:
-        return None
-    return array if is_image(record, array) else None
 
 
 def _states(folder: SessionFolder, record: ImageRecord, notices: list[str]) -> States:

@@ -213,6 +213,8 @@ class PlaneStore:
         try:
             found, good = read_rows(path, pages.shape)
         except SessionError:
+            found, good = pages, np.zeros(0, bool)
+        if good.shape != pages.shape[:2]:
             damage.append(f"'{path.name}' is missing or cannot be read")
             return np.zeros(pages.shape[:2], bool)
         pages[:] = found
@@ -247,7 +249,7 @@ class PlaneStore:
         pages = np.stack([(state.marks & bit) > 0 for bit in BITS])
         note = {CHECKSUM: state.checksum(self._place)}
         path = self._path("marks", "tif", after)
-        write_tiff(path, pages, photometric="minisblack", metadata=note)
+        write_tiff(path, pages, note=note, photometric="minisblack")
         self.generation = after
         self._journal = Journal(self._path("journal", "bin"))
         self.damage = []

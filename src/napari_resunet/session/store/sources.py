@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.layout import source_path
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.tiff import BIG, whole_file
+from napari_resunet.session.store.tiff import BIG, described, whole_file
 from napari_resunet.session.store.tiff_reading import read_note, read_rows
 
 RATIO = 60
@@ -49,10 +48,6 @@ def store_image(root: Path, image: ImageRecord, array: Any) -> str:
     stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
     fingerprint = content_hash(array)
     note = {"image": image.key, "content_hash": fingerprint}
-    told: dict[str, Any] = {"metadata": note}
-    if image.shape[-1] == 1:
-        # Beside a shape of its own, tifffile takes a last axis of one for samples.
-        told = {"metadata": None, "description": json.dumps(note)}
     with whole_file(source_path(root, image.key)) as temporary:
         tifffile.imwrite(
             temporary,
@@ -64,7 +59,7 @@ def store_image(root: Path, image: ImageRecord, array: Any) -> str:
             compressionargs={"level": 1},
             bigtiff=math.prod(image.shape) * stored.itemsize > BIG,
             maxworkers=1,
-            **told,
+            **described(image.shape, note),
         )
     return fingerprint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,12 @@ BIG = 2**31
 """Bytes from which a TIFF needs 64-bit offsets."""
 
 
-def write_tiff(path: Path, array: npt.NDArray[Any], **options: Any) -> None:
+def write_tiff(
+    path: Path,
+    array: npt.NDArray[Any],
+    note: dict[str, Any] | None = None,
+    **options: Any,
+) -> None:
     """Write an array as a compressed TIFF, all or nothing, and see it on the disk.
 
     Parameters
@@ -27,6 +33,8 @@ def write_tiff(path: Path, array: npt.NDArray[Any], **options: Any) -> None:
         The file.
     array : array
         Booleans become 0 and 255.
+    note : dict or None
+        What its description tells beside the shape.
     **options
         Of ``tifffile.imwrite``.
 
@@ -39,16 +47,28 @@ def write_tiff(path: Path, array: npt.NDArray[Any], **options: Any) -> None:
 
     if array.dtype == bool:
         array = array.view(np.uint8) * np.uint8(255)
+    narrow = array.ndim > 2 and array.shape[-1] == 1
     with whole_file(path) as temporary:
         tifffile.imwrite(
             temporary,
-            array,
+            iter(array.reshape(-1, *array.shape[-2:])) if narrow else array,
+            shape=array.shape,
+            dtype=array.dtype,
             compression="zlib",
             compressionargs={"level": 1},
             bigtiff=array.nbytes > BIG,
             maxworkers=1,
+            **described(array.shape, note or {}),
             **options,
         )
+
+
+def described(shape: tuple[int, ...], note: dict[str, Any]) -> dict[str, Any]:
+    """Choose the options of ``tifffile.imwrite`` that put a note into its description."""
+    if len(shape) > 2 and shape[-1] == 1:
+        # Beside a shape of its own, tifffile takes a last axis of one for samples.
+        return {"metadata": None, "description": json.dumps(note)}
+    return {"metadata": note}
 
 
 def label_dtype(labels: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
