@@ -216,8 +216,9 @@ def test_a_stored_image_reads_no_file_outside_the_session(tmp_path):
     xml = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"
       UUID="urn:uuid:1"><Image ID="Image:0"><Pixels DimensionOrder="XYZCT" ID="Pixels:0"
       SizeX="9" SizeY="8" SizeZ="2" SizeC="1" SizeT="1" Type="uint8">
-      <TiffData FirstZ="0" IFD="0" PlaneCount="2"><UUID FileName="../../secret.tif">urn:uuid:2
-      </UUID></TiffData></Pixels></Image></OME>"""
+      <TiffData FirstZ="0" IFD="0" PlaneCount="2">
+      <UUID FileName="../../secret.tif">urn:uuid:2</UUID></TiffData></Pixels></Image>
+      </OME>"""
     tifffile.imwrite(path, np.zeros((8, 9), np.uint8), description=xml, metadata=None)
     with pytest.raises(SessionError):
         load_image(root, image)
@@ -228,7 +229,8 @@ def test_a_stored_image_reads_no_file_outside_the_session(tmp_path):
 
 @pytest.mark.parametrize(
     "source",
-    ["\\\\host\\share\\x.tif", "//host/share/x.tif", "\\\\?\\UNC\\host\\x.tif", "/\\host/x.tif",
+    ["\\\\host\\share\\x.tif", "//host/share/x.tif", "\\\\?\\UNC\\host\\x.tif",
+     "/\\host/x.tif",
      "https://host/x.tif", "file:///x.tif", "x.tif", "", None, "/dev/zero", "/tmp",
      "/" + "x" * 5000, "/a\0b.tif"],
 )  # fmt: skip

@@ -111,9 +111,7 @@ def finest(layer: Image) -> Any:
 
 def add_image(viewer: ViewerModel, image: ImageRecord, data: Any) -> Image:
     """Add the layer that a record tells of; what napari does not take is left out."""
-    place: dict[str, Any] = {
-        name: getattr(image, name) for name in PLACE if getattr(image, name)
-    }
+    place = _place_of(image)
     if "C" in image.axes:
         # The labels of the axes tell which one holds the channels.
         place.setdefault("axis_labels", tuple(image.axes[: image.ndim].lower()))
@@ -128,12 +126,17 @@ def add_image(viewer: ViewerModel, image: ImageRecord, data: Any) -> Image:
 
 def put_place(layer: Image, image: ImageRecord) -> None:
     """Put a layer that was opened from its file where the record says."""
-    for name in PLACE:
-        if value := getattr(image, name):
-            try:
-                setattr(layer, name, value)
-            except Exception:  # whatever napari has against units or a matrix
-                log.warning("'%s' could not be put back", name, exc_info=True)
+    for name, value in _place_of(image).items():
+        try:
+            setattr(layer, name, value)
+        except Exception:  # whatever napari has against units or a matrix
+            log.warning("'%s' could not be put back", name, exc_info=True)
+
+
+def _place_of(image: ImageRecord) -> dict[str, Any]:
+    known = {name: getattr(image, name) for name in PLACE if getattr(image, name)}
+    matrices = ("rotate", "affine")
+    return {k: np.array(v) if k in matrices else v for k, v in known.items()}
 
 
 def restore_labels(
