@@ -303,6 +303,7 @@ INFINITE = float("inf")
      {"units": ["9**9**9", "um"]}, {"units": ["um"]}, {"object_scale": float("nan")},
      {"object_scale": 1e-9}, {"look": {"colors": [[float("nan")] * 4]}}, {"rgb": True},
      {"translate": "x"}, {"affine": [[1]]}, {"shear": [INFINITE]}, {"axis_labels": 5},
+     {"affine": [[0] * 3] * 3},
      {"content_hash": "blake2b:="}, {"channels": [-1]}, {"checked_objects": "many"},
      {"source": 7}, {"labels_look": []}],
 )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -247,7 +248,9 @@ def _unfit(field: str) -> PydanticCustomError:
 
 
 def _is_square(matrix: Matrix, n: int) -> bool:
-    return not matrix or (len(matrix) == n and all(len(row) == n for row in matrix))
+    """Tell whether a matrix is one of n rows that can be inverted, or left out."""
+    square = len(matrix) == n and all(len(row) == n for row in matrix)
+    return not matrix or (square and abs(float(np.linalg.det(matrix))) > 0)
 
 
 class PlaneContents(Record):

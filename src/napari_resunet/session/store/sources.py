@@ -118,7 +118,8 @@ def draw_thumbnail(plane: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDA
     -------
     uint8 array, shape (Y, X, 3)
     """
-    values = np.nan_to_num(plane[..., :3] if plane.ndim == 3 else plane[..., None])
+    pixels = plane[..., :3] if plane.ndim == 3 else plane[..., None]
+    values = np.nan_to_num(np.asarray(pixels, np.float64), posinf=0, neginf=0)
     low, high = np.percentile(values, (1, 99)) if values.size else (0.0, 1.0)
     grey = np.clip((values - low) / max(float(high - low), 1e-9), 0, 1) * 255
     picture = np.broadcast_to(grey, (*labels.shape, 3)).astype(np.uint8)
