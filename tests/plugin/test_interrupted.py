@@ -53,7 +53,7 @@ def left_behind(tmp_path_factory, starter, nuclei):
     correction = Correction("x", (), window, labels.astype(np.int32), mask, mask)
     example = as_example(correction, pixels[..., None], scale=1.2)
     save_correction(root, image.key, correction, example)
-    examples = [saved.example for saved in load_corrections(root)]
+    examples = [saved.example for saved in load_corrections(root)[0]]
     # The starter knows these nuclei: without patience it may end before its steps are done.
     recipe = FineTuning(steps=STEPS, batch=2, patch=64, looks=12, patience=STEPS)
     for event in fine_tune_steps(starter, examples, recipe, choose("cpu")):
@@ -89,7 +89,7 @@ def test_it_goes_on_and_ends_as_any_other(dock, crashed, nuclei):
     dock.wait()
     keeper = dock.controller.keeper
     assert keeper.flush(20)
-    entries = read_history(keeper.folder.root)
+    entries, _ = read_history(keeper.folder.root)
     steps = [entry["step"] for entry in entries if entry["event"] == "step"]
     assert steps == list(range(STEPS // 2 + 1, STEPS + 1))
     assert entries[-1]["event"] == "end"

@@ -21,6 +21,7 @@ import numpy as np
 import safetensors.numpy
 
 from napari_resunet.corrections.log import Correction, as_example
+from napari_resunet.session.store import contents
 from napari_resunet.session.store.checkpoint import (
     CheckpointRecord,
     delete_checkpoint,
@@ -105,7 +106,8 @@ class Child:
         mask = np.ones((40, 40), bool)
         correction = Correction("x", (), box, labels, mask, mask)
         image = np.full((40, 40, 1), number % 250, np.uint8)
-        save_correction(root, self.key, correction, as_example(correction, image))
+        name = save_correction(root, self.key, correction, as_example(correction, image))
+        self.folder.note(contents.with_correction(name))
         self.say("corrected", number)
 
     def fine_tune(self) -> None:
@@ -116,8 +118,12 @@ class Child:
             for step in (number, number + 1):
                 here = CheckpointRecord(base=number - 1, steps=step)
                 save_checkpoint(root, here, lambda p, n=step: weights(p, n))
+                self.folder.note(contents.with_training(interrupted=True))
             append_history(root, [{"event": "step", "step": number, "loss": 0.5}])
+            self.folder.note(contents.with_history(1))
             save_version(root, record, lambda p: weights(p, number))
+            self.folder.note(contents.with_version(number))
+            self.folder.note_first(contents.with_training(interrupted=False))
             delete_checkpoint(root)
             self.say("learned", number)
 
@@ -145,7 +151,9 @@ def check(root: Path, told: list[str], killed: float) -> None:
             latest[word] = max(latest.get(word, 0), int(number))
     folder = SessionFolder.open(root)
     key = folder.file.images[0].key
+    assert not folder.notices, folder.notices
     state = folder.load_plane(key, ())
+    assert not folder.plane_damage(key, ()), folder.plane_damage(key, ())
     found = int(state.labels.max())
     assert found >= latest.get("painted", 0), (found, latest)
     assert found >= latest.get("confirmed", 0), (found, latest)
@@ -159,9 +167,11 @@ def check(root: Path, told: list[str], killed: float) -> None:
     assert latest.get("learned", 0) in numbers | {0}, (numbers, latest)
     assert folder.file.current_version in numbers | {0}, folder.file.current_version
     assert folder.file.current_version >= latest.get("chosen", 0)
-    steps = {entry["step"] for entry in read_history(root)}
+    steps = {entry["step"] for entry in read_history(root)[0]}
     assert latest.get("learned", 0) in steps | {0}
-    for saved in load_corrections(root):
+    corrections, damage = load_corrections(root)
+    assert not damage, damage
+    for saved in corrections:
         value = saved.example.labels[0, 0]
         assert (saved.example.labels == value).all()
         assert (saved.example.image == value % 250).all()

@@ -62,6 +62,6 @@ def test_what_is_not_checked_any_more_holds_none():
 def test_it_is_kept_in_the_session_folder(first, tmp_path):
     folder = SessionFolder.create(tmp_path / "cells")
     save_correction(folder.root, "a1", *first)
-    (saved,) = load_corrections(folder.root)
+    ((saved,), _) = load_corrections(folder.root)
     assert saved.example.held_out == first[1].held_out
     assert folder.close()

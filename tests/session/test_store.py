@@ -321,7 +321,7 @@ def correction_of(value=3, channels=1, index=()):
 def test_corrections_come_back_as_they_were(session, key, channels):
     correction, example = correction_of(channels=channels, index=(2, 5))
     save_correction(session.root, key, correction, example)
-    (saved,) = load_corrections(session.root)
+    ((saved,), _) = load_corrections(session.root)
     found = saved.correction("another id")
     assert (found.image_id, found.index, found.window) == (
         "another id", (2, 5), correction.window,
@@ -378,19 +378,21 @@ def test_the_history_outlives_a_torn_line(session):
     append_history(
         session.root, [{"event": "step", "step": 2, "loss": 0.4, "held_out": 0.7}]
     )
-    assert last_run(read_history(session.root)) == [(1, 0.5, None), (2, 0.4, 0.7)]
+    assert last_run(read_history(session.root)[0]) == [(1, 0.5, None), (2, 0.4, 0.7)]
 
 
 @pytest.mark.parametrize(
     ("dtype", "shape", "axes", "rgb"),
     [("uint8", (30, 40), "YX", False), ("bool", (30, 40), "YX", False),
-     ("float32", (3, 2, 30, 40), "TCYX", False), ("uint8", (4, 30, 40, 3), "ZYXS", True)],
+     ("float32", (3, 2, 30, 40), "TCYX", False), ("uint8", (4, 30, 40, 3), "ZYXS", True),
+     ("uint8", (5, 20, 1), "ZYX", False), ("float64", (20, 1), "YX", False),
+     ("int16", (2, 3, 1, 1), "TZYX", False), ("uint8", (2, 20, 1, 4), "ZYXS", True)],
 )  # fmt: skip
 def test_images_from_memory_come_back_with_the_same_hash(session, dtype, shape, axes, rgb):
     array = (np.random.default_rng(0).random(shape) * 200).astype(dtype)
     image = schema.ImageRecord(name="x", shape=shape, dtype=dtype, axes=axes, rgb=rgb)
     store_image(session.root, image, array)
-    found = load_image(session.root, image)
+    found, _ = load_image(session.root, image)
     assert found.dtype == array.dtype
     assert content_hash(found) == content_hash(array)
     changed = array.copy()
@@ -470,6 +472,20 @@ def test_snapshots_open_with_other_tools(session, key):
     assert labels[15, 15] == 4
     (path,) = session.root.glob("planes/*/plane/marks-*.tif")
     assert tifffile.imread(path).shape == (4, *SHAPE)
+
+
+@pytest.mark.parametrize("shape", [(20, 1), (1, 20), (1, 1)])
+def test_labels_of_planes_with_one_column_come_back(tmp_path, shape):
+    session = SessionFolder.create(tmp_path / "narrow")
+    key = with_one_image(session, shape=shape)
+    ones = np.ones(shape, np.int32)
+    session.put_patches(key, (), [Patch(0, 0, ones, ones * 2, ones.astype(np.uint8) * 8)])
+    reopened = again(session)
+    state = reopened.load_plane(key, ())
+    assert (state.labels == 1).all()
+    assert (state.before == 2).all()
+    assert not reopened.plane_damage(key, ())
+    reopened.close()
 
 
 def test_an_empty_state_takes_patches():

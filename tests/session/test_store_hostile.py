@@ -5,6 +5,8 @@ import os
 import pickle
 import struct
 import zlib
+from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,14 @@ import tifffile
 
 from napari_resunet.corrections.log import Correction, as_example
 from napari_resunet.errors import SessionError
-from napari_resunet.session.store import models
+from napari_resunet.session.pixels import read_pixels
+from napari_resunet.session.restore import RestoredImage, restore_steps
+from napari_resunet.session.store import models, recent
+from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.folder import SessionFolder, read_description
 from napari_resunet.session.store.patch import Patch
-from napari_resunet.session.store.safety import inside
+from napari_resunet.session.store.safety import inside, local_file
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.session.store.sources import load_image
 
@@ -41,6 +46,7 @@ def edit(root, change):
     fields = json.loads(path.read_text("utf-8"))
     change(fields)
     path.write_text(json.dumps(fields), "utf-8")
+    path.with_name("session.backup.json").unlink()
 
 
 def one_sentence(caught):
@@ -102,9 +108,8 @@ def test_a_picture_of_another_shape(written):
     (path,) = root.glob("planes/*/plane/labels-*.tif")
     tifffile.imwrite(path, np.zeros((10, 10), np.uint16))
     session = SessionFolder.open(root)
-    with pytest.raises(SessionError) as caught:
-        session.load_plane(key, ())
-    one_sentence(caught)
+    assert not session.load_plane(key, ()).labels.any()
+    assert "cannot be read" in session.plane_damage(key, ())[0]
     session.close()
 
 
@@ -144,9 +149,8 @@ def test_a_journal_that_leads_out_of_its_plane(session, key, head):
     record = struct.pack("<IIIIII", count, *rest, len(packed)) + packed
     whole = b"NRUJ0001" + struct.pack("<II", len(record), zlib.crc32(record)) + record
     (folder / "journal-0.bin").write_bytes(whole)
-    with pytest.raises(SessionError) as caught:
-        session.load_plane(key, ())
-    one_sentence(caught)
+    assert not session.load_plane(key, ()).labels.any()
+    assert "damaged" in session.plane_damage(key, ())[0]
 
 
 def test_a_journal_that_unpacks_to_more_than_it_says(session, key):
@@ -156,8 +160,8 @@ def test_a_journal_that_unpacks_to_more_than_it_says(session, key):
     record = struct.pack("<IIIIII", 1, 0, 0, 20, 20, len(packed)) + packed
     whole = b"NRUJ0001" + struct.pack("<II", len(record), zlib.crc32(record)) + record
     (folder / "journal-0.bin").write_bytes(whole)
-    with pytest.raises(SessionError):
-        session.load_plane(key, ())
+    assert not session.load_plane(key, ()).labels.any()
+    assert "damaged" in session.plane_damage(key, ())[0]
 
 
 @pytest.mark.parametrize(
@@ -167,10 +171,11 @@ def test_a_journal_that_unpacks_to_more_than_it_says(session, key):
 )  # fmt: skip
 def test_a_correction_that_is_not_what_it_says(written, change):
     (path,) = written[0].glob("corrections/*/record.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(SessionError) as caught:
-        load_corrections(written[0])
-    one_sentence(caught)
+    fields = {k: v for k, v in json.loads(path.read_text()).items() if k != "checksum"}
+    path.write_text(json.dumps(fields | change))
+    found, (damage,) = load_corrections(written[0])
+    assert not found
+    assert "not learned from" in damage
 
 
 def test_pickles_are_neither_listed_nor_read(written):
@@ -187,6 +192,7 @@ def test_pickles_are_neither_listed_nor_read(written):
     (folder / "v001.json").write_text(record.model_dump_json())
     with pytest.raises(SessionError):
         models.model_path(written[0], record)
+    assert not models.recovered_versions(written[0])
     assert not (written[0] / "executed").exists()
 
 
@@ -197,3 +203,114 @@ def test_labels_of_planes_that_the_image_does_not_have(written):
     with pytest.raises(SessionError):
         session.load_plane(key, (3,))
     session.close()
+
+
+def test_a_stored_image_reads_no_file_outside_the_session(tmp_path):
+    """An OME-TIFF may say that its pixels lie in another file."""
+    secret = tmp_path / "secret.tif"
+    tifffile.imwrite(secret, np.full((2, 8, 9), 77, np.uint8), ome=True)
+    image = ImageRecord(name="x", shape=(2, 8, 9), dtype="uint8", axes="ZYX")
+    root = tmp_path / "session"
+    path = root / "sources" / f"{image.key}.tif"
+    path.parent.mkdir(parents=True)
+    xml = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"
+      UUID="urn:uuid:1"><Image ID="Image:0"><Pixels DimensionOrder="XYZCT" ID="Pixels:0"
+      SizeX="9" SizeY="8" SizeZ="2" SizeC="1" SizeT="1" Type="uint8">
+      <TiffData FirstZ="0" IFD="0" PlaneCount="2">
+      <UUID FileName="../../secret.tif">urn:uuid:2</UUID></TiffData></Pixels></Image>
+      </OME>"""
+    tifffile.imwrite(path, np.zeros((8, 9), np.uint8), description=xml, metadata=None)
+    with pytest.raises(SessionError):
+        load_image(root, image)
+    # With planes of its own, these are read, whatever its description says.
+    tifffile.imwrite(path, np.zeros((2, 8, 9), np.uint8), description=xml, metadata=None)
+    assert not load_image(root, image)[0].any()
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["\\\\host\\share\\x.tif", "//host/share/x.tif", "\\\\?\\UNC\\host\\x.tif",
+     "/\\host/x.tif",
+     "https://host/x.tif", "file:///x.tif", "x.tif", "", None, "/dev/zero", "/tmp",
+     "/" + "x" * 5000, "/a\0b.tif"],
+)  # fmt: skip
+def test_a_source_is_an_ordinary_file_here_or_nothing(source, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Path, "is_file", lambda path: asked.append(path) or False)
+    assert local_file(source) is None
+    assert not [path for path in asked if "host" in str(path)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes")
+def test_a_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "x.tif")
+    assert local_file(str(tmp_path / "x.tif")) is None
+    image = ImageRecord(name="x", shape=(8, 9), dtype="uint8", axes="YX")
+    assert read_pixels(tmp_path / "x.tif", image) is None
+
+
+def test_a_file_is_only_shown_if_its_pixels_are_known(session, key, tmp_path):
+    """Whoever made the folder may have guessed a path, but not the pixels."""
+    pixels = np.arange(72, dtype=np.uint8).reshape(8, 9)
+    tifffile.imwrite(tmp_path / "mine.tif", pixels)
+    known = {"name": "x", "shape": (8, 9), "dtype": "uint8", "axes": "YX",
+             "source": str(tmp_path / "mine.tif")}  # fmt: skip
+    hashes = (content_hash(pixels), "", content_hash(pixels + 1))
+    images = tuple(ImageRecord(**known, content_hash=h) for h in hashes)
+    session.update(session.file.model_copy(update={"images": images}))
+    found = [e.data for e in restore_steps(session) if isinstance(e, RestoredImage)]
+    assert np.array_equal(found[0], pixels)
+    assert found[1] is found[2] is None
+
+
+def test_folders_deeper_than_any_session_has(written):
+    root = written[0]
+    (root / "/".join("d" * 1 for _ in range(40))).mkdir(parents=True)
+    with pytest.raises(SessionError) as caught:
+        SessionFolder.open(root)
+    one_sentence(caught)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000])
+def test_a_path_that_is_too_long(tmp_path, name):
+    with pytest.raises(SessionError) as caught:
+        SessionFolder.open(tmp_path / name)
+    one_sentence(caught)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"schema_version": Infinity}',
+        '{"schema_version": 1e400}',
+        '{"schema_version": 1, "images": [' + "[]," * 20_000 + "[]]}",
+    ],
+)
+def test_absurd_descriptions_are_refused_at_once(tmp_path, text):
+    (tmp_path / "session.json").write_text(text)
+    with pytest.raises(SessionError) as caught:
+        SessionFolder.open(tmp_path)
+    one_sentence(caught)
+
+
+@pytest.mark.parametrize("name", ["con", "NUL.tif", "com1", "a:b", "a\0"])
+def test_names_that_are_devices_or_streams_elsewhere(tmp_path, name):
+    with pytest.raises(SessionError):
+        inside(tmp_path, "planes", name)
+
+
+@pytest.mark.parametrize(
+    "changed", ["garbage", "", "2026-99-99", "0001-01-01T00:00:00", 5, None]
+)
+def test_one_bad_date_does_not_break_the_list(written, monkeypatch, changed):
+    root, _ = written
+    monkeypatch.setenv("NAPARI_RESUNET_SESSIONS", str(root.parent))
+    edit(root, lambda file: file.update(changed=changed))
+    (listed,) = recent.recent_sessions()
+    assert datetime.fromisoformat(listed.changed).astimezone()
+
+
+def test_a_damaged_list_is_an_empty_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_RESUNET_SESSIONS", str(tmp_path))
+    (tmp_path / "recent.json").write_text("[" * 100_000)
+    assert recent.recent_sessions() == []

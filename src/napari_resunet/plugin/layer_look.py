@@ -8,6 +8,7 @@ from typing import Any
 
 from napari.layers import Image, Labels
 from napari.utils.colormaps import Colormap
+from pydantic import ValidationError
 
 from napari_resunet.session.store.schema import ImageLook, Look
 
@@ -29,15 +30,19 @@ def image_look_of(layer: Image) -> ImageLook:
     limits = float(low), float(high)
     colormap = layer.colormap
     few = len(colormap.colors) <= FEW_COLORS
-    return ImageLook(
-        **common,
-        colormap=str(colormap.name),
-        colors=_rounded(colormap.colors) if few else (),
-        controls=tuple(float(x) for x in colormap.controls) if few else (),
+    known: dict[str, Any] = {
+        "colormap": str(colormap.name),
+        "colors": _rounded(colormap.colors) if few else (),
+        "controls": tuple(float(x) for x in colormap.controls) if few else (),
         # JSON holds no infinity, and napari's slider no infinite range.
-        contrast_limits=limits if _is_finite(limits) else None,
-        gamma=float(layer.gamma),
-    )
+        "contrast_limits": limits if _is_finite(limits) else None,
+        "gamma": float(layer.gamma),
+    }
+    try:
+        return ImageLook(**common, **known)
+    except ValidationError:
+        # Colours or a gamma that no session can hold: a script set them.
+        return ImageLook(**common, contrast_limits=known["contrast_limits"])
 
 
 def _rounded(colors: Any) -> tuple[tuple[float, ...], ...]:
@@ -52,7 +57,7 @@ def put_look(layer: Image | Labels, look: Look | None) -> None:
     if not isinstance(look, ImageLook) or not isinstance(layer, Image) or layer.rgb:
         return
     # Names of colormaps differ between versions of napari, and it checks the numbers.
-    with contextlib.suppress(ValueError, KeyError, TypeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, AssertionError):
         if look.colormap:
             layer.colormap = _colormap(look)
     with contextlib.suppress(ValueError, TypeError):

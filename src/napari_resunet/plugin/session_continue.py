@@ -21,17 +21,13 @@ from napari_resunet.plugin.outcomes import score_of, score_text, version_of
 from napari_resunet.plugin.session_images import (
     add_image,
     finest,
-    is_file_of_pixels,
+    may_be_opened,
+    put_place,
     restore_labels,
 )
 from napari_resunet.plugin.state import STARTER
-from napari_resunet.session.restore import (
-    Restored,
-    RestoredImage,
-    is_image,
-    read_pixels,
-    restore_steps,
-)
+from napari_resunet.session.pixels import is_image, read_pixels
+from napari_resunet.session.restore import Restored, RestoredImage, restore_steps
 from napari_resunet.session.store.folder import (
     SessionFolder,
     SessionInUse,
@@ -65,6 +61,7 @@ class Continue:
         self.job: Job | None = None
         self._folder: SessionFolder | None = None
         self._missing: list[RestoredImage] = []
+        self._unfit: list[str] = []
         self.section.continue_clicked.connect(self.ask)
 
     def ask(self) -> None:
@@ -80,6 +77,8 @@ class Continue:
         if self.job is not None or self.controller.work.job is not None:
             self._say("Wait for the running job, or cancel it.", "warning")
             return
+        if not self.keeper.secure(can_stay=True):
+            return
         try:
             self._folder = self._opened(path)
         except FileError as error:
@@ -88,7 +87,7 @@ class Continue:
         if self._folder is None:
             return
         self.keeper.shut_session()
-        self._missing = []
+        self._missing, self._unfit = [], []
         self._say("Opening the session …", "info")
         self.job = Job("continue", restore_steps, (self._folder,), CancelToken(), self)
         self.job.start()
@@ -127,7 +126,7 @@ class Continue:
             self.keeper.use(folder)
             still = [image for image in self._missing if not self._found(image)]
             self._bring_back(folder, result)
-            notices = list(result.notices)
+            notices = [*result.notices, *self._unfit]
             if result.interrupted is not None:
                 notices.append(f"{sentence(result.interrupted)} {CHOOSE}")
             self._tell(folder.file.name, still, notices)
@@ -163,18 +162,24 @@ class Continue:
 
     def _add(self, image: RestoredImage, data: Any, layer: Image | None = None) -> None:
         record, layers = image.record, self.controller.layers
+        if layer is not None:
+            put_place(layer, record)
         layer = layer or self._open_already(record)
         layer = layer or add_image(layers.viewer, record, data)
         put_look(layer, record.look)
         binding = layers.make_binding(layer)
         key = image_layers.key_of(layer)
-        fits = binding.ledger.shape == record.plane_shape
+        fits = image_layers.stack_shape(layer) == record.stack_shape
+        fits &= binding.ledger.shape == record.plane_shape
         if fits:
             restore_labels(binding, record, image.states)
+        else:
+            self._unfit.append(f"The labels of '{record.name}' do not fit the image.")
         state = self.controller.work.state(key)
         state.channels, state.auto = record.channels, record.auto
         state.scale = record.object_scale
-        self.keeper.adopt(key, record.key, image.states if fits else {})
+        if fits:
+            self.keeper.adopt(key, record.key, image.states, image.fingerprint)
 
     def _open_already(self, record: ImageRecord) -> Image | None:
         """Find the image among the layers that have no labels of ours yet."""
@@ -187,11 +192,9 @@ class Continue:
         return None
 
     def _found(self, image: RestoredImage) -> bool:
-        """Find an image that was not where we could read it: open it, or ask for it."""
+        """Find an image that we could not read where it was: ask for its file."""
         record = image.record
-        path: Path | None = Path(record.source or "")
-        if not is_file_of_pixels(record.source):
-            path = self.section.ask_image(record.name, record.source or "")
+        path = self.section.ask_image(record.name, record.source or "")
         while path is not None:
             if self._from_file(image, path):
                 return True
@@ -204,6 +207,7 @@ class Continue:
         return False
 
     def _from_file(self, image: RestoredImage, path: Path) -> bool:
+        """Take an image from a file that the user chose."""
         data = read_pixels(path, image.record)
         if data is not None:
             self._add(image, data)
@@ -215,9 +219,11 @@ class Continue:
 
     def _opened_by_napari(self, record: ImageRecord, path: Path) -> Image | None:
         """Have napari read a file; keep the layer that holds the pixels, if any does."""
+        if not may_be_opened(path):
+            return None
         viewer = self.controller.layers.viewer
         try:
-            opened = viewer.open(str(path), plugin=record.reader)
+            opened = viewer.open(str(path), plugin=record.reader or "napari")
         except Exception:  # whatever a reader plugin may raise
             log.warning("'%s' could not be opened", path, exc_info=True)
             return None
@@ -238,7 +244,7 @@ class Continue:
         numbers = {r.number: r for r, _ in restored.versions}
         known = [n for n in numbers if n <= file.current_version]
         current = numbers[max(known)].model_id if known else STARTER
-        work.versions.restore(versions, current)
+        work.versions.restore(versions, current, restored.last_version)
         self.keeper.learned.restore(numbers, restored.interrupted)
         layer_ids = {key: layer_id for layer_id, key in self.keeper.keys.items()}
         work.workshop.corrections.clear()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from napari_resunet.plugin.session_images import what_changes
+from napari_resunet.session.store.description import fitting_image
 from napari_resunet.session.store.schema import (
     ImageRecord,
     SessionFile,
@@ -69,7 +70,9 @@ def _image(
     update = dict(news)
     if image is not None and binding is not None:
         update |= what_changes(image, binding, controller.work.state(layer_id))
-    return record.model_copy(update=update)
+    changed = record.model_copy(update=update)
+    # Scripts can give a layer what no session can hold: that is left out.
+    return record if changed == record else fitting_image(changed.model_dump()) or record
 
 
 def _version(file: SessionFile, controller: Controller, on_disk: Collection[int]) -> int:

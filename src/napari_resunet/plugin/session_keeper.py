@@ -16,19 +16,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QCoreApplication, QTimer
 
-from napari_resunet.errors import FileError
+from napari_resunet.errors import FileError, ImageError
+from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.jobs import Job
+from napari_resunet.plugin.session_closing import Closing
 from napari_resunet.plugin.session_describe import described
 from napari_resunet.plugin.session_images import finest, record_of, thumbnail_of
 from napari_resunet.plugin.session_learned import LearnedKeeper
 from napari_resunet.plugin.session_watch import ROUND, TOLD, LabelsWatch
+from napari_resunet.session.pixels import keep_pixels
 from napari_resunet.session.store.content_hash import content_hash
-from napari_resunet.session.store.folder import CLOSE_SECONDS, SessionFolder
+from napari_resunet.session.store.folder import (
+    CLOSE_SECONDS,
+    SessionFolder,
+    copy_session,
+)
 from napari_resunet.session.store.layout import THUMBNAIL
 from napari_resunet.session.store.places import free_name, new_folder, sessions_folder
 from napari_resunet.session.store.recent import remember
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.sources import store_image, write_thumbnail
+from napari_resunet.session.store.sources import write_thumbnail
 from napari_resunet.types import CancelToken
 
 if TYPE_CHECKING:
@@ -48,6 +55,17 @@ PICTURE_EVERY = 30.0
 
 LAST_LOOK = 1.0
 """Seconds that the last look at all labels may take."""
+
+PATIENCE = 8.0
+"""Seconds to wait for the disk once the user was asked."""
+
+MOST_REREAD = 2**28
+"""Bytes of an image that is looked at once more before the end."""
+
+VANISHED = (
+    "Files of the session were deleted or changed by another program: the labels are "
+    "written again from memory."
+)
 
 
 class SessionKeeper:
@@ -72,7 +90,12 @@ class SessionKeeper:
         self._watches: dict[str, LabelsWatch] = {}
         self._news: dict[str, dict[str, Any]] = {}
         """What was found out of images since they were described, by the session's name."""
+        self._replaced: set[str] = set()
+        """Image layers that got other pixels since the dock knows them."""
+        self._refused: set[str] = set()
+        """Image layers that no session can hold: told once."""
         self._told = ""
+        self._given_up = False
         self._next_try = self._next_picture = 0.0
         self._ended = False
         self._moving: Job | None = None
@@ -80,6 +103,7 @@ class SessionKeeper:
         self._timer.setInterval(EVERY_MS)
         self._timer.timeout.connect(self.tick)
         self._timer.start()
+        self._closing = Closing(self)
         section.move_clicked.connect(self.ask_move)
         # The dock's "x" only hides it; with the viewer, the widget goes for good.
         section.destroyed.connect(self.let_go)
@@ -93,9 +117,12 @@ class SessionKeeper:
         """Look for what changed and hand it over."""
         if self._ended:
             return
+        self._given_up = False
+        self._closing.follow()
         self._follow()
         if self.folder is None and not self._begin_if_needed():
             return
+        self._write_again()
         self._hand_over(self._captured())
         self._tell()
 
@@ -105,13 +132,45 @@ class SessionKeeper:
         if self.folder is None and not self._begin_if_needed(LAST_LOOK):
             return not self._something(LAST_LOOK)
         assert self.folder is not None
-        for _, watch in self._open():
-            self._put(watch, watch.capture_all(LAST_LOOK))
-        self._hand_over({})
+        self._hand_over_all()
+        self.folder.look_for_vanished()
         self.folder.flush(seconds)
+        if self._write_again():
+            self._hand_over_all()
+            self.folder.flush(seconds)
         # The description tells only of what is on the disk, so it comes last.
         self._describe()
         return self.folder.flush(seconds)
+
+    def secure(self, can_stay: bool) -> bool:
+        """Write everything; what cannot be written, the user decides about.
+
+        Parameters
+        ----------
+        can_stay : bool
+            Whether the user may go on working instead.
+
+        Returns
+        -------
+        bool
+            False if the user wants to go on; else all is on the disk, or given up.
+        """
+        if self._ended or self._given_up:
+            return True
+        trouble = self._trouble()
+        self._look_at_pixels()
+        done = self.flush(0.0 if trouble else CLOSE_SECONDS)
+        while not done:
+            answer = self.section.ask_unsaved(self._unsaved(), can_stay)
+            if answer == "stay":
+                return False
+            if answer == "lose":
+                self._given_up = True
+                return True
+            if isinstance(answer, Path):
+                self._keep_in(answer)
+            done = self.flush(PATIENCE)
+        return True
 
     def shut_down(self) -> None:
         """Write what is left and let go of the folder."""
@@ -119,6 +178,7 @@ class SessionKeeper:
             return
         self._next_picture = 0.0
         self.shut_session()
+        self._closing.unbind()
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.disconnect(self.shut_down)
@@ -126,9 +186,9 @@ class SessionKeeper:
     def shut_session(self) -> None:
         """Write and close this session, to open another one; `go_on` starts again."""
         self._timer.stop()
-        in_trouble = self.folder is not None and self.folder.trouble
-        self.flush(0.0 if in_trouble else CLOSE_SECONDS)
+        self.secure(can_stay=False)
         self.let_go()
+        self._given_up = False
 
     def go_on(self) -> None:
         """Begin to look again."""
@@ -143,16 +203,23 @@ class SessionKeeper:
         self._watches.clear()
         self.keys.clear()
         folder, self.folder = self.folder, None
-        if folder is not None and not folder.close():
+        seconds = 0.0 if self._given_up else CLOSE_SECONDS
+        if folder is not None and not folder.close(seconds):
             log.error("The session %s could not be written to its end", folder.root)
 
     def adopt(
-        self, layer_id: str, key: str, states: Mapping[tuple[int, ...], PlaneState]
+        self,
+        layer_id: str,
+        key: str,
+        states: Mapping[tuple[int, ...], PlaneState],
+        fingerprint: str = "",
     ) -> None:
         """Go on keeping an image whose labels were restored from the folder."""
         binding = self.layers.binding(layer_id)
         assert binding is not None
         self.keys[layer_id] = key
+        if fingerprint:
+            self._news.setdefault(key, {})["content_hash"] = fingerprint
         if layer_id in self._watches:
             self._watches[layer_id].unbind()
         self._watches[layer_id] = LabelsWatch(binding, self.layers.viewer, states)
@@ -166,6 +233,7 @@ class SessionKeeper:
     def image_changed(self, layer_id: str) -> None:
         """Take note of an image's new pixels."""
         image = self.layers.image(layer_id)
+        self._replaced.add(layer_id)
         if self.folder is None or image is None or layer_id not in self.keys:
             return
         record = self.folder.file.image(self.keys[layer_id])
@@ -184,7 +252,7 @@ class SessionKeeper:
         """Move the session; if its folder is gone, begin it anew from memory."""
         if self.folder is None:
             return
-        if not self.folder.is_there:
+        if not (self.folder.is_there and self.folder.is_ours):
             self._begin_anew(target)
             return
         arguments = (self.folder, target)
@@ -208,17 +276,21 @@ class SessionKeeper:
         self._moving = None
 
     def _begin_anew(self, target: Path) -> None:
+        """Write all that is in memory to a new folder."""
         old = self.folder
         assert old is not None
+        is_copy = old.is_there
         try:
-            new = SessionFolder.create(target, old.file.name)
+            new = _copied(old, target) if is_copy else _created(old, target)
         except FileError as error:
             self._say(str(error), "error")
             return
-        images = tuple(i.model_copy(update={"stored": False}) for i in old.file.images)
-        new.update(old.file.model_copy(update={"images": images}))
         old.close(0.0)
         self.use(new)
+        if is_copy:
+            # Another window has the old one: its labels are not ours.
+            self._capture_all_again()
+            return
         self.learned.start_anew()
         for watch in self._watches.values():
             watch.unbind()
@@ -227,6 +299,20 @@ class SessionKeeper:
             image, record = self.layers.image(layer_id), new.file.image(key)
             if image is not None and record is not None:
                 self._fingerprint(record, image)
+
+    def _keep_in(self, parent: Path) -> None:
+        """Keep the session in another folder, now: the window is about to close."""
+        folder = self.folder
+        try:
+            if folder is None:
+                self.use(SessionFolder.create(free_name(parent / "session")))
+            elif folder.is_there and folder.is_ours:
+                folder.move(free_name(parent / folder.root.name))
+                self.use(folder)
+            else:
+                self._begin_anew(free_name(parent / folder.root.name))
+        except FileError as error:
+            self._say(str(error), "error")
 
     def use(self, folder: SessionFolder) -> None:
         """Keep the session in this folder from now on."""
@@ -299,7 +385,13 @@ class SessionKeeper:
             image = self.layers.image(layer_id)
             if image is None or self.folder is None:
                 return None
-            record = record_of(image, watch.binding, self._state(layer_id))
+            try:
+                record = record_of(image, watch.binding, self._state(layer_id))
+            except ImageError as error:
+                if layer_id not in self._refused:
+                    self._refused.add(layer_id)
+                    self._say(str(error), "error")
+                return None
             self.keys[layer_id] = record.key
             images = (*self.folder.file.images, record)
             self.folder.update(self.folder.file.model_copy(update={"images": images}))
@@ -310,17 +402,51 @@ class SessionKeeper:
         return self.controller.work.state(layer_id)
 
     def _fingerprint(self, record: ImageRecord, image: Image) -> None:
-        """Compute the hash in a writing thread; store what came from memory."""
+        """Compute the hash in a writing thread; store what no file holds."""
         data, news = finest(image), self._news.setdefault(record.key, {})
+        replaced = image_layers.key_of(image) in self._replaced
 
         def run(root: Path) -> None:
-            if record.source is None:
-                store_image(root, record, data)
-            fingerprint = content_hash(data)
-            news.update(content_hash=fingerprint, stored=record.source is None)
+            news.update(keep_pixels(root, record, data, replaced))
 
         assert self.folder is not None
         self.folder.put_large(f"image {record.key}", run)
+
+    def _look_at_pixels(self) -> None:
+        """Look once more whether a script edited pixels, of which napari tells nobody."""
+        for layer_id, key in self.keys.items():
+            image = self.layers.image(layer_id)
+            known = self._news.get(key, {}).get("content_hash")
+            record = None if self.folder is None else self.folder.file.image(key)
+            if image is None or record is None or not known:
+                continue
+            data = finest(image)
+            if not isinstance(data, np.ndarray) or data.nbytes > MOST_REREAD:
+                continue
+            if record.shape == data.shape and content_hash(data) != known:
+                self._fingerprint(record, image)
+
+    def _write_again(self) -> bool:
+        """Have planes captured once more whose files went while they were open."""
+        assert self.folder is not None
+        gone = self.folder.take_vanished()
+        layer_ids = {key: layer_id for layer_id, key in self.keys.items()}
+        for key, index in gone:
+            watch = self._watches.get(layer_ids.get(key, ""))
+            if watch is not None:
+                watch.capture_again(index)
+        if gone:
+            self._say(VANISHED, "warning")
+        return bool(gone)
+
+    def _capture_all_again(self) -> None:
+        for _, watch in self._open():
+            watch.capture_all_again()
+
+    def _hand_over_all(self) -> None:
+        for _, watch in self._open():
+            self._put(watch, watch.capture_all(LAST_LOOK))
+        self._hand_over({})
 
     def _describe(self) -> None:
         """Bring the description up to date; it is written only if it changed."""
@@ -341,6 +467,14 @@ class SessionKeeper:
             self.folder.put_large(
                 THUMBNAIL, lambda root: write_thumbnail(root / THUMBNAIL, picture)
             )
+
+    def _trouble(self) -> str:
+        return "" if self.folder is None else self.folder.trouble
+
+    def _unsaved(self) -> str:
+        place = "" if self.folder is None else f" in '{self.folder.root}'"
+        trouble = self._trouble() or "The drive does not answer, or there is no folder."
+        return f"Part of your work is not saved{place} yet. {trouble}"
 
     # What is said -------------------------------------------------------------------
 
@@ -367,6 +501,18 @@ class SessionKeeper:
 
 def _kind(trouble: str) -> str:
     return "warning" if trouble else "info"
+
+
+def _copied(old: SessionFolder, target: Path) -> SessionFolder:
+    copy_session(old.root, target)
+    return SessionFolder.open(target)
+
+
+def _created(old: SessionFolder, target: Path) -> SessionFolder:
+    new = SessionFolder.create(target, old.file.name)
+    images = tuple(i.model_copy(update={"stored": False}) for i in old.file.images)
+    new.update(old.file.model_copy(update={"images": images}))
+    return new
 
 
 def _move_steps(folder: SessionFolder, target: Path) -> Generator[None, None, Path]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_resunet.session.store import contents
 from napari_resunet.session.store.checkpoint import (
     CheckpointRecord,
     delete_checkpoint,
@@ -107,16 +108,18 @@ class LearnedKeeper:
         """Delete a version from the disk."""
         self.on_disk.pop(record.number, None)
         if folder is not None:
-            stem = stem_of(record)
-            folder.put_large(
-                f"version {record.number}", lambda root: delete_version(root, stem)
-            )
+            folder.put_large(f"version {record.number}", _deleting(folder, record))
 
     def drop_checkpoint(self, folder: SessionFolder) -> None:
         """Delete the checkpoint of a fine-tuning that nobody goes on with."""
         self._training += 1
         self.interrupted = None
-        folder.put_large(TRAINING, delete_checkpoint)
+
+        def drop(root: Path) -> None:
+            folder.note_first(contents.with_training(interrupted=False))
+            delete_checkpoint(root)
+
+        folder.put_large(TRAINING, drop)
 
     def _keep_versions(self, folder: SessionFolder) -> None:
         for version in self.work.versions.all():
@@ -124,11 +127,15 @@ class LearnedKeeper:
             if record is None or model is None or record.number in self._asked:
                 continue
             self._asked.add(record.number)
-            folder.put_large(f"version {record.number}", self._saving(record, model))
+            saving = self._saving(folder, record, model)
+            folder.put_large(f"version {record.number}", saving)
 
-    def _saving(self, record: VersionRecord, model: Model) -> Callable[[Path], None]:
+    def _saving(
+        self, folder: SessionFolder, record: VersionRecord, model: Model
+    ) -> Callable[[Path], None]:
         def save(root: Path) -> None:
             self.on_disk[record.number] = save_version(root, record, model.save)
+            folder.note(contents.with_version(record.number))
 
         return save
 
@@ -142,7 +149,7 @@ class LearnedKeeper:
                 log.fresh.append((correction, example))
                 continue
             name = f"correction {key} {correction.index}"
-            folder.put_large(name, _saving_correction(key, correction, example))
+            folder.put_large(name, _saving_correction(folder, key, correction, example))
 
     def _keep_history(self, folder: SessionFolder) -> None:
         fresh, self.work.history = self.work.history, []
@@ -150,12 +157,13 @@ class LearnedKeeper:
             return
         with self._guard:
             self._entries += fresh
-        folder.put_often("history", self._write_history)
+        folder.put_often("history", lambda root: self._write_history(folder, root))
 
-    def _write_history(self, root: Path) -> None:
+    def _write_history(self, folder: SessionFolder, root: Path) -> None:
         with self._guard:
             entries = list(self._entries)
         append_history(root, entries)
+        folder.note(contents.with_history(len(entries)))
         with self._guard:
             del self._entries[: len(entries)]
             self._written += entries
@@ -175,22 +183,35 @@ class LearnedKeeper:
                 share=standing.share,
                 score=standing.best.value if standing.best else None,
             )
-            folder.put_large(TRAINING, self._saving_checkpoint(record, found))
+            folder.put_large(TRAINING, self._saving_checkpoint(folder, record, found))
 
     def _saving_checkpoint(
-        self, record: CheckpointRecord, checkpoint: Checkpoint
+        self, folder: SessionFolder, record: CheckpointRecord, checkpoint: Checkpoint
     ) -> Callable[[Path], None]:
         training = self._training
 
         def save(root: Path) -> None:
             saved = save_checkpoint(root, record, lambda p: write_checkpoint(checkpoint, p))
+            folder.note(contents.with_training(interrupted=True))
             if training == self._training:
                 self.interrupted = saved
 
         return save
 
 
+def _deleting(folder: SessionFolder, record: VersionRecord) -> Callable[[Path], None]:
+    def delete(root: Path) -> None:
+        folder.note_first(contents.without_version(record.number))
+        delete_version(root, stem_of(record))
+
+    return delete
+
+
 def _saving_correction(
-    key: str, correction: Correction, example: Example
+    folder: SessionFolder, key: str, correction: Correction, example: Example
 ) -> Callable[[Path], None]:
-    return lambda root: save_correction(root, key, correction, example)
+    def save(root: Path) -> None:
+        name = save_correction(root, key, correction, example)
+        folder.note(contents.with_correction(name))
+
+    return save

@@ -7,11 +7,13 @@ Words, widgets, signals and dialogs; what they lead to is `session_keeper` and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QIcon
+from qtpy.QtGui import QIcon, QImageReader, QPixmap
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
@@ -25,8 +27,14 @@ from qtpy.QtWidgets import (
 
 from napari_resunet.plugin.view_parts import Section, TextLine, make_button, make_row
 from napari_resunet.session.store.recent import RecentSession
+from napari_resunet.session.store.safety import local_file
 
 NOTHING = "Nothing to keep yet. Your work will be saved by itself."
+LARGEST_PICTURE = 512
+"""Pixels along the sides of a thumbnail; ours have 96."""
+
+Unsaved = Literal["again", "lose", "stay"] | Path
+"""What to do with work that is not on the disk; a path is another folder for it."""
 
 
 class SessionSection(Section):
@@ -89,9 +97,40 @@ class SessionSection(Section):
 
     def ask_image(self, name: str, before: str) -> Path | None:
         """Ask for the file of an image that is not where it was."""
-        title = f"Where is the image '{name}' now? (It was {before})"
-        found, _ = QFileDialog.getOpenFileName(self, title)
+        # A dialog asks the system for what it is given: for nothing in a network.
+        known = local_file(before)
+        title = f"Where is the image '{name}' now? (It was {before or 'in no file'})"
+        found, _ = QFileDialog.getOpenFileName(self, title, str(known or ""))
         return Path(found) if found else None
+
+    def ask_unsaved(self, sentence: str, can_stay: bool) -> Unsaved:
+        """Ask what to do with work that cannot be written, before it is gone.
+
+        A window that nobody sees, as in a script, asks nothing: "lose".
+        """
+        window = self.window()
+        if window is None or not window.isVisible():
+            return "lose"
+        box = QMessageBox(self)
+        box.setIcon(QMessageBox.Icon.Warning)
+        box.setWindowTitle("Work is not saved")
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setText(sentence)
+        roles = QMessageBox.ButtonRole
+        again = box.addButton("Try again", roles.AcceptRole)
+        other = box.addButton("Another folder…", roles.ActionRole)
+        lose = box.addButton("Close and lose it", roles.DestructiveRole)
+        stay = box.addButton("Stay", roles.RejectRole) if can_stay else None
+        box.setDefaultButton(again)
+        box.setEscapeButton(stay or again)
+        box.exec()
+        clicked = box.clickedButton()
+        box.deleteLater()
+        if clicked is other:
+            return self.ask_parent() or "again"
+        if clicked is lose:
+            return "lose"
+        return "stay" if stay is not None and clicked is stay else "again"
 
     def ask_export(self, suggested: str) -> Path | None:
         """Ask where to write labels."""
@@ -148,11 +187,26 @@ class ContinueDialog(QDialog):
 
 
 def _item(session: RecentSession) -> QListWidgetItem:
-    day = datetime.fromisoformat(session.changed).astimezone()
     objects = f"{session.checked_objects} corrected objects"
-    item = QListWidgetItem(f"{session.name}\n{day:%Y-%m-%d %H:%M} · {objects}")
+    item = QListWidgetItem(f"{session.name}\n{_day(session.changed)}{objects}")
     if session.thumbnail is not None:
-        item.setIcon(QIcon(str(session.thumbnail)))
+        item.setIcon(QIcon(_picture(session.thumbnail)))
     item.setToolTip(str(session.folder))
     item.setData(Qt.ItemDataRole.UserRole, str(session.folder))
     return item
+
+
+def _day(moment: str) -> str:
+    with suppress(ValueError, OverflowError, OSError):
+        return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M} · "
+    return ""
+
+
+def _picture(path: Path) -> QPixmap:
+    """Read a thumbnail: a small PNG, whatever else may have its name."""
+    reader = QImageReader(str(path), b"png")
+    reader.setAutoDetectImageFormat(False)
+    size = reader.size()
+    if not 0 < max(size.width(), size.height()) <= LARGEST_PICTURE:
+        return QPixmap()
+    return QPixmap.fromImageReader(reader)

@@ -135,6 +135,17 @@ class LabelsWatch:
             self._dirty[place] = None
         return self.capture(seconds, 0.0)
 
+    def capture_again(self, index: Index) -> None:
+        """Have all blocks of a plane captured once more: its files are gone."""
+        if index in self._planes:
+            self._planes[index].forget()
+            self._look(index, None)
+
+    def capture_all_again(self) -> None:
+        """Have all planes captured once more."""
+        for index in self._planes:
+            self.capture_again(index)
+
     def _compare(self, index: Index, corner: Corner, found: Found) -> None:
         self._painted_on.pop((index, corner), None)
         self._dirty.pop((index, corner), None)

@@ -56,10 +56,13 @@ class Versions:
     def __init__(self) -> None:
         self._all = [Version(STARTER, "Starter", "The model that comes with us", None)]
         self.current = self._all[0]
+        self._last_number = 0
 
     def add(self, version: Version) -> None:
         """Add a version and use it."""
         self._all.append(version)
+        if version.record is not None:
+            self._last_number = max(self._last_number, version.record.number)
         self.current = version
 
     def all(self) -> list[Version]:
@@ -91,9 +94,15 @@ class Versions:
         """Delete a version that is neither the starter nor in use."""
         self._all = [v for v in self._all if v.key != key or v is self.current]
 
-    def restore(self, versions: Sequence[Version], current: str) -> None:
-        """Take the versions of a session, behind the starter; use one of them."""
+    def restore(
+        self, versions: Sequence[Version], current: str, last_number: int = 0
+    ) -> None:
+        """Take the versions of a session, behind the starter; use one of them.
+
+        Numbers up to `last_number` were given before, also to versions that are gone.
+        """
         self._all[1:] = versions
+        self._last_number = last_number
         self.current = self.get(current) or self._all[0]
 
     def choose(self, key: str) -> None:
@@ -110,8 +119,9 @@ class Versions:
         return [(v.key, v.title, v.tooltip) for v in self._all]
 
     def next_number(self) -> int:
-        """Give the next version its number."""
-        return 1 + max((v.record.number for v in self._all if v.record), default=0)
+        """Find a number for the next version: none is given twice."""
+        numbers = (v.record.number for v in self._all if v.record)
+        return 1 + max(self._last_number, *numbers, 0)
 
 
 @dataclass

@@ -10,18 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_resunet.errors import FileError, SessionError
-from napari_resunet.files import IMAGE_SUFFIXES, read_image
+from napari_resunet.errors import SessionError
+from napari_resunet.session.pixels import read_pixels
 from napari_resunet.session.store.checkpoint import CheckpointRecord, find_checkpoint
-from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import SavedCorrection, load_corrections
+from napari_resunet.session.store.description import shortened
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import Entry, read_history
-from napari_resunet.session.store.layout import source_path
-from napari_resunet.session.store.models import VersionRecord, list_versions, model_path
+from napari_resunet.session.store.layout import plane_name, source_path
+from napari_resunet.session.store.models import (
+    VersionRecord,
+    list_versions,
+    model_path,
+    recovered_versions,
+)
 from napari_resunet.session.store.patch import PlaneState
+from napari_resunet.session.store.safety import local_file
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.sources import load_image
+from napari_resunet.session.store.sources import is_as_stored, load_image
 from napari_resunet.types import Progress
 
 States = dict[tuple[int, ...], PlaneState]
@@ -39,11 +45,14 @@ class RestoredImage:
         Its pixels; None where we cannot find or read them ourselves.
     states : dict
         Its labels by plane.
+    fingerprint : str
+        The pixels' `content_hash`; empty where they are not as they were saved.
     """
 
     record: ImageRecord
     data: Any
     states: States
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +70,9 @@ class Restored:
     interrupted : CheckpointRecord or None
         A fine-tuning that was cut off and can go on.
     notices : list of str
-        What could not be had, in sentences.
+        What is missing or damaged, in sentences.
+    last_version : int
+        The highest number that a version ever had.
     """
 
     versions: list[tuple[VersionRecord, Path]]
@@ -69,6 +80,7 @@ class Restored:
     history: list[Entry]
     interrupted: CheckpointRecord | None = None
     notices: list[str] = field(default_factory=list)
+    last_version: int = 0
 
 
 def restore_steps(
@@ -89,62 +101,100 @@ def restore_steps(
     -------
     Restored
 
-    Raises
-    ------
-    SessionError
-        If it is damaged or not ours.
+    What is damaged is told in `Restored.notices`; all else is read.
     """
-    images = folder.file.images
+    images, notices = folder.file.images, list(folder.notices)
     for number, record in enumerate(images):
         yield Progress(number, len(images), f"opening '{record.name}'")
-        states = {
-            index: folder.load_plane(record.key, index)
-            for index in folder.planes(record.key)
-        }
-        yield RestoredImage(record, _pixels(folder.root, record), states)
+        states = _states(folder, record, notices)
+        data, fingerprint = _pixels(folder.root, record, notices)
+        yield RestoredImage(record, data, states, fingerprint)
     yield Progress(0, 0, "opening models and corrections")
-    notices: list[str] = []
     versions = _versions(folder.root, notices)
-    corrections = load_corrections(folder.root)
+    corrections, damage = load_corrections(folder.root)
+    notices += shortened(damage)
     interrupted = _interrupted(folder.root, notices)
-    history = read_history(folder.root)
-    return Restored(versions, corrections, history, interrupted, notices)
+    history = _history(folder.root, notices)
+    last = folder.last_version
+    return Restored(versions, corrections, history, interrupted, notices, last)
 
 
-def is_image(record: ImageRecord, array: Any) -> bool:
-    """Tell whether an array holds the pixels of a record."""
-    if tuple(array.shape) != record.shape or str(array.dtype) != record.dtype:
-        return False
-    return not record.content_hash or content_hash(array) == record.content_hash
+def _states(folder: SessionFolder, record: ImageRecord, notices: list[str]) -> States:
+    """Read the labels of an image as far as possible."""
+    states, told = States(), list[str]()
+    for index in folder.planes(record.key):
+        where = f" (slice {plane_name(index)})" if index else ""
+        try:
+            state = folder.load_plane(record.key, index)
+        except SessionError:
+            told.append(f"There are labels of '{record.name}'{where}, which it has not.")
+            continue
+        if damage := folder.plane_damage(record.key, index):
+            told.append(
+                f"Labels of '{record.name}'{where}: {'; '.join(damage)}. What can be read "
+                "is shown, and the damaged files are kept."
+            )
+        if state.labels.any() or state.marks.any():
+            states[index] = state
+    notices += shortened(told)
+    return states
 
 
-def read_pixels(path: Path, record: ImageRecord) -> Any:
-    """Read a file if it holds the pixels of a record; None if it does not."""
-    if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
-        return None
-    try:
-        array = read_image(path)
-    except FileError:
-        return None
-    return array if is_image(record, array) else None
-
-
-def _pixels(root: Path, record: ImageRecord) -> Any:
+def _pixels(root: Path, record: ImageRecord, notices: list[str]) -> tuple[Any, str]:
+    """Read the pixels of an image, and their fingerprint."""
     # A crash may have come between the pixels and the word that they are there.
     if record.stored or source_path(root, record.key).exists():
-        return load_image(root, record)
-    return None if record.source is None else read_pixels(Path(record.source), record)
+        try:
+            return _stored_pixels(root, record, notices)
+        except SessionError:
+            notices.append(f"The stored pixels of '{record.name}' cannot be read.")
+    path = local_file(record.source)
+    # Only what is known to be the image is shown without asking.
+    if path is None or not record.content_hash:
+        return None, ""
+    data = read_pixels(path, record)
+    return data, "" if data is None else record.content_hash
+
+
+def _stored_pixels(root: Path, record: ImageRecord, notices: list[str]) -> tuple[Any, str]:
+    data, lost = load_image(root, record)
+    fingerprint = None if lost else is_as_stored(root, record, data)
+    if lost:
+        notices.append(f"{lost} rows of the stored image '{record.name}' are damaged.")
+    elif fingerprint is None:
+        notices.append(
+            f"The stored pixels of '{record.name}' are not the ones that were saved: look "
+            "whether they fit the labels."
+        )
+    return data, fingerprint or ""
 
 
 def _versions(root: Path, notices: list[str]) -> list[tuple[VersionRecord, Path]]:
     """List the versions with good files."""
     found = []
-    for stem, record in list_versions(root).items():
+    recovered = recovered_versions(root)
+    for record in recovered.values():
+        notices.append(
+            f"The record of model version {record.number} is damaged or missing: the model "
+            "can be used, but its name and scores are lost."
+        )
+    for stem, record in (list_versions(root) | recovered).items():
         try:
             found.append((record, model_path(root, record, stem)))
         except SessionError as error:
             notices.append(str(error))
     return sorted(found, key=lambda version: version[0].number)
+
+
+def _history(root: Path, notices: list[str]) -> list[Entry]:
+    try:
+        entries, lost = read_history(root)
+    except SessionError as error:
+        notices.append(str(error))
+        return []
+    if lost:
+        notices.append(f"{lost} entries of the history of scores are damaged.")
+    return entries
 
 
 def _interrupted(root: Path, notices: list[str]) -> CheckpointRecord | None:

@@ -87,3 +87,8 @@ class PlaneWatch:
         patch = Patch(*corner, labels, before, marks)
         old.labels[window], old.marks[window] = labels, marks
         return patch
+
+    def forget(self) -> None:
+        """Take every block for changed: what was on the disk is gone."""
+        # No ledger has such marks.
+        self._captured.marks[:] = 255

@@ -16,8 +16,9 @@ from napari_resunet.errors import FileError, ModelFileError, SessionError
 from napari_resunet.session.store.layout import TRAINING
 from napari_resunet.session.store.models import file_hash
 from napari_resunet.session.store.safety import inside, read_text
-from napari_resunet.session.store.schema import Record
-from napari_resunet.session.store.tiff import make_folder, write_text
+from napari_resunet.session.store.schema import Moment, Record, Share
+from napari_resunet.session.store.sealed import sealed, unsealed
+from napari_resunet.session.store.tiff import make_folder, store_text
 from napari_resunet.types import new_id, now
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ class CheckpointRecord(Record):
         Of that file.
     """
 
-    created: str = Field(default_factory=now)
+    created: Moment = Field(default_factory=now)
     base: int = Field(ge=0, lt=10**6)
     image: str = ""
     steps: int = Field(default=0, ge=0)
-    share: float = Field(default=0.0, ge=0, le=1)
+    share: Share = 0.0
     score: float | None = None
     file: str = Field(default="", pattern=r"^([a-z0-9]{12}\.safetensors)?$")
     sha256: str = ""
@@ -88,7 +89,7 @@ def save_checkpoint(
     make_folder(path.parent)
     write(path)
     record = record.model_copy(update={"file": name, "sha256": file_hash(path)})
-    write_text(inside(root, TRAINING, RECORD), record.model_dump_json(indent=1))
+    store_text(inside(root, TRAINING, RECORD), sealed(record))
     for older in path.parent.glob("*.safetensors"):
         if older.name != name:
             older.unlink(missing_ok=True)
@@ -122,10 +123,11 @@ def find_checkpoint(root: Path) -> CheckpointRecord | None:
     if not path.exists():
         return None
     try:
-        record = CheckpointRecord.model_validate_json(read_text(path))
+        fields, intact = unsealed(read_text(path))
+        record = CheckpointRecord.model_validate(fields)
         tensors = inside(root, TRAINING, record.file)
-        good = tensors.is_file() and file_hash(tensors) == record.sha256
-    except (SessionError, ValidationError, OSError) as error:
+        good = intact and tensors.is_file() and file_hash(tensors) == record.sha256
+    except (SessionError, ValueError, OSError) as error:
         raise _damaged() from error
     if not good:
         raise _damaged()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from napari_resunet.corrections.log import Correction
 from napari_resunet.errors import SessionError
@@ -25,9 +26,11 @@ from napari_resunet.session.store.layout import (
     Index,
     plane_name,
 )
-from napari_resunet.session.store.safety import inside, read_text, read_tiff
+from napari_resunet.session.store.safety import inside, read_text, set_aside
 from napari_resunet.session.store.schema import KEY, Record
-from napari_resunet.session.store.tiff import label_dtype, write_text, write_tiff
+from napari_resunet.session.store.sealed import sealed, unsealed
+from napari_resunet.session.store.tiff import label_dtype, store_text, write_tiff
+from napari_resunet.session.store.tiff_reading import read_tiff
 from napari_resunet.types import Example, Statistics, Window, now
 from napari_resunet.windows import bounding_window
 
@@ -59,18 +62,21 @@ class CorrectionRecord(Record):
         Objects with a checked pixel.
     held_out : tuple of tuple of int
         Like `window`, in the crop's pixels: what is never learned from.
+    pixels : str
+        CRC-32 of image, labels, checked and touched; empty in older files.
     """
 
     image: str = Field(pattern=KEY)
     index: tuple[int, ...]
     window: tuple[int, int, int, int]
     channels: int = Field(ge=1, le=4)
-    scale: float | None = None
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    created: str = Field(default_factory=now)
+    scale: float | None = Field(default=None, gt=0, le=1e6, allow_inf_nan=False)
+    low: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = ()
+    high: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = ()
+    created: str = Field(default_factory=now, max_length=100)
     n_objects: int = 0
     held_out: tuple[tuple[int, int, int, int], ...] = ()
+    pixels: str = ""
 
 
 class SavedCorrection:
@@ -97,7 +103,7 @@ class SavedCorrection:
 
 def save_correction(
     root: Path, image_key: str, correction: Correction, example: Example
-) -> None:
+) -> str:
     """Write a correction; an earlier one of the same plane is then deleted.
 
     Parameters
@@ -111,6 +117,11 @@ def save_correction(
     example : Example
         The same with its image crop.
 
+    Returns
+    -------
+    str
+        Its name, round included.
+
     Raises
     ------
     FileError
@@ -123,43 +134,59 @@ def save_correction(
     _write_ours(inside(root, CORRECTIONS, name), image, correction)
     _write_pair(root, name, image, correction)
     record = _record(image_key, correction, example, image.shape[2])
-    write_text(inside(root, CORRECTIONS, name, RECORD), record.model_dump_json(indent=1))
+    masks = correction.checked, correction.touched
+    pixels = _checksum(image, correction.labels, *masks)
+    record = record.model_copy(update={"pixels": pixels})
+    store_text(inside(root, CORRECTIONS, name, RECORD), sealed(record))
     for _, old in older:
         _delete(root, old)
+    return name
 
 
-def load_corrections(root: Path) -> list[SavedCorrection]:
+def _checksum(*arrays: npt.NDArray[Any]) -> str:
+    """Compute the CRC-32 of arrays, whichever type of integers holds their values."""
+    crc = 0
+    for array in arrays:
+        whole = array.dtype.kind in "bui"
+        plain = array.astype(np.int64) if whole else array
+        crc = zlib.crc32(np.ascontiguousarray(plain).data, crc)
+    return f"crc32:{crc:08x}"
+
+
+def load_corrections(root: Path) -> tuple[list[SavedCorrection], list[str]]:
     """Read all corrections, the oldest first; those that a crash cut short are left out.
 
     Returns
     -------
-    list of SavedCorrection
-
-    Raises
-    ------
-    SessionError
-        If one is damaged or not ours.
+    corrections : list of SavedCorrection
+    damage : list of str
+        What could not be read, in sentences.
     """
-    folder = inside(root, CORRECTIONS)
-    if not folder.is_dir():
-        return []
     newest: dict[str, tuple[int, str]] = {}
-    for path in folder.iterdir():
-        match = _NAME.fullmatch(path.name)
-        if match and (path / RECORD).is_file():
-            key, number = path.name.rpartition("-r")[0], int(match[3])
-            newest[key] = max(newest.get(key, (0, "")), (number, path.name))
-    found = [_load(root, name) for _, name in newest.values()]
+    for match in map(_NAME.fullmatch, _names(root)):
+        if match and inside(root, CORRECTIONS, match[0], RECORD).exists():
+            place = match[0].rpartition("-r")[0]
+            newest[place] = max(newest.get(place, (0, "")), (int(match[3]), match[0]))
+    found, damage = [], list[str]()
+    for _, name in newest.values():
+        try:
+            found.append(_load(root, name))
+        except SessionError as error:
+            damage.append(str(error))
     # The planes of an image are written in their order, many in one second.
-    return sorted(found, key=lambda saved: (saved.record.created, saved.record.index))
+    found.sort(key=lambda saved: (saved.record.created, saved.record.index))
+    return found, damage
+
+
+def _names(root: Path) -> list[str]:
+    folder = inside(root, CORRECTIONS)
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def _rounds(root: Path, image_key: str, index: Index) -> list[tuple[int, str]]:
     """List the rounds of a plane, whole or not."""
     start = f"{image_key}-{plane_name(index)}-r"
-    folder = inside(root, CORRECTIONS)
-    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-    ours = [n for n in names if n.startswith(start) and _NAME.fullmatch(n)]
+    ours = [n for n in _names(root) if n.startswith(start) and _NAME.fullmatch(n)]
     return [(int(name.removeprefix(start)), name) for name in ours]
 
 
@@ -219,32 +246,64 @@ def _window(bounds: tuple[int, int, int, int]) -> Window:
 
 def _load(root: Path, name: str) -> SavedCorrection:
     folder = inside(root, CORRECTIONS, name)
+    record = _read_record(folder)
+    top, bottom, left, right = record.window
+    shape = bottom - top, right - left
     try:
-        text = read_text(inside(folder, RECORD))
-        record = CorrectionRecord.model_validate_json(text)
-        top, bottom, left, right = record.window
-        shape = bottom - top, right - left
-        if min(*shape, top, left) < 0 or 0 in shape or shape[0] * shape[1] > MAX_PIXELS:
-            raise ValueError("absurd window")
-    except (ValueError, ValidationError) as error:
-        raise SessionError(
-            f"The correction '{name}' of the session is damaged or not from "
-            "napari-resunet: remove its folder, or choose another session."
-        ) from error
-    image = read_tiff(inside(folder, "image.tif"), (*shape, record.channels), "uif")
-    checked, touched = (
-        read_tiff(inside(folder, f"{kind}.tif"), shape, "u") > 0
-        for kind in ("checked", "touched")
-    )
-    labels = read_tiff(inside(folder, "labels.tif"), shape).astype(np.int32)
+        image = read_tiff(inside(folder, "image.tif"), (*shape, record.channels), "uif")
+        labels = read_tiff(inside(folder, "labels.tif"), shape).astype(np.int32)
+        checked, touched = (
+            read_tiff(inside(folder, f"{kind}.tif"), shape, "u") > 0
+            for kind in ("checked", "touched")
+        )
+    except SessionError as error:
+        raise _damaged(name) from error
+    if record.pixels not in ("", _checksum(image, labels, checked, touched)):
+        raise _damaged(name)
     known = Statistics(record.low, record.high) if record.low else None
     held_out = tuple(map(_window, record.held_out))
     example = Example(image, labels, checked, touched, record.scale, known, held_out)
     return SavedCorrection(record, example)
 
 
+def _read_record(folder: Path) -> CorrectionRecord:
+    try:
+        fields, intact = unsealed(read_text(inside(folder, RECORD)))
+        record = CorrectionRecord.model_validate(fields)
+        top, bottom, left, right = record.window
+        shape = bottom - top, right - left
+        absurd = min(*shape, top, left) < 0 or 0 in shape
+        if absurd or shape[0] * shape[1] > MAX_PIXELS or not intact:
+            raise ValueError("absurd window")
+        if len(record.low) != len(record.high):
+            raise ValueError("statistics do not match")
+    except (ValueError, SessionError) as error:
+        raise _damaged(folder.name) from error
+    return record
+
+
+def _is_good(folder: Path) -> bool:
+    try:
+        _read_record(folder)
+    except SessionError:
+        return False
+    return True
+
+
+def _damaged(name: str) -> SessionError:
+    return SessionError(
+        f"The correction '{name}' of the session is damaged and not learned from: "
+        "Fine-tune writes it again from the checked area."
+    )
+
+
 def _delete(root: Path, name: str) -> None:
-    inside(root, CORRECTIONS, name, RECORD).unlink(missing_ok=True)
-    shutil.rmtree(inside(root, CORRECTIONS, name), ignore_errors=True)
-    for folder in (IMAGES, MASKS):
-        inside(root, folder, f"{name}.tif").unlink(missing_ok=True)
+    """Delete an older round; what is damaged of it is renamed and kept."""
+    folder = inside(root, CORRECTIONS, name)
+    if not folder.is_dir() or ((folder / RECORD).exists() and not _is_good(folder)):
+        set_aside(folder)
+        return
+    (folder / RECORD).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    for pairs in (IMAGES, MASKS):
+        inside(root, pairs, f"{name}.tif").unlink(missing_ok=True)

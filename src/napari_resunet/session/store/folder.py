@@ -10,27 +10,40 @@ from __future__ import annotations
 import logging
 import math
 import re
-import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_resunet.errors import FileError, SessionError
 from napari_resunet.programs import library_versions
+from napari_resunet.session.store.contents import (
+    Change,
+    after_missing,
+    found_contents,
+    what_is_missing,
+    with_plane,
+)
+from napari_resunet.session.store.description import read_file
 from napari_resunet.session.store.layout import (
+    BACKUP,
     DESCRIPTION,
-    LOCK,
+    OWNER,
     Index,
     plane_folder,
+    plane_index,
+    plane_name,
     saved_planes,
 )
 from napari_resunet.session.store.lock import SessionLock
+from napari_resunet.session.store.moving import copy_folder, move_folder
 from napari_resunet.session.store.patch import Patch, PlaneState
 from napari_resunet.session.store.planes import PlaneStore
-from napari_resunet.session.store.safety import inside, read_text, refuse_links
-from napari_resunet.session.store.schema import SessionFile, parse
-from napari_resunet.session.store.tiff import write_text
+from napari_resunet.session.store.safety import copy_aside, refuse_links
+from napari_resunet.session.store.schema import Contents, SessionFile
+from napari_resunet.session.store.sealed import sealed
+from napari_resunet.session.store.tiff import store_text
 from napari_resunet.session.store.writer import Writer
 from napari_resunet.types import new_id, now
 
@@ -51,7 +64,7 @@ CLOSE_SECONDS = 3.0
 LARGE_PATIENCE = 8.0
 """An image or a checkpoint has hundreds of megabytes, and its drive may be in a network."""
 
-_TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}\.(json|tif|png|safetensors)")
+_TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}\.(json|tif|png|safetensors|owner)")
 """How `files.atomic_path` names what it has not finished."""
 
 Place = tuple[str, Index]
@@ -69,12 +82,20 @@ class SessionFolder:
         Its description.
     lock : SessionLock
         Held.
+    contents : Contents
+        What must be on the disk.
     """
 
-    def __init__(self, root: Path, file: SessionFile, lock: SessionLock) -> None:
+    def __init__(
+        self, root: Path, file: SessionFile, lock: SessionLock, contents: Contents
+    ) -> None:
         self.root = root
         self.file = file
+        self.notices: list[str] = []
+        """What was found missing or damaged when the folder was opened."""
         self._lock = lock
+        self._token = new_id()
+        self._contents = contents
         self._planes: dict[Place, PlaneStore] = {}
         self._waiting: dict[Place, dict[Key, Patch]] = {}
         self._guard = threading.Lock()
@@ -99,8 +120,10 @@ class SessionFolder:
         if root.exists() and any(root.iterdir()):
             raise SessionError(f"'{root}' is not empty: choose a new folder.")
         file = SessionFile(name=name or root.name, programs=library_versions())
-        write_text(root / DESCRIPTION, file.model_dump_json(indent=1))
-        return cls(root, file, _locked(root))
+        store_text(root / DESCRIPTION, sealed(file))
+        folder = cls(root, file, _locked(root), Contents())
+        folder._own()
+        return folder
 
     @classmethod
     def open(cls, root: Path) -> SessionFolder:
@@ -113,13 +136,22 @@ class SessionFolder:
         SessionError
             If it is damaged, foreign or not safe.
         """
-        file = read_description(root)
+        file, damage = _read(root)
         named = file.model_copy(update={"programs": library_versions()})
-        folder = cls(root, named, _locked(root))
+        lock = _locked(root)
+        found = found_contents(root)
+        folder = cls(root, named, lock, after_missing(file.contents, found))
+        missing = what_is_missing(file.contents, found) if file.contents else []
+        folder.notices = [*damage, *missing]
+        if damage and (root / DESCRIPTION).is_file():
+            copy_aside(root / DESCRIPTION)
         _sweep(root)
+        folder._own()
+        if not folder.is_there:
+            folder._write_description()
         # Written at once: it may have been migrated, and a folder that cannot be
         # written is told before there is work in it.
-        folder._often.put(DESCRIPTION, folder._guarded("often", folder._write_description))
+        folder._describe_soon()
         return folder
 
     # Writing, from any thread -------------------------------------------------------
@@ -129,7 +161,26 @@ class SessionFolder:
         if file == self.file:
             return
         self.file = file
-        self._often.put(DESCRIPTION, self._guarded("often", self._write_description))
+        self._describe_soon()
+
+    def note(self, change: Change) -> None:
+        """Note what was just written, so that it is missed if it goes."""
+        with self._guard:
+            self._contents = change(self._contents)
+        self._describe_soon()
+
+    def note_first(self, change: Change) -> None:
+        """Take back what is about to be deleted; that is on the disk on return.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written: then nothing must be deleted.
+        """
+        with self._guard:
+            self._contents = change(self._contents)
+        with self._disk["often"]:
+            self._write_description()
 
     def put_patches(self, image_key: str, index: Index, patches: Sequence[Patch]) -> None:
         """Write changed rectangles of a plane; the same corner again replaces it.
@@ -167,6 +218,35 @@ class SessionFolder:
         """Whether the folder can be found on its drive."""
         return (self.root / DESCRIPTION).is_file()
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether no other window has opened the folder meanwhile.
+
+        The lock tells that in most cases; but it may be deleted, and some drives have none.
+        """
+        try:
+            return (self.root / OWNER).read_text("utf-8") == self._token
+        except FileNotFoundError:
+            return True
+        except (OSError, ValueError):
+            return False
+
+    @property
+    def last_version(self) -> int:
+        """The highest number that a model version ever had."""
+        return self._contents.last_version
+
+    def look_for_vanished(self) -> None:
+        """Look soon whether files went that were there; `take_vanished` tells."""
+        self._often.put("look", self._guarded("often", self._look_for_vanished))
+
+    def take_vanished(self) -> list[Place]:
+        """Take the planes whose files went: the caller writes them again from memory."""
+        gone = [place for place, plane in list(self._planes.items()) if plane.vanished]
+        for place in gone:
+            self._planes[place].vanished = False
+        return gone
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything asked for is on the disk; False if the time was short."""
         end = time.monotonic() + timeout
@@ -194,6 +274,9 @@ class SessionFolder:
         # A thread that is still writing must keep other windows out.
         ended = [writer.close(left) for writer in (self._often, self._large)]
         if all(ended):
+            with suppress(OSError):
+                if self.is_ours:
+                    (self.root / OWNER).unlink()
             self._lock.release()
         return done
 
@@ -208,10 +291,10 @@ class SessionFolder:
         if target.exists():
             raise SessionError(f"'{target}' exists already: choose a new folder.")
         self.flush(CLOSE_SECONDS)
-        with self._disk["often"], self._disk["large"]:
+        with self._disk_to_itself():
             self._lock.release()
             try:
-                _move(self.root, target)
+                move_folder(self.root, target)
             except OSError as error:
                 self._lock.acquire()
                 raise FileError(
@@ -221,6 +304,7 @@ class SessionFolder:
             self.root = target
             self._planes.clear()
             self._lock = _locked(target)
+            self._own()
 
     def compact(self) -> None:
         """Write new snapshots where there is a journal. In the writing thread only.
@@ -228,27 +312,35 @@ class SessionFolder:
         Where that fails, the journal stays and is as good. Of the largest planes it does
         until it has grown, for their snapshots take long.
         """
-        for plane in list(self._planes.values()):
+        for place, plane in list(self._planes.items()):
             if math.prod(plane.shape) > LARGE and plane.journal_bytes < COMPACT_ALWAYS:
                 continue
             try:
                 plane.compact()
             except (FileError, OSError) as error:
                 log.warning("A journal was not compacted", exc_info=error)
+            self._note_plane(place)
 
     # Reading ------------------------------------------------------------------------
 
     def planes(self, image_key: str) -> list[Index]:
-        """List the planes of an image that have something on disk."""
-        return saved_planes(self.root, image_key)
+        """List the planes of an image that have something on disk, or had."""
+        noted = map(plane_index, self._contents.planes.get(image_key, {}))
+        known = {index for index in noted if index is not None}
+        return sorted(known.union(saved_planes(self.root, image_key)))
 
     def load_plane(self, image_key: str, index: Index) -> PlaneState:
         """Read a plane, before anything of it is written in this run.
 
+        Returns
+        -------
+        PlaneState
+            As far as it can be read: `plane_damage` tells what is lost.
+
         Raises
         ------
         SessionError
-            If it is damaged or does not fit its image.
+            If it does not fit its image.
         """
         image = self.file.image(image_key)
         if image is None or not _fits(index, image.stack_shape):
@@ -258,6 +350,10 @@ class SessionFolder:
             )
         with self._disk["often"]:
             return self._plane((image_key, index)).load()
+
+    def plane_damage(self, image_key: str, index: Index) -> list[str]:
+        """Tell what `load_plane` could not read."""
+        return list(self._planes[image_key, index].damage)
 
     # In the writing threads ---------------------------------------------------------
 
@@ -270,12 +366,59 @@ class SessionFolder:
                         f"The session folder '{self.root}' is not there: bring it back, "
                         "or choose another place by 'Move…'."
                     )
+                if not self.is_ours:
+                    raise FileError(
+                        f"The session '{self.root.name}' was opened in another window, "
+                        "which writes to it now: nothing more is written from here. "
+                        "Choose another place by 'Move…' to keep your work."
+                    )
                 task()
 
         return run
 
+    @contextmanager
+    def _disk_to_itself(self) -> Iterator[None]:
+        """Keep both writing threads waiting; a drive that does not answer is told."""
+        held = [
+            lock
+            for lock in (self._disk["large"], self._disk["often"])
+            if lock.acquire(timeout=LARGE_PATIENCE)
+        ]
+        try:
+            if len(held) < len(self._disk):
+                raise FileError(
+                    "The session is still being written, or its drive does not answer: "
+                    "try again in a moment."
+                )
+            yield
+        finally:
+            for lock in held:
+                lock.release()
+
+    def _own(self) -> None:
+        """Tell other windows on this folder that it is ours now."""
+        store_text(self.root / OWNER, self._token)
+
+    def _describe_soon(self) -> None:
+        self._often.put(DESCRIPTION, self._guarded("often", self._write_description))
+
     def _write_description(self) -> None:
-        write_text(self.root / DESCRIPTION, self.file.model_dump_json(indent=1))
+        text = sealed(self.file.model_copy(update={"contents": self._contents}))
+        store_text(self.root / DESCRIPTION, text)
+        store_text(self.root / BACKUP, text)
+
+    def _look_for_vanished(self) -> None:
+        for plane in list(self._planes.values()):
+            if plane.journal_bytes and not plane.is_whole():
+                plane.vanished = True
+
+    def _note_plane(self, place: Place) -> None:
+        """Note the files of a plane where they changed."""
+        key, name = place[0], plane_name(place[1])
+        found = self._planes[place].contents
+        noted = self._contents.planes.get(key, {}).get(name)
+        if found != noted and not self._planes[place].damage:
+            self.note(with_plane(key, name, found))
 
     def _write_patches(self, place: Place) -> None:
         with self._guard:
@@ -292,6 +435,7 @@ class SessionFolder:
         self._stale = True
         if plane.journal_bytes > COMPACT_ALWAYS:
             plane.compact()
+        self._note_plane(place)
 
     def _plane(self, place: Place) -> PlaneStore:
         if place not in self._planes:
@@ -299,14 +443,18 @@ class SessionFolder:
             if image is None:
                 raise SessionError(f"There is no image '{place[0]}' in the session.")
             folder = plane_folder(self.root, *place)
-            self._planes[place] = PlaneStore(folder, image.plane_shape)
+            noted = self._contents.planes.get(place[0], {}).get(plane_name(place[1]))
+            self._planes[place] = PlaneStore(folder, image.plane_shape, noted)
         return self._planes[place]
 
     def _rest(self) -> None:
         """Tidy up while the user rests."""
         if time.monotonic() - self._last_change < REST:
             return
+        if not (self.is_there and self.is_ours):
+            return
         with self._disk["often"]:
+            self._look_for_vanished()
             if any(p.journal_bytes > COMPACT_IDLE for p in self._planes.values()):
                 self.compact()
         if self._stale:
@@ -326,11 +474,21 @@ def read_description(root: Path) -> SessionFile:
     SessionError
         If it is no session, damaged or not safe.
     """
-    if not root.is_dir():
-        raise SessionError(f"There is no folder '{root}': choose another session.")
-    file = parse(read_text(inside(root, DESCRIPTION)), root)
+    return _read(root)[0]
+
+
+def _read(root: Path) -> tuple[SessionFile, list[str]]:
+    try:
+        if not root.is_dir():
+            raise SessionError(f"There is no folder '{root}': choose another session.")
+        found = read_file(root)
+    except OSError as error:
+        raise SessionError(
+            f"The session '{root.name[:100]}' cannot be read ({error.strerror or error}): "
+            "choose another one."
+        ) from error
     refuse_links(root)
-    return file
+    return found
 
 
 def copy_session(root: Path, target: Path) -> None:
@@ -342,16 +500,14 @@ def copy_session(root: Path, target: Path) -> None:
         If it cannot be copied.
     """
     file = read_description(root)
+    named = {"session_id": new_id(), "name": target.name, "changed": now()}
     try:
-        shutil.copytree(root, target, symlinks=True, ignore=shutil.ignore_patterns(LOCK))
-    except (OSError, shutil.Error) as error:
+        copy_folder(root, target, sealed(file.model_copy(update=named)))
+    except OSError as error:
         raise FileError(
             f"The session cannot be copied to '{target}': choose another folder, or "
             "free some space."
         ) from error
-    named = {"session_id": new_id(), "name": target.name, "changed": now()}
-    text = file.model_copy(update=named).model_dump_json(indent=1)
-    write_text(target / DESCRIPTION, text)
 
 
 def _sweep(root: Path) -> None:
@@ -359,20 +515,6 @@ def _sweep(root: Path) -> None:
     for path in root.rglob(".*"):
         if path.is_file() and _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
-
-
-def _move(source: Path, target: Path) -> None:
-    """Rename, or copy to another drive; the old folder goes only when the copy is whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        source.rename(target)
-    except OSError:
-        try:
-            shutil.copytree(source, target, symlinks=True)
-        except OSError:
-            shutil.rmtree(target, ignore_errors=True)
-            raise
-        shutil.rmtree(source, ignore_errors=True)
 
 
 def _locked(root: Path) -> SessionLock:

@@ -1,19 +1,40 @@
-"""Scores and losses of every fine-tuning: one JSON object in each line, only added to."""
+"""Scores and losses of every fine-tuning: one JSON object in each line, only added to.
+
+Each line carries a checksum, so that a damaged one is left out and told.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_resunet.files import cannot_write
 from napari_resunet.session.store.layout import HISTORY
-from napari_resunet.session.store.safety import inside, read_bytes
+from napari_resunet.session.store.safety import inside, read_bytes, set_aside
+from napari_resunet.session.store.sealed import sealed_line, unsealed
 
 MAX_BYTES = 2**28
 Entry = dict[str, Any]
+_Number = Annotated[float, Field(allow_inf_nan=False)] | None
+
+
+class _Known(BaseModel):
+    """The types of what is read of an entry; all else in it is kept as it is."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    event: str = ""
+    step: Annotated[int, Field(ge=0)] | None = None
+    loss: _Number = None
+    held_out: _Number = None
+    before: _Number = None
+    after: _Number = None
+    improved: bool | None = None
+    model_id: str | None = None
 
 
 def append_history(root: Path, entries: Sequence[Entry]) -> None:
@@ -32,8 +53,10 @@ def append_history(root: Path, entries: Sequence[Entry]) -> None:
         If they cannot be written; the file is as it was.
     """
     path = inside(root, HISTORY)
-    lines = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
+    lines = "".join(sealed_line(entry) + "\n" for entry in entries).encode()
     try:
+        if path.is_dir():
+            set_aside(path)
         with path.open("ab") as stream:
             before = stream.tell()
             torn = before > 0 and not _ends_whole(path)
@@ -48,12 +71,15 @@ def append_history(root: Path, entries: Sequence[Entry]) -> None:
         raise cannot_write(path, error) from error
 
 
-def read_history(root: Path) -> list[Entry]:
-    """Read all entries; a line that a crash tore is left out.
+def read_history(root: Path) -> tuple[list[Entry], int]:
+    """Read all entries; damaged lines are left out.
 
     Returns
     -------
-    list of dict
+    entries : list of dict
+    lost : int
+        How many lines are damaged. The last one does not count where it has no end: a
+        crash tore it while it was being written.
 
     Raises
     ------
@@ -62,37 +88,34 @@ def read_history(root: Path) -> list[Entry]:
     """
     path = inside(root, HISTORY)
     if not path.exists():
-        return []
-    found = (_parsed(line) for line in read_bytes(path, MAX_BYTES).splitlines())
-    return [entry for entry in found if entry is not None]
+        return [], 0
+    lines = read_bytes(path, MAX_BYTES).split(b"\n")
+    found = [_parsed(line) for line in lines if line]
+    lost = found.count(None) - (bool(lines[-1]) and found[-1] is None)
+    return [entry for entry in found if entry is not None], lost
 
 
 def last_run(entries: Sequence[Entry]) -> list[tuple[int, float, float | None]]:
     """Find the points of the latest fine-tuning: (step, loss, held-out score)."""
     points: list[tuple[int, float, float | None]] = []
     for entry in entries:
-        if entry.get("event") == "begin":
+        event, step, loss = entry.get("event"), entry.get("step"), entry.get("loss")
+        if event == "begin":
             points = []
-        elif entry.get("event") == "go on":
-            points = [point for point in points if point[0] <= int(entry["step"])]
-        elif entry.get("event") == "step":
-            held_out = entry.get("held_out")
-            points.append(
-                (
-                    int(entry["step"]),
-                    float(entry["loss"]),
-                    None if held_out is None else float(held_out),
-                )
-            )
+        elif event == "go on" and step is not None:
+            points = [point for point in points if point[0] <= step]
+        elif event == "step" and step is not None and loss is not None:
+            points.append((step, loss, entry.get("held_out")))
     return points
 
 
 def _parsed(line: bytes) -> Entry | None:
     try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
+        entry, intact = unsealed(line.decode())
+        _Known.model_validate(entry)
+    except (ValueError, ValidationError):
         return None
-    return entry if isinstance(entry, dict) else None
+    return entry if intact else None
 
 
 def _ends_whole(path: Path) -> bool:

@@ -1,7 +1,8 @@
-"""An append-only file of records, each with its length and checksum.
+"""An append-only file of records, each of which can be found and checked by itself.
 
-Whatever happens while a record is written, those before it stay readable: a torn or
-damaged tail is left out when reading and cut off before the next record is written.
+A record that was damaged costs itself alone: the reader looks for the mark of the next
+one and tells how many are lost. What a crash left half-written at the end was never
+confirmed; it is left out and cut off before the next record is written.
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from napari_resunet.errors import FileError
 from napari_resunet.files import cannot_write
 
-MAGIC = b"NRUJ0001"
+MAGIC, OLD_MAGIC = b"NRUJ0002", b"NRUJ0001"
+MARK = b"\xf5NRU-REC"
+"""Stands before each record."""
+
 MAX_RECORD = 2**31
-_HEAD = struct.Struct("<II")
+CHUNK = 2**20
+_TOTAL = struct.Struct("<8sII")
+"""The file's head: magic, number of records confirmed, CRC-32 of that number."""
+
+_HEAD = struct.Struct("<8sIIII")
+"""A record's head: mark, its number, length and CRC-32 of the content, CRC-32 of these."""
+
+_OLD_HEAD = struct.Struct("<II")
 
 
 class Journal:
@@ -34,9 +44,18 @@ class Journal:
         self.path = path
         self.end = 0
         """Bytes up to the end of the last good record."""
+        self.count = 0
+        """Number of the last record."""
+        self.good = 0
+        """How many records could be read."""
+        self.lost = 0
+        """How many confirmed records could not be read."""
+        self.is_old = False
+        """Whether it has the older format, which is read but not added to."""
+        self._head = b""
 
     def records(self) -> Iterator[bytes]:
-        """Read all good records; afterwards `end` is known.
+        """Read all good records; afterwards the attributes are known.
 
         Yields
         ------
@@ -47,17 +66,15 @@ class Journal:
         OSError
             If the file is there and cannot be read.
         """
-        self.end = 0
+        self.end = self.count = self.good = self.lost = 0
+        self.is_old, self._head = False, b""
         if not self.path.exists():
             return
         with self.path.open("rb") as stream:
-            if stream.read(len(MAGIC)) != MAGIC:
-                return
-            self.end = len(MAGIC)
-            size = os.fstat(stream.fileno()).st_size
-            while (record := _read_record(stream, size - self.end)) is not None:
-                self.end += _HEAD.size + len(record)
-                yield record
+            self._head = stream.read(_TOTAL.size)
+            newer = self._head.startswith(MAGIC) or _find(stream, MARK, 0) >= 0
+            self.is_old = not newer
+            yield from self._old_records(stream) if self.is_old else self._records(stream)
 
     def append(self, record: bytes) -> None:
         """Write a record and see it safely on the disk.
@@ -72,34 +89,112 @@ class Journal:
         FileError
             If it cannot be written; the file is as good as before.
         """
+        number = self.count + 1
+        head = _total(number)
         try:
             with self.path.open("rb+" if self.end else "wb") as stream:
-                if os.fstat(stream.fileno()).st_size < self.end:
-                    raise FileError(
-                        f"'{self.path}' was changed by another program: choose another "
-                        "place for the session by 'Move…'."
-                    )
+                if not self.end:
+                    stream.write(_total(0))
+                start = self.end or _TOTAL.size
                 # What a failed attempt left behind must not stand before this record.
-                stream.truncate(self.end)
-                stream.seek(self.end)
-                head = b"" if self.end else MAGIC
-                whole = head + _HEAD.pack(len(record), zlib.crc32(record)) + record
-                stream.write(whole)
+                stream.truncate(start)
+                stream.seek(start)
+                stream.write(_head(number, record) + record)
                 stream.flush()
                 os.fsync(stream.fileno())
+                # Only now it counts: what is cut off later is known to be missing.
+                stream.seek(0)
+                stream.write(head)
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        self.end += len(whole)
+        self.end = start + _HEAD.size + len(record)
+        self.count, self.good, self._head = number, self.good + 1, head
+
+    def is_whole(self) -> bool:
+        """Tell whether the file is there as it was last read or written."""
+        try:
+            with self.path.open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                head = stream.read(_TOTAL.size)
+        except FileNotFoundError:
+            return not self._head
+        except OSError:
+            return False
+        # A first attempt that failed leaves a head without a record.
+        begun = not self.end and head in (b"", _total(0))
+        return size >= self.end and (head == self._head or begun)
+
+    def _records(self, stream: BinaryIO) -> Iterator[bytes]:
+        size = os.fstat(stream.fileno()).st_size
+        at = _find(stream, MARK, 0)
+        while 0 <= at < size:
+            number, record = _read_record(stream, at, size)
+            if record is not None:
+                at += _HEAD.size + len(record)
+                self.end, self.good = at, self.good + 1
+                self.count = max(self.count, number)
+                yield record
+            else:
+                at += 1
+            at = _find(stream, MARK, at)
+        self.count = max(self.count, self.good, _confirmed(self._head))
+        self.lost = self.count - self.good
+
+    def _old_records(self, stream: BinaryIO) -> Iterator[bytes]:
+        at, size = len(OLD_MAGIC), os.fstat(stream.fileno()).st_size
+        while size - at >= _OLD_HEAD.size:
+            stream.seek(at)
+            length, checksum = _OLD_HEAD.unpack(stream.read(_OLD_HEAD.size))
+            if length > min(size - at - _OLD_HEAD.size, MAX_RECORD):
+                break
+            record = stream.read(length)
+            at += _OLD_HEAD.size + length
+            self.count += 1
+            if zlib.crc32(record) == checksum:
+                self.end, self.good = at, self.good + 1
+                yield record
+        # Torn by a crash or damaged: this format does not tell which.
+        self.count += at < size
+        self.lost = self.count - self.good
 
 
-def _read_record(stream: BinaryIO, left: int) -> bytes | None:
-    """Read the next record; None at the end or where it is torn."""
+def _read_record(stream: BinaryIO, at: int, size: int) -> tuple[int, bytes | None]:
+    """Read the record at a mark, and its number; None where it is damaged or torn."""
+    stream.seek(at)
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size:
-        return None
-    length, checksum = _HEAD.unpack(head)
-    if length > min(left, MAX_RECORD):
-        return None
-    record: bytes = stream.read(length)
-    whole = len(record) == length and zlib.crc32(record) == checksum
-    return record if whole else None
+        return 0, None
+    _, number, length, checksum, own = _HEAD.unpack(head)
+    if zlib.crc32(head[:-4]) != own or length > min(size - at - _HEAD.size, MAX_RECORD):
+        return 0, None
+    record = stream.read(length)
+    return number, record if zlib.crc32(record) == checksum else None
+
+
+def _find(stream: BinaryIO, mark: bytes, start: int) -> int:
+    """Find the next place of a mark from a position on; -1 if there is none."""
+    stream.seek(start)
+    seen = b""
+    while chunk := stream.read(CHUNK):
+        seen = seen[-(len(mark) - 1) :] + chunk
+        found = seen.find(mark)
+        if found >= 0:
+            return stream.tell() - len(seen) + found
+    return -1
+
+
+def _total(number: int) -> bytes:
+    return _TOTAL.pack(MAGIC, number, zlib.crc32(struct.pack("<I", number)))
+
+
+def _confirmed(head: bytes) -> int:
+    """Read how many records were confirmed; 0 where that is damaged."""
+    if len(head) < _TOTAL.size:
+        return 0
+    _, number, checksum = _TOTAL.unpack(head)
+    return int(number) if checksum == zlib.crc32(struct.pack("<I", number)) else 0
+
+
+def _head(number: int, record: bytes) -> bytes:
+    known = struct.pack("<8sIII", MARK, number, len(record), zlib.crc32(record))
+    return known + struct.pack("<I", zlib.crc32(known))

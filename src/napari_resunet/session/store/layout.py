@@ -8,7 +8,9 @@ from pathlib import Path
 from napari_resunet.session.store.safety import inside
 
 DESCRIPTION = "session.json"
+BACKUP = "session.backup.json"
 LOCK = "session.lock"
+OWNER = "session.owner"
 HISTORY = "history.jsonl"
 THUMBNAIL = "thumbnail.png"
 PLANES = "planes"

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter
 
 from napari_resunet.errors import SessionError
 from napari_resunet.session.store.layout import MODELS
-from napari_resunet.session.store.safety import inside, read_text
-from napari_resunet.session.store.schema import Record
-from napari_resunet.session.store.tiff import make_folder, write_text
-from napari_resunet.types import now
+from napari_resunet.session.store.safety import inside, read_bytes, read_text, set_aside
+from napari_resunet.session.store.schema import Name, Record
+from napari_resunet.session.store.sealed import sealed, unsealed
+from napari_resunet.session.store.tiff import make_folder, store_text
+from napari_resunet.types import Lineage, Task, now
 
 MAX_MODEL = 2**32
+MAX_HEADER = 2**24
+HEADER_KEY = "napari_resunet"
+"""Where a model file describes itself."""
+
 _STEM = re.compile(r"v\d{3,6}")
 
 
@@ -46,13 +52,13 @@ class VersionRecord(Record):
     """
 
     number: int = Field(ge=0, lt=10**6)
-    name: str = ""
-    note: str = ""
-    created: str = Field(default_factory=now)
-    model_id: str = ""
-    parent_id: str = ""
-    task: str = "instances"
-    origin: str = "learned"
+    name: Name = ""
+    note: str = Field(default="", max_length=100_000)
+    created: str = Field(default_factory=now, max_length=100)
+    model_id: str = Field(default="", max_length=100)
+    parent_id: str = Field(default="", max_length=100)
+    task: Task = "instances"
+    origin: str = Field(default="learned", max_length=100)
     objects: int = 0
     regions: int = 0
     images: int = 0
@@ -95,8 +101,12 @@ def save_version(
     stem = stem or stem_of(record)
     weights = inside(root, MODELS, f"{stem}.safetensors")
     make_folder(weights.parent)
-    # Never may an old record stand beside new weights.
-    inside(root, MODELS, f"{stem}.json").unlink(missing_ok=True)
+    record_path = inside(root, MODELS, f"{stem}.json")
+    if record_path.exists() or weights.is_dir():
+        # A number is never given twice; if it was all the same, nothing is lost.
+        for path in (record_path, weights):
+            if path.exists():
+                set_aside(path)
     save(weights)
     record = record.model_copy(update={"sha256": file_hash(weights)})
     save_record(root, record, stem)
@@ -106,7 +116,9 @@ def save_version(
 def save_record(root: Path, record: VersionRecord, stem: str = "") -> None:
     """Write what is known of a version (its name or note changed)."""
     path = inside(root, MODELS, f"{stem or stem_of(record)}.json")
-    write_text(path, record.model_dump_json(indent=1))
+    if path.exists() and _read_record(path) is None:
+        set_aside(path)
+    store_text(path, sealed(record))
 
 
 def delete_version(root: Path, stem: str) -> None:
@@ -121,19 +133,65 @@ def list_versions(root: Path) -> dict[str, VersionRecord]:
     Returns
     -------
     dict of str to VersionRecord
-        A version whose record is damaged is left out.
+        A version whose record is damaged is left out: see `recovered_versions`.
     """
-    folder = inside(root, MODELS)
-    if not folder.is_dir():
-        return {}
+    found = {stem: _read_record(path) for stem, path in _stems(root, "json").items()}
+    weights = _stems(root, "safetensors")
+    return {stem: r for stem, r in found.items() if r is not None and stem in weights}
+
+
+def recovered_versions(root: Path) -> dict[str, VersionRecord]:
+    """Find the versions whose record is damaged or gone, but whose weights are there.
+
+    Returns
+    -------
+    dict of str to VersionRecord
+        What the model files tell of themselves; scores and notes are lost.
+    """
+    known = list_versions(root)
     found = {}
-    for path in sorted(folder.glob("*.json")):
-        if _STEM.fullmatch(path.stem) and path.with_suffix(".safetensors").is_file():
-            try:
-                found[path.stem] = VersionRecord.model_validate_json(read_text(path))
-            except (SessionError, ValidationError):
-                continue
+    for stem, path in _stems(root, "safetensors").items():
+        if stem not in known and (record := _record_from_weights(stem, path)):
+            found[stem] = record
     return found
+
+
+def _stems(root: Path, suffix: str) -> dict[str, Path]:
+    folder = inside(root, MODELS)
+    paths = sorted(folder.glob(f"*.{suffix}")) if folder.is_dir() else []
+    return {p.stem: p for p in paths if _STEM.fullmatch(p.stem) and p.is_file()}
+
+
+def _read_record(path: Path) -> VersionRecord | None:
+    try:
+        fields, intact = unsealed(read_text(path))
+        record = VersionRecord.model_validate(fields)
+    except (SessionError, ValueError):
+        return None
+    return record if intact else None
+
+
+def _record_from_weights(stem: str, path: Path) -> VersionRecord | None:
+    """Read the header of a model file: eight bytes of length, then JSON."""
+    try:
+        size = int.from_bytes(read_bytes(path, MAX_MODEL, 8), "little")
+        if size > MAX_HEADER or path.stat().st_size > MAX_MODEL:
+            return None
+        header = json.loads(read_bytes(path, MAX_MODEL, 8 + size)[8:])
+        fields = json.loads(header["__metadata__"][HEADER_KEY])
+        lineage = TypeAdapter(Lineage).validate_python(fields["lineage"])
+        return VersionRecord(
+            number=int(stem[1:]),
+            name="recovered",
+            created=lineage.created,
+            model_id=lineage.model_id,
+            parent_id=lineage.parent_id or "",
+            task=fields["task"],
+            objects=lineage.corrected_objects,
+            sha256=file_hash(path),
+        )
+    except (SessionError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def model_path(root: Path, record: VersionRecord, stem: str = "") -> Path:

@@ -77,6 +77,13 @@ class PlaneState:
         self.before[patch.window] = patch.before
         self.marks[patch.window] = patch.marks
 
+    def checksum(self, place: str) -> str:
+        """Compute what tells this state from a damaged one, and from another plane's."""
+        crc = zlib.crc32(place.encode())
+        for array in (self.labels, self.before, self.marks):
+            crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+        return f"crc32:{crc:08x}"
+
     def ledger(self) -> PlaneLedger:
         """Make the ledger that this was taken from."""
         changed = (self.marks & CHANGED) > 0

@@ -3,6 +3,7 @@
 A generation is ``labels-N.tif``, ``before-N.tif`` (only where needed), ``marks-N.tif``
 and ``journal-N.bin``. The marks are written last: with them the generation counts, and
 only then the one before is deleted. Generation 0 is the empty plane and has no snapshot.
+What is damaged is read as far as possible, told, and kept before anything new is written.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_resunet.errors import SessionError
 from napari_resunet.session.store.journal import Journal
@@ -25,16 +28,22 @@ from napari_resunet.session.store.patch import (
     decode,
     encode,
 )
-from napari_resunet.session.store.safety import inside, read_tiff
+from napari_resunet.session.store.safety import free_for_damaged, inside
+from napari_resunet.session.store.schema import PlaneContents
 from napari_resunet.session.store.tiff import (
     label_dtype,
     make_folder,
     sync_folder,
     write_tiff,
 )
+from napari_resunet.session.store.tiff_reading import read_note, read_rows
 
 BITS = (PROPOSED, TOUCHED, CHECKED, CHANGED)
 """Pages of ``marks-N.tif``, in this order."""
+
+CHECKSUM = "checksum"
+Rows = npt.NDArray[np.bool_]
+"""Which rows are good."""
 
 _FILE = re.compile(r"(labels|before|marks|journal)-(\d{1,9})\.(tif|bin)")
 
@@ -48,38 +57,46 @@ class PlaneStore:
         Of this plane alone.
     shape : tuple of int
         Height and width.
+    expected : PlaneContents or None
+        What must be there; None where that is not known.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
+    def __init__(
+        self, folder: Path, shape: tuple[int, int], expected: PlaneContents | None = None
+    ) -> None:
         self.folder = folder
         self.shape = shape
-        self.generation = self._generations()[0]
+        self.expected = expected or PlaneContents()
+        self.generation = 0
+        self.damage: list[str] = []
+        """What of the plane is lost, as `load` found it."""
+        self.vanished = False
+        """Whether files went while the plane was open: all of it must be written again."""
+        self._keep_older = False
         self._journal: Journal | None = None
 
     def load(self) -> PlaneState:
-        """Read the plane: its newest good snapshot and all that followed.
+        """Read the plane: its newest snapshot and all that followed, as far as possible.
 
         Returns
         -------
         PlaneState
-
-        Raises
-        ------
-        SessionError
-            If the files are damaged or not ours.
+            Without what `damage` tells of.
         """
-        for generation in self._generations():
-            try:
-                state = self._snapshot(generation)
-            except SessionError:
-                if generation == self._generations()[-1]:
-                    raise
-                continue
-            self.generation = generation
-            self._journal = Journal(self._path("journal", "bin"))
+        self.damage, self._journal = [], None
+        state = self._base()
+        for number in sorted(n for n in self._numbers("journal") if n >= self.generation):
+            # A later generation that is damaged has the same content, and more.
+            self._journal = Journal(self._path("journal", "bin", number))
             self._replay(state, self._journal)
-            return state
-        raise SessionError(f"'{self.folder}' holds no labels.")
+        if self._journal is None or self._journal.path != self._path("journal", "bin"):
+            self._keep_older |= self._journal is not None
+            self._journal = Journal(self._path("journal", "bin"))
+        awaited = self.expected.journal and self.generation == self.expected.generation
+        if awaited and not self._journal.good and not self.damage:
+            self.damage.append("the latest changes are missing")
+        self._keep_older |= bool(self.damage)
+        return state
 
     def append(self, patches: Sequence[Patch]) -> None:
         """Write changes, all of them or none.
@@ -97,11 +114,16 @@ class PlaneStore:
         if self._journal is None:
             self.load()
         assert self._journal is not None
+        gone = not self.is_whole()
+        self.vanished |= gone
+        if gone or self._keep_older or self._journal.is_old:
+            self._begin_generation(self.load())
         is_new = not self._journal.end
         make_folder(self.folder)
         self._journal.append(encode(patches))
         if is_new:
             sync_folder(self.folder)
+        self.expected = self.contents
 
     def compact(self) -> None:
         """Write a new snapshot, so that the journal can start afresh.
@@ -111,61 +133,150 @@ class PlaneStore:
         FileError
             If it cannot be written; the old generation is as good as before.
         """
-        if self._journal is not None and not self.journal_bytes:
+        if self._journal is None or not self.journal_bytes:
+            return
+        if not self.is_whole():
+            self.vanished = True
             return
         state = self.load()
-        if not self.journal_bytes:
-            return
-        after = self.generation + 1
-        # A compaction that broke off earlier may have left files of this number.
-        self._path("journal", "bin", after).unlink(missing_ok=True)
-        self._path("before", "tif", after).unlink(missing_ok=True)
-        write_tiff(self._path("labels", "tif", after), label_dtype(state.labels))
-        if state.before.any():
-            write_tiff(self._path("before", "tif", after), label_dtype(state.before))
-        pages = np.stack([(state.marks & bit) > 0 for bit in BITS])
-        write_tiff(self._path("marks", "tif", after), pages, photometric="minisblack")
-        self.generation = after
-        self._journal = Journal(self._path("journal", "bin"))
-        self._tidy()
+        if not self.damage:
+            self._begin_generation(state)
+
+    def is_whole(self) -> bool:
+        """Tell whether all that was read or written of the plane is still there."""
+        files = ("labels", "marks") if self.generation else ()
+        there = all(self._path(kind, "tif").is_file() for kind in files)
+        return there and (self._journal is None or self._journal.is_whole())
+
+    @property
+    def contents(self) -> PlaneContents:
+        """What is on disk of the plane."""
+        journal = self._journal is not None and self._journal.good > 0
+        return PlaneContents(generation=self.generation, journal=journal)
 
     @property
     def journal_bytes(self) -> int:
         """How much follows the snapshot."""
         return self._journal.end if self._journal else 0
 
-    def _snapshot(self, generation: int) -> PlaneState:
-        state = PlaneState.empty(self.shape)
-        if not generation:
-            return state
-        labels = read_tiff(self._path("labels", "tif", generation), self.shape)
-        state.labels[:] = labels
-        before = self._path("before", "tif", generation)
-        if before.exists():
-            state.before[:] = read_tiff(before, self.shape)
-        pages = read_tiff(
-            self._path("marks", "tif", generation), (len(BITS), *self.shape), "u"
-        )
-        for page, bit in zip(pages, BITS, strict=True):
-            state.marks[page > 0] |= bit
+    # Reading ------------------------------------------------------------------------
+
+    def _base(self) -> PlaneState:
+        """Read the newest snapshot that is whole, or what is left of the newest."""
+        counted = self._numbers("marks")
+        started = 0 in self._numbers("journal")
+        for number in sorted({*counted, *([0] if started else [])}, reverse=True):
+            if number < self.expected.generation:
+                break
+            state, damage = self._snapshot(number)
+            if not damage:
+                self.generation = number
+                return state
+        return self._remains()
+
+    def _remains(self) -> PlaneState:
+        """Read what is left where no snapshot that should be there is whole."""
+        newest = max(self._numbers(), default=0)
+        self.generation = newest
+        if newest < self.expected.generation:
+            self.damage.append("the labels saved last are missing")
+        state, damage = self._snapshot(newest)
+        self.damage += damage
         return state
 
+    def _snapshot(self, number: int) -> tuple[PlaneState, list[str]]:
+        """Read a snapshot, and tell what of it is damaged."""
+        state, damage = PlaneState.empty(self.shape), list[str]()
+        if not number:
+            return state, damage
+        good = self._read_into(state.labels[None], "labels", number, damage)[0]
+        pages = np.zeros((len(BITS), *self.shape), np.uint8)
+        marked = np.all(self._read_into(pages, "marks", number, damage), axis=0)
+        for page, bit in zip(pages, BITS, strict=True):
+            state.marks[page > 0] |= bit
+        noted = good
+        if self._path("before", "tif", number).exists():
+            noted = self._read_into(state.before[None], "before", number, damage)[0]
+        _leave_out(state, good, marked, noted)
+        path = self._path("marks", "tif", number)
+        known = None if damage else read_note(path, CHECKSUM)
+        if known not in (None, state.checksum(self._place)):
+            damage.append("the labels are not the ones that were saved: look them over")
+            _leave_out(state, good, ~good, good)
+        return state, damage
+
+    def _read_into(
+        self, pages: npt.NDArray[Any], kind: str, number: int, damage: list[str]
+    ) -> Rows:
+        """Read a TIFF of a snapshot into an array; tell which rows are good."""
+        path = self._path(kind, "tif", number)
+        try:
+            found, good = read_rows(path, pages.shape)
+        except SessionError:
+            found, good = pages, np.zeros(0, bool)
+        if good.shape != pages.shape[:2]:
+            damage.append(f"'{path.name}' is missing or cannot be read")
+            return np.zeros(pages.shape[:2], bool)
+        pages[:] = found
+        if not good.all():
+            lost = len(good[0]) - int(good.all(0).sum())
+            damage.append(f"{lost} of {len(good[0])} rows in '{path.name}' are damaged")
+        return good
+
     def _replay(self, state: PlaneState, journal: Journal) -> None:
+        bad = 0
         try:
             for record in journal.records():
-                for patch in decode(record, self.shape):
-                    state.put(patch)
-        except (ValueError, OSError) as error:
-            raise SessionError(
-                f"'{journal.path}' does not fit its image or cannot be read: the session "
-                "is damaged or not from napari-resunet. Choose another one."
-            ) from error
+                try:
+                    for patch in decode(record, self.shape):
+                        state.put(patch)
+                except ValueError:
+                    bad += 1
+        except OSError:
+            self.damage.append(f"'{journal.path.name}' cannot be read")
+        if lost := journal.lost + bad:
+            told = f"{lost} of {max(lost, journal.count)} changes"
+            self.damage.append(f"{told} in '{journal.path.name}' are damaged or cut off")
 
-    def _generations(self) -> list[int]:
-        """List what can be read, the newest first; 0 where no snapshot counts yet."""
-        found = [int(m[2]) for m in self._files() if m[1] == "marks"]
-        started = any(m[1] == "journal" and int(m[2]) == 0 for m in self._files())
-        return sorted({*found, *([0] if started or not found else [])}, reverse=True)
+    # Writing ------------------------------------------------------------------------
+
+    def _begin_generation(self, state: PlaneState) -> None:
+        """Write a snapshot of a new number; then the older files go, or are kept."""
+        after = 1 + max(*self._numbers(), self.expected.generation, 0)
+        write_tiff(self._path("labels", "tif", after), label_dtype(state.labels))
+        if state.before.any():
+            write_tiff(self._path("before", "tif", after), label_dtype(state.before))
+        pages = np.stack([(state.marks & bit) > 0 for bit in BITS])
+        note = {CHECKSUM: state.checksum(self._place)}
+        path = self._path("marks", "tif", after)
+        write_tiff(path, pages, note=note, photometric="minisblack")
+        self.generation = after
+        self._journal = Journal(self._path("journal", "bin"))
+        self.damage = []
+        self.expected = self.contents
+        self._clear_older()
+
+    def _clear_older(self) -> None:
+        """Delete what older generations left, or put it aside if some of it is damaged."""
+        older = [m[0] for m in self._files() if int(m[2]) != self.generation]
+        if self._keep_older and older:
+            aside = free_for_damaged(self.folder / "files")
+            make_folder(aside)
+            for name in older:
+                (self.folder / name).rename(aside / name)
+        for name in () if self._keep_older else older:
+            (self.folder / name).unlink(missing_ok=True)
+        self._keep_older = False
+
+    # Names --------------------------------------------------------------------------
+
+    @property
+    def _place(self) -> str:
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    def _numbers(self, kind: str = "") -> set[int]:
+        """List the generations that have files, of one kind or of any."""
+        return {int(m[2]) for m in self._files() if not kind or m[1] == kind}
 
     def _files(self) -> list[re.Match[str]]:
         if self.folder.is_symlink() or not self.folder.is_dir():
@@ -176,8 +287,23 @@ class PlaneStore:
         number = self.generation if generation is None else generation
         return inside(self.folder, f"{kind}-{number}.{suffix}")
 
-    def _tidy(self) -> None:
-        """Delete what older generations and broken-off snapshots left."""
-        for match in self._files():
-            if int(match[2]) != self.generation:
-                (self.folder / match[0]).unlink(missing_ok=True)
+
+def _leave_out(state: PlaneState, labels: Rows, marks: Rows, before: Rows) -> None:
+    """Clear the rows that are not good, so that nothing wrong counts as checked.
+
+    Labels whose marks are lost count as the user's own: no proposal writes over them.
+    """
+    state.marks[~marks] = np.where(state.labels[~marks] != 0, TOUCHED, 0)
+    state.marks[~before] &= np.uint8(255 - CHANGED)
+    for array in (state.labels, state.before, state.marks):
+        array[~labels] = 0
+
+
+def find_contents(folder: Path) -> PlaneContents | None:
+    """Tell what a plane's folder holds; None where it holds no labels."""
+    store = PlaneStore(folder, (1, 1))
+    marks, journals = store._numbers("marks"), store._numbers("journal")
+    if not marks and not journals:
+        return None
+    generation = max(marks, default=0)
+    return PlaneContents(generation=generation, journal=generation in journals)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from napari_resunet.errors import FileError
+from napari_resunet.session.store.description import read_file
 from napari_resunet.session.store.layout import DESCRIPTION, THUMBNAIL
 from napari_resunet.session.store.places import list_path, sessions_folder
 from napari_resunet.session.store.safety import read_text
-from napari_resunet.session.store.schema import parse
 from napari_resunet.session.store.tiff import write_text
 
 MOST = 30
@@ -44,7 +45,10 @@ class RecentSession:
 def recent_sessions() -> list[RecentSession]:
     """List the sessions that can be found, the latest first; damaged ones are left out."""
     default = sessions_folder()
-    beside = [p for p in default.iterdir() if p.is_dir()] if default.is_dir() else []
+    try:
+        beside = [p for p in default.iterdir() if p.is_dir()]
+    except OSError:
+        beside = []
     folders = dict.fromkeys(p.absolute() for p in (*_remembered(), *beside))
     found = [session for folder in folders if (session := _summary(folder))]
     return sorted(found, key=lambda session: session.changed, reverse=True)[:MOST]
@@ -64,21 +68,25 @@ def _remembered() -> list[Path]:
     try:
         names = json.loads(read_text(list_path()))
         return [Path(name) for name in names if isinstance(name, str)]
-    except (FileError, ValueError, TypeError):
+    except (FileError, ValueError, TypeError, RecursionError):
         return []
 
 
 def _summary(folder: Path) -> RecentSession | None:
     try:
-        file = parse(read_text(folder / DESCRIPTION), folder)
-    except FileError:
+        file, _ = read_file(folder)
+        when = file.changed
+        if "changed" not in file.model_fields_set:
+            seconds = (folder / DESCRIPTION).stat().st_mtime
+            when = datetime.fromtimestamp(seconds, UTC).isoformat()
+        thumbnail = folder / THUMBNAIL
+        usable = thumbnail.is_file() and not thumbnail.is_symlink()
+    except (FileError, OSError):
         return None
-    thumbnail = folder / THUMBNAIL
-    usable = thumbnail.is_file() and not thumbnail.is_symlink()
     return RecentSession(
         folder,
         file.name or folder.name,
-        file.changed,
+        when,
         file.checked_objects,
         thumbnail if usable else None,
     )

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.files import atomic_path
+from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.layout import source_path
-from napari_resunet.session.store.safety import read_tiff
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.tiff import BIG, sync_folder
+from napari_resunet.session.store.tiff import BIG, described, whole_file
+from napari_resunet.session.store.tiff_reading import read_note, read_rows
 
 RATIO = 60
 """How much a stored image may grow: pixels are not as empty as labels."""
 
 
-def store_image(root: Path, image: ImageRecord, array: Any) -> None:
+def store_image(root: Path, image: ImageRecord, array: Any) -> str:
     """Store the pixels of an image, plane by plane.
 
     Parameters
@@ -32,6 +32,11 @@ def store_image(root: Path, image: ImageRecord, array: Any) -> None:
     array : array-like
         numpy, dask, zarr …; the finest level.
 
+    Returns
+    -------
+    str
+        Their `content_hash`.
+
     Raises
     ------
     FileError
@@ -41,8 +46,9 @@ def store_image(root: Path, image: ImageRecord, array: Any) -> None:
 
     dtype = np.dtype(array.dtype)
     stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    path = source_path(root, image.key)
-    with atomic_path(path) as temporary:
+    fingerprint = content_hash(array)
+    note = {"image": image.key, "content_hash": fingerprint}
+    with whole_file(source_path(root, image.key)) as temporary:
         tifffile.imwrite(
             temporary,
             _pages(array, image.rgb, stored),
@@ -53,8 +59,9 @@ def store_image(root: Path, image: ImageRecord, array: Any) -> None:
             compressionargs={"level": 1},
             bigtiff=math.prod(image.shape) * stored.itemsize > BIG,
             maxworkers=1,
+            **described(image.shape, note),
         )
-    sync_folder(path.parent)
+    return fingerprint
 
 
 def _pages(array: Any, rgb: bool, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
@@ -62,22 +69,39 @@ def _pages(array: Any, rgb: bool, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[
         yield np.ascontiguousarray(np.asarray(array[index]), dtype)
 
 
-def load_image(root: Path, image: ImageRecord) -> npt.NDArray[Any]:
-    """Read the stored pixels of an image.
+def load_image(root: Path, image: ImageRecord) -> tuple[npt.NDArray[Any], int]:
+    """Read the stored pixels of an image, as far as they are good.
 
     Returns
     -------
-    array
-        Shape and dtype as recorded.
+    array : array
+        Shape and dtype as recorded; zeros where it is damaged.
+    lost : int
+        How many rows are damaged, over all planes.
 
     Raises
     ------
     SessionError
-        If they are missing, damaged, or not as recorded.
+        If they are missing or not as recorded.
     """
     path = source_path(root, image.key)
-    array = read_tiff(path, image.shape, "uif", RATIO)
-    return array.astype(image.dtype, copy=False)
+    array, good = read_rows(path, image.shape, "uif", RATIO)
+    return array.astype(image.dtype, copy=False), int((~good).sum())
+
+
+def is_as_stored(root: Path, image: ImageRecord, array: npt.NDArray[Any]) -> str | None:
+    """Compare stored pixels with what was noted of them.
+
+    Returns
+    -------
+    str or None
+        Their `content_hash`; None where they are not the ones that were stored.
+    """
+    path, found = source_path(root, image.key), content_hash(array)
+    # Older files carry no note.
+    noted = read_note(path, "content_hash") or (image.stored and image.content_hash)
+    other = read_note(path, "image") not in (None, image.key) or (noted or found) != found
+    return None if other else found
 
 
 def draw_thumbnail(plane: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -95,7 +119,7 @@ def draw_thumbnail(plane: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDA
     uint8 array, shape (Y, X, 3)
     """
     pixels = plane[..., :3] if plane.ndim == 3 else plane[..., None]
-    values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
+    values = np.nan_to_num(np.asarray(pixels, np.float64), posinf=0, neginf=0)
     low, high = np.percentile(values, (1, 99)) if values.size else (0.0, 1.0)
     grey = np.clip((values - low) / max(float(high - low), 1e-9), 0, 1) * 255
     picture = np.broadcast_to(grey, (*labels.shape, 3)).astype(np.uint8)
@@ -110,5 +134,5 @@ def write_thumbnail(path: Path, picture: npt.NDArray[Any]) -> None:
     """Write a picture as PNG, all or nothing."""
     import imageio.v3
 
-    with atomic_path(path) as temporary:
+    with whole_file(path) as temporary:
         imageio.v3.imwrite(temporary, picture, extension=".png")
