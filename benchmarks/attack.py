@@ -1,13 +1,14 @@
-"""Give the program a few thousand random inputs, odd, damaged and hostile; count what comes.
+"""Give the program thousands of random inputs, odd, damaged and hostile; count the ends.
 
     python benchmarks/attack.py [--inputs 2000] [--seed 0] [--kinds files masks …]
                                 [--jobs 1] [--seconds N] [--log FILE] [--only KIND:SEED …]
 
-Each input is made from a seed, and its generator knows what is right for it: the result that
-the same data give in plain form, or one sentence that a biologist understands. They run in a
-worker process that imports torch once and is started anew when an input kills or hangs it;
-every fiftieth command runs as a program of its own. The exit status is 1 if anything else
-than a right result or a sentence came out. See ``attacks/`` for the kinds. POSIX only.
+Each input is made from a seed, and its generator knows what is right for it: the result
+that the same data give in plain form,
+or one sentence that a biologist understands. They run
+in a worker process that imports torch once and is started anew when an input kills or hangs
+it; every fiftieth command runs as a program of its own. The exit status is 1 if anything
+but a right result or a sentence came out. See ``attacks/`` for the kinds. POSIX only.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from attacks.program import crop
 Rng = np.random.Generator
 Made = tuple[str, Path, Expected]
 WHOLE = (files_tiff.plain, files_tiff.layout, files_tiff.imagej, files_tiff.ome,
-         files_tiff.codecs, files_tiff.colours, files_other.png, files_other.jpeg)  # fmt: skip
+         files_tiff.codecs, files_tiff.colours, files_other.png,
+         files_other.jpeg)  # fmt: skip
 
 
 def make(rng: Rng, folder: Path) -> Made:
@@ -79,12 +80,12 @@ def _independent(path: Path) -> np.ndarray | None:
             if np.prod(kept) > 2**24:
                 return None
             return np.broadcast_to(np.uint8(0), [n for n in kept if n > 1])
-    except Exception:
+    except Exception:  # noqa: BLE001 whatever it may be
         return None
 
 
 def _lying(rng: Rng, folder: Path) -> Made:
-    """A TIFF whose tags say that it is huge."""
+    """Write a TIFF whose tags say that it is huge."""
     path = folder / "lying.tif"
     tifffile.imwrite(path, crop(rng, 60, 64)[0])
     with tifffile.TiffFile(path) as tiff:

@@ -18,7 +18,7 @@ from attacks.program import crop
 Rng = np.random.Generator
 Made = tuple[str, Path, Expected]
 
-EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n0 0 moveto\n%%EOF\n"
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n%%EOF\n"
 FOREIGN = {
     "EPS": EPS,
     "PDF": b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n",
@@ -32,7 +32,7 @@ FOREIGN = {
     "PSD": b"8BPS\x00\x01" + bytes(60),
     "XPM": b'/* XPM */\nstatic char *x[] = {"1 1 1 1", "a c #000", "a"};',
     "gzip": b"\x1f\x8b\x08" + bytes(40),
-    "NumPy": b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n",
+    "NumPy": b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'shape': (1,)}\n",
     "AppleDouble": b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(40),
     "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
 }
@@ -45,7 +45,7 @@ def make(rng: Rng, folder: Path) -> Made:
 
 
 def png(rng: Rng, folder: Path) -> Made:
-    """The kinds of PNG."""
+    """Write a PNG of any kind."""
     from PIL import Image
 
     grey = crop(rng)[0]
@@ -76,7 +76,7 @@ def png(rng: Rng, folder: Path) -> Made:
 
 
 def animation(rng: Rng, folder: Path) -> Made:
-    """A PNG of several frames: the first one, or all."""
+    """Write a PNG of several frames: the first one counts, or all."""
     from PIL import Image
 
     frames = [crop(rng, 60, 64)[0] for _ in range(2)]
@@ -87,7 +87,7 @@ def animation(rng: Rng, folder: Path) -> Made:
 
 
 def jpeg(rng: Rng, folder: Path) -> Made:
-    """The kinds of JPEG, some with an orientation."""
+    """Write a JPEG of any kind, some with an orientation."""
     from PIL import Image
 
     grey = crop(rng)[0]
@@ -174,7 +174,7 @@ def _socket(path: Path) -> None:
 
 
 def secret(rng: Rng, folder: Path) -> Made:
-    """A file that may not be read (where the user is not allowed everything)."""
+    """Write a file that may not be read (unless the user is allowed everything)."""
     image = crop(rng)[0]
     path = folder / "secret.tif"
     tifffile.imwrite(path, image)
@@ -185,7 +185,7 @@ def secret(rng: Rng, folder: Path) -> Made:
 
 
 def linked(rng: Rng, folder: Path) -> Made:
-    """A link to an image is an image."""
+    """Write a link to an image: it is an image."""
     image = crop(rng)[0]
     tifffile.imwrite(folder / "real.tif", image)
     path = folder / "link.tif"
@@ -196,9 +196,12 @@ def linked(rng: Rng, folder: Path) -> Made:
 def named(rng: Rng, folder: Path) -> Made:
     """Odd names."""
     image = crop(rng)[0]
-    stem = str(rng.choice(["Zelle ä µ 細胞", " spaces ", "-rf", "--output", "a\nb", "a'b\"c",
-                           "%s{0}", "tab\tbell\a", ".hidden", "x" * 120, "a.b.c", "\u202efit",
-                           "x" * 250, "CON", "~", "*?[a]", "$HOME", "emoji 🔬"]))  # fmt: skip
+    stem = str(rng.choice(["Zelle ä µ 細胞", " spaces ", "-rf", "--output", "a\nb",
+                           "a'b\"c",
+                           "%s{0}", "tab\tbell\a", ".hidden", "x" * 120, "a.b.c",
+                           "\u202efit",
+                           "x" * 250, "CON", "~", "*?[a]", "$HOME",
+                           "emoji 🔬"]))  # fmt: skip
     path = folder / f"{stem}.tif"
     tifffile.imwrite(path, image)
     must = "either" if len(stem) > 200 else "right"
@@ -206,8 +209,9 @@ def named(rng: Rng, folder: Path) -> Made:
 
 
 def unknown_suffix(rng: Rng, folder: Path) -> Made:
-    """Formats that we do not claim to read."""
-    path = folder / f"image{rng.choice(['.bmp', '.czi', '.nd2', '', '.tif.gz', '.py', '.'])}"
+    """Write a format that we do not claim to read."""
+    suffix = str(rng.choice([".bmp", ".czi", ".nd2", "", ".tif.gz", ".py", "."]))
+    path = folder / f"image{suffix}"
     tifffile.imwrite(path, crop(rng)[0])
     return "an unknown suffix", path, Expected(must="refuse")
 

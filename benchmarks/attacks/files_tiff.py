@@ -83,7 +83,7 @@ def one_bit(rng: Rng, folder: Path) -> Made:
 
 
 def imagej(rng: Rng, folder: Path) -> Made:
-    """A hyperstack of ImageJ."""
+    """Write a hyperstack of ImageJ."""
     letters = [a for a in "TZC" if rng.random() < 0.5]
     colour = rng.random() < 0.15
     sizes = tuple(int(rng.integers(2, 4 if a == "C" else 3)) for a in letters)
@@ -97,7 +97,7 @@ def imagej(rng: Rng, folder: Path) -> Made:
 
 
 def ome(rng: Rng, folder: Path) -> Made:
-    """An OME-TIFF with its dimensions in any order."""
+    """Write an OME-TIFF with its dimensions in any order."""
     letters = [a for a in rng.permutation(list("TZC")) if rng.random() < 0.5]
     sizes = tuple(int(rng.integers(2, 4 if a == "C" else 3)) for a in letters)
     stack = stack_of(rng, sizes).astype(str(rng.choice(["u1", "u2", "f4"])))
@@ -108,24 +108,33 @@ def ome(rng: Rng, folder: Path) -> Made:
     return f"OME {axes} {stack.shape}", path, Expected([(stack, axes)], "right")
 
 
+def ome_xml(own: str, shape: tuple[int, int, int], data: str) -> str:
+    """Describe a stack of 8 bits whose slices may lie in several files."""
+    z, y, x = shape
+    return (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06'
+        f'" UUID="{own}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
+        f'Type="uint8" SizeX="{x}" SizeY="{y}" SizeZ="{z}" SizeC="1" SizeT="1">'
+        f'<Channel ID="Channel:0" SamplesPerPixel="1"/>{data}</Pixels></Image></OME>'
+    )
+
+
+def tiff_data(z: int, name: str, own: str) -> str:
+    """Say in which file a slice lies."""
+    return (
+        f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">{own}'
+        "</UUID></TiffData>"
+    )
+
+
 def ome_in_files(rng: Rng, folder: Path) -> Made:
     """One of two files of an OME set."""
     planes = [crop(rng, 56, 64)[0] for _ in range(2)]
     names = ["z0.ome.tif", "z1.ome.tif"]
     ids = [f"urn:uuid:{uuid.UUID(int=int(rng.integers(2**62)))}" for _ in names]
-    data = "".join(
-        f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">{ids[z]}'
-        "</UUID></TiffData>"
-        for z, name in enumerate(names)
-    )
+    data = "".join(tiff_data(z, name, ids[z]) for z, name in enumerate(names))
     for z, name in enumerate(names):
-        xml = (
-            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/'
-            f'2016-06" UUID="{ids[z]}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
-            'DimensionOrder="XYZCT" Type="uint8" SizeX="64" SizeY="56" SizeZ="2" SizeC="1" '
-            f'SizeT="1"><Channel ID="Channel:0" SamplesPerPixel="1"/>{data}</Pixels></Image>'
-            "</OME>"
-        )
+        xml = ome_xml(ids[z], (2, 56, 64), data)
         tifffile.imwrite(folder / name, planes[z], description=xml, metadata=None)
     other = bool(rng.integers(2))
     if rng.random() < 0.3:
@@ -220,7 +229,9 @@ def layout(rng: Rng, folder: Path) -> Made:
         options |= {"compression": "zlib", "predictor": True}
     path = folder / "layout.tif"
     if options.pop("bigtiff", False):
-        with tifffile.TiffWriter(path, bigtiff=True, byteorder=options.pop("byteorder", "<")) as t:
+        with tifffile.TiffWriter(
+            path, bigtiff=True, byteorder=options.pop("byteorder", "<")
+        ) as t:
             t.write(image, **options)
     else:
         tifffile.imwrite(path, image, **options)
@@ -228,7 +239,7 @@ def layout(rng: Rng, folder: Path) -> Made:
 
 
 def pyramid(rng: Rng, folder: Path) -> Made:
-    """The finest level counts."""
+    """Write a pyramid: the finest level counts."""
     image = crop(rng, 96, 112)[0]
     path = folder / "pyramid.tif"
     with tifffile.TiffWriter(path) as tiff:
@@ -243,7 +254,7 @@ def pyramid(rng: Rng, folder: Path) -> Made:
 
 
 def codecs(rng: Rng, folder: Path) -> Made:
-    """What microscopes export."""
+    """Write with the codecs that microscopes export."""
     codec = str(rng.choice(["lzw", "jpeg", "zlib", "packbits", "zstd", "lzma", "deflate",
                             "jpeg2000", "webp", "png"]))  # fmt: skip
     grey = rng.random() < 0.6 and codec != "webp"
@@ -259,7 +270,7 @@ def codecs(rng: Rng, folder: Path) -> Made:
 
 
 def palette(rng: Rng, folder: Path) -> Made:
-    """Indices into colours: what is shown, or the indices."""
+    """Write indices into colours: what is shown counts, or the indices."""
     image = crop(rng)[0]
     table = np.zeros((3, 256), np.uint16)
     table[int(rng.integers(3))] = np.arange(256) * 257
@@ -280,7 +291,7 @@ def inverted(rng: Rng, folder: Path) -> Made:
 
 
 def tiny(rng: Rng, folder: Path) -> Made:
-    """A few pixels."""
+    """Write a few pixels."""
     shape = tuple(int(n) for n in rng.choice([1, 2, 3, 17], 2))
     image = rng.integers(0, 255, shape, np.uint8)
     path = folder / "tiny.tif"

@@ -44,48 +44,117 @@ def either(*texts: str) -> list[Value]:
 
 
 NOT_NUMBERS = ("", "x", "1,5", "1e", "None", "[1]", "½", "1;2", " ", "0x10")
-SCALES = [*good("1", "0.7", "1.5", "2e0", "3"), *either("1e-3", "40", "0.02", "1_0"),
-          *bad("0", "-1", "nan", "inf", "-inf", "1e400", "1e-320", "1e9", *NOT_NUMBERS)]
-AXES = [*good("YX", "yx"), *either("", "XY"),
-        *bad("Y", "YXS", "YY", "ZYX", "QX", "YXYX" * 9, "Y X", "ÿX", "--", "Y,X", LONG)]
-CHANNELS = [*good("0"), *bad("1", "-1", "0,0,0,0", "0,1", "99999999999999999999", "0.0",
-                             *NOT_NUMBERS)]
-MODELS = [*good("starter"),
-          *bad("", "Starter", "missing.safetensors", "text.safetensors", "text.pt", "folder",
-               "image.tif", LONG, "/dev/null", "pipe.safetensors", "~", "starter.safetensors")]
+SCALES = [
+    *good("1", "0.7", "1.5", "2e0", "3"),
+    *either("1e-3", "40", "0.02", "1_0"),
+    *bad("0", "-1", "nan", "inf", "-inf", "1e400", "1e-320", "1e9", *NOT_NUMBERS),
+]
+AXES = [
+    *good("YX", "yx"),
+    *either("", "XY"),
+    *bad("Y", "YXS", "YY", "ZYX", "QX", "YXYX" * 9, "Y X", "ÿX", "--", "Y,X", LONG),
+]
+CHANNELS = [
+    *good("0"),
+    *bad("1", "-1", "0,0,0,0", "0,1", "99999999999999999999", "0.0", *NOT_NUMBERS),
+]
+MODELS = [
+    *good("starter"),
+    *bad(
+        "",
+        "Starter",
+        "missing.safetensors",
+        "text.safetensors",
+        "text.pt",
+        "folder",
+        "image.tif",
+        LONG,
+        "/dev/null",
+        "pipe.safetensors",
+        "~",
+        "starter.safetensors",
+    ),
+]
 DEVICES = [*good("auto", "cpu"), *either("cuda", "mps"), *bad("", "CPU", "gpu", "cuda:9")]
-OUTPUTS = [*good("out", "a/b/c", "ü ö", "."), *either(LONG, "out\nput", "%s", "link", ""),
-           *bad("text.pt", "text.pt/x", "/dev/null", "/dev/null/x", "/proc/x")]
-SEGMENT = {"--scale": SCALES, "--axes": AXES, "--channels": CHANNELS, "--model": MODELS,
-           "--device": DEVICES, "-o": OUTPUTS}
+OUTPUTS = [
+    *good("out", "a/b/c", "ü ö", "."),
+    *either(LONG, "out\nput", "%s", "link", ""),
+    *bad("text.pt", "text.pt/x", "/dev/null", "/dev/null/x", "/proc/x"),
+]
+SEGMENT = {
+    "--scale": SCALES,
+    "--axes": AXES,
+    "--channels": CHANNELS,
+    "--model": MODELS,
+    "--device": DEVICES,
+    "-o": OUTPUTS,
+}
 
-STEPS = [*good("1", "2"), *either("0"), *bad("-1", "1.5", "nan", "inf", "1e1", *NOT_NUMBERS)]
+STEPS = [
+    *good("1", "2"),
+    *either("0"),
+    *bad("-1", "1.5", "nan", "inf", "1e1", *NOT_NUMBERS),
+]
 BATCHES = [*good("1", "2"), *bad("0", "-1", "2.0", "1000000000000", *NOT_NUMBERS)]
-PATCHES = [*good("32", "64", "96"), *bad("0", "31", "-32", "1000000000", "3200000000000",
-                                         "64.0", *NOT_NUMBERS)]
-RATES = [*good("1e-3", "0.01", "8e-4"), *either("0", "1", "1e-30"),
-         *bad("-1", "nan", "inf", "1e30", "1e400", *NOT_NUMBERS)]
-SEEDS = [*good("0", "7", "4294967295"),
-         *either("18446744073709551615", "99999999999999999999", "-1"),
-         *bad("0.5", "nan", *NOT_NUMBERS)]
+PATCHES = [
+    *good("32", "64", "96"),
+    *bad("0", "31", "-32", "1000000000", "3200000000000", "64.0", *NOT_NUMBERS),
+]
+RATES = [
+    *good("1e-3", "0.01", "8e-4"),
+    *either("0", "1", "1e-30"),
+    *bad("-1", "nan", "inf", "1e30", "1e400", *NOT_NUMBERS),
+]
+SEEDS = [
+    *good("0", "7", "4294967295"),
+    *either("18446744073709551615", "99999999999999999999", "-1"),
+    *bad("0.5", "nan", *NOT_NUMBERS),
+]
 STARTS = [*good("starter"), *MODELS[1:]]
 CLASSES = [*either("", ",", "object", "a,b", "ä µ,ö", LONG), *bad("a,a")]
 SYNTHETICS = [*good("0", "1"), *bad("-1", "1.5", "100000000000", *NOT_NUMBERS)]
-CHECKPOINTS = [*good("new.pt"), *either("", LONG, "pipe.safetensors/x", "new/x.pt"),
-               *bad("text.pt", "empty.pt", "list.pt", "folder", "image.tif", "half.pt")]
+CHECKPOINTS = [
+    *good("new.pt"),
+    *either("", LONG, "pipe.safetensors/x", "new/x.pt"),
+    *bad("text.pt", "empty.pt", "list.pt", "folder", "image.tif", "half.pt"),
+]
 MODEL_OUTPUTS = [*good("new.safetensors", "a/b.safetensors", "ä b.safetensors"),
                  *either("new.pt", "new", "%d.safetensors", "text.pt", "new.tif"),
                  *bad("folder", "text.pt/x.safetensors", "/dev/null/x.safetensors",
                       "", ".", "/proc/x.safetensors", LONG + ".safetensors")]  # fmt: skip
-TRAIN = {"--steps": STEPS, "--batch": BATCHES, "--patch": PATCHES, "--rate": RATES,
-         "--seed": SEEDS, "--start": STARTS, "--classes": CLASSES,
-         "--synthetic": SYNTHETICS, "--checkpoint": CHECKPOINTS, "--device": DEVICES,
-         "-o": MODEL_OUTPUTS}
+TRAIN = {
+    "--steps": STEPS,
+    "--batch": BATCHES,
+    "--patch": PATCHES,
+    "--rate": RATES,
+    "--seed": SEEDS,
+    "--start": STARTS,
+    "--classes": CLASSES,
+    "--synthetic": SYNTHETICS,
+    "--checkpoint": CHECKPOINTS,
+    "--device": DEVICES,
+    "-o": MODEL_OUTPUTS,
+}
 SECONDS = [*bad("-1", "nan", "inf", "-inf", "1e400", *NOT_NUMBERS)]
-LINES = ([], ["segmnt"], ["--version"], ["segment"], ["train", "pairs"], ["evaluate"],
-         ["info", "more"], ["info", "--verbose"], ["--verbose", "info"], ["info"],
-         ["segment", "image.tif"], ["evaluate", "pairs", "--by", "x"], ["--", "info"],
-         ["segment", "-o", "out"], ["demo", "--steps", "1"], ["-h"], ["train", "--help"])
+LINES = (
+    [],
+    ["segmnt"],
+    ["--version"],
+    ["segment"],
+    ["train", "pairs"],
+    ["evaluate"],
+    ["info", "more"],
+    ["info", "--verbose"],
+    ["--verbose", "info"],
+    ["info"],
+    ["segment", "image.tif"],
+    ["evaluate", "pairs", "--by", "x"],
+    ["--", "info"],
+    ["segment", "-o", "out"],
+    ["demo", "--steps", "1"],
+    ["-h"],
+    ["train", "--help"],
+)
 
 
 def attack(rng: Rng, room: Any) -> Result:
@@ -175,8 +244,8 @@ def train(rng: Rng, room: Any) -> Result:
         return failed or Result("silent", what, f"accepted: {done.out[:100]}")
     try:
         load_model((usual | flags)["-o"])
-    except Exception as error:
-        return Result("silent", what, f"exit status 0, but its model does not load: {error}")
+    except Exception as error:  # noqa: BLE001 whatever it may be
+        return Result("silent", what, f"exit status 0, but the model is bad: {error}")
     return Result("right", what)
 
 
@@ -270,6 +339,5 @@ def _run(what: str, words: Sequence[str], rng: Rng, room: Any) -> Run:
 
 
 def _shown(words: Sequence[str]) -> str:
-    return " ".join(w if w.isascii() and w.isprintable() and w else repr(w) for w in words)[:200]
-
-
+    plain = (w if w and w.isascii() and w.isprintable() else repr(w) for w in words)
+    return " ".join(plain)[:200]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from attacks import files, models, program, session_folder
+from attacks import files, files_tiff, models, program, session_folder
 from attacks.expected import Expected
 from attacks.files_other import EPS, FOREIGN
 from attacks.verdict import Result, call, flaw, where
@@ -39,7 +39,9 @@ def _bait(outside: Path) -> None:
     """Put files outside that nobody asked for."""
     if (outside / "bait.tif").exists():
         return
-    tifffile.imwrite(outside / "bait.tif", program.crop(np.random.default_rng(0), 96, 110)[0])
+    tifffile.imwrite(
+        outside / "bait.tif", program.crop(np.random.default_rng(0), 96, 110)[0]
+    )
     shutil.copy(outside / "bait.tif", outside / "bait.ome.tif")
     for name, data in (("bait.py", FOREIGN["python"]), ("bait.txt", b"secret\n"),
                        ("bait.eps", EPS), ("bait.json", b"{}")):  # fmt: skip
@@ -84,7 +86,7 @@ def _write(root: Path, fields: dict[str, Any]) -> None:
 
 
 def source_of_session(rng: Rng, room: Any) -> Result:
-    """The source of an image is a program, a secret, a device."""
+    """Name a program, a secret or a device as the source of an image."""
     root, fields = _session(room)
     names = ["bait.py", "bait.txt", "bait.eps", "bait.json", "tool.sh", ""]
     outside = [str(room.outside / name) for name in names]
@@ -94,7 +96,8 @@ def source_of_session(rng: Rng, room: Any) -> Result:
     eps.write_bytes(EPS)
     pipe = root / "pipe.tif"
     sources = [*outside, str(local), str(eps), "notes.py", "http://127.0.0.1:9/x.tif",
-               "file:///etc/passwd", "/dev/zero", "/proc/self/environ", "\\\\host\\share\\x.tif",
+               "file:///etc/passwd", "/dev/zero", "/proc/self/environ",
+               "\\\\host\\share\\x.tif",
                "~/x.tif", "..", str(root), "a\x00b", "x" * 9000]  # fmt: skip
     if rng.random() < 0.1:
         os.mkfifo(pipe)
@@ -111,19 +114,18 @@ def source_of_session(rng: Rng, room: Any) -> Result:
 
 
 def stored_ome(rng: Rng, room: Any) -> Result:
-    """A stored TIFF names a file outside as its other half."""
+    """Name a file outside as the other half of a stored TIFF."""
     root, fields = _session(room)
     bait = room.outside / "bait.ome.tif"
     (path,) = root.glob("sources/*.tif")
-    xml = (
-        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
-        'UUID="urn:uuid:1"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
-        'Type="uint8" SizeX="90" SizeY="80" SizeZ="3" SizeC="1" SizeT="1"><Channel '
-        'ID="Channel:0" SamplesPerPixel="1"/><TiffData FirstZ="0" IFD="0" PlaneCount="1"/>'
-        f'<TiffData FirstZ="1" IFD="0" PlaneCount="1"><UUID FileName="{os.path.relpath(bait, path.parent)}">'
-        "urn:uuid:2</UUID></TiffData></Pixels></Image></OME>"
-    )
-    places = [path, *root.glob("planes/*/*/labels-*.tif"), *root.glob("corrections/*/*.tif")]
+    elsewhere = files_tiff.tiff_data(1, os.path.relpath(bait, path.parent), "urn:uuid:2")
+    here = '<TiffData FirstZ="0" IFD="0" PlaneCount="1"/>'
+    xml = files_tiff.ome_xml("urn:uuid:1", session_folder.STACK, here + elsewhere)
+    places = [
+        path,
+        *root.glob("planes/*/*/labels-*.tif"),
+        *root.glob("corrections/*/*.tif"),
+    ]
     place = sorted(places)[int(rng.integers(len(places)))]
     shape = tifffile.imread(place).shape
     pixels = np.zeros(shape[-2:], np.uint8)
@@ -140,14 +142,19 @@ def names_in_session(rng: Rng, room: Any) -> Result:
     root, fields = _session(room)
     out = os.path.relpath(room.outside / "bait", root / "planes")
     image = fields["images"][int(rng.integers(2))]
-    kind = str(rng.choice(["key", "current_image", "checkpoint", "correction", "session_id"]))
+    kind = str(
+        rng.choice(["key", "current_image", "checkpoint", "correction", "session_id"])
+    )
     if kind == "key":
         image["key"] = out
     elif kind in ("current_image", "session_id"):
         fields[kind] = out
     else:
-        pattern = "training/checkpoint.json" if kind == "checkpoint" else "corrections/*/record.json"
-        (path,) = root.glob(pattern)
+        patterns = {
+            "checkpoint": "training/*.json",
+            "correction": "corrections/*/record.json",
+        }
+        (path,) = root.glob(patterns[kind])
         record = json.loads(path.read_text("utf-8"))
         record.pop("checksum", None)
         record["file" if kind == "checkpoint" else "image"] = out + ".safetensors"
@@ -158,17 +165,21 @@ def names_in_session(rng: Rng, room: Any) -> Result:
 
 def bait_in_image(rng: Rng, room: Any) -> Result:
     """Programs and scripts under the name of an image, on the command line."""
-    data = {"EPS": EPS, "python": FOREIGN["python"], "PDF": FOREIGN["PDF"], "SVG": FOREIGN["SVG"],
+    data = {"EPS": EPS, "python": FOREIGN["python"], "PDF": FOREIGN["PDF"],
+            "SVG": FOREIGN["SVG"],
             "NumPy": FOREIGN["NumPy"], "link": b""}  # fmt: skip
     kind = str(rng.choice(list(data)))
-    path = room.folder / f"bait{rng.choice(['.png', '.jpg', '.tif', '.PNG', '.py', '.eps'])}"
+    suffix = str(rng.choice([".png", ".jpg", ".tif", ".PNG", ".py", ".eps"]))
+    path = room.folder / f"bait{suffix}"
     path.write_bytes(data[kind])
     output = room.folder / "out"
     what = f"{kind} in {path.suffix}"
     room.tell(what)
     done = program.run(["segment", path, "-o", output])
     room.watch.armed = False
-    return files.judge_file(what, done, path, output, Expected(must="refuse"), None, exact=True)
+    return files.judge_file(
+        what, done, path, output, Expected(must="refuse"), None, exact=True
+    )
 
 
 def bait_in_model(rng: Rng, room: Any) -> Result:
@@ -198,7 +209,7 @@ def bait_in_model(rng: Rng, room: Any) -> Result:
 
 
 def delegate(rng: Rng, room: Any) -> Result:
-    """A session of tools: programs on PATH of the working folder, modules of known names."""
+    """Put programs and modules of known names into a session and its folder."""
     root, fields = _session(room)
     names = ["numpy.py", "tifffile.py", "napari.py", "sitecustomize.py", "gs", "torch.py"]
     name = str(rng.choice(names))

@@ -23,7 +23,18 @@ from attacks.verdict import Result
 
 Rng = np.random.Generator
 Labels = npt.NDArray[Any]
-TRAIN = ("--steps", "1", "--batch", "2", "--patch", "32", "--rate", "0.01", "--device", "cpu")
+TRAIN = (
+    "--steps",
+    "1",
+    "--batch",
+    "2",
+    "--patch",
+    "32",
+    "--rate",
+    "0.01",
+    "--device",
+    "cpu",
+)
 
 
 @dataclass(frozen=True)
@@ -74,9 +85,7 @@ def _numbers(table: str) -> list[str]:
     return rows[0][1:] if rows else []
 
 
-def _trained(
-    what: str, must: str, told: str, odd: Path, plain: Path, room: Any
-) -> Result:
+def _trained(what: str, must: str, told: str, odd: Path, plain: Path, room: Any) -> Result:
     from napari_resunet import load_model
 
     target = room.folder / "odd.safetensors"
@@ -99,7 +108,9 @@ def _trained(
     return Result("right", what)
 
 
-def write_pair(folder: Path, name: str, image: Labels, mask: Labels, suffix: str = ".tif") -> None:
+def write_pair(
+    folder: Path, name: str, image: Labels, mask: Labels, suffix: str = ".tif"
+) -> None:
     """Write an image and its mask."""
     for kind, array, ending in (("images", image, ".tif"), ("masks", mask, suffix)):
         path = folder / kind / f"{name}{ending}"
@@ -226,12 +237,14 @@ def colours(rng: Rng, labels: Labels) -> Mask:
 
 
 def indexed(rng: Rng, labels: Labels) -> Mask:
-    """A PNG with a palette, written as such by `_indexed_folder`: see there."""
-    return Mask("labels u1 .png", labels.astype(np.uint8), _as_read(labels), "right", ".png")
+    """Save labels as 8-bit PNG."""
+    return Mask(
+        "labels u1 .png", labels.astype(np.uint8), _as_read(labels), "right", ".png"
+    )
 
 
 def stack(rng: Rng, labels: Labels) -> Mask:
-    """A mask of several planes, or of one."""
+    """Make a mask of several planes, or of one."""
     n = int(rng.choice([1, 2]))
     array = np.stack([labels.astype(np.uint16)] * n)
     if n == 2:
@@ -241,7 +254,7 @@ def stack(rng: Rng, labels: Labels) -> Mask:
 
 
 def other_size(rng: Rng, labels: Labels) -> Mask:
-    """Turned, cut or empty masks."""
+    """Turn or cut a mask."""
     array = [labels.T, labels[:-1], labels[::2, ::2], labels[:0]][int(rng.integers(3))]
     return Mask(f"mask of {array.shape}", array.astype(np.uint16), labels, "refuse")
 
@@ -276,7 +289,7 @@ def without_partner(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
 
 
 def litter(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
-    """What operating systems leave in folders is no image."""
+    """Leave what operating systems leave in folders: that is no image."""
     _good(rng, odd, plain)
     for kind in ("images", "masks"):
         (odd / kind / "._0.tif").write_bytes(FOREIGN["AppleDouble"])
@@ -296,7 +309,7 @@ def one_bad(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
 
 
 def pipes(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
-    """A pipe in place of an image."""
+    """Put a pipe in place of an image."""
     import os
 
     _good(rng, odd, plain)
@@ -355,7 +368,7 @@ def colour_images(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
 
 
 def nothing_annotated(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
-    """A mask without any object."""
+    """Write a mask without any object."""
     image = program.crop(rng, 72, 80)[0]
     for folder in (odd, plain):
         write_pair(folder, "a", image, np.zeros((72, 80), np.uint16))

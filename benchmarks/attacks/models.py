@@ -119,13 +119,14 @@ def flips(rng: Rng, folder: Path, good: Path) -> Made:
 
 
 def blocks(rng: Rng, folder: Path, good: Path) -> Made:
-    """A block of zeros or of noise, as a failing drive leaves it."""
+    """Write a block of zeros or of noise, as a failing drive leaves it."""
     data = bytearray(good.read_bytes())
     size = int(rng.choice([512, 4096, 65536]))
     begin = int(rng.integers(len(data) // 512 - 200)) * 512
     noise = rng.random() < 0.3
     data[begin : begin + size] = rng.bytes(size) if noise else bytes(size)
-    return f"{size} bytes of {'noise' if noise else 'zeros'} at {begin}", _written(folder, data), "either"
+    what = f"{size} bytes of {'noise' if noise else 'zeros'} at {begin}"
+    return what, _written(folder, data), "either"
 
 
 def cut(rng: Rng, folder: Path, good: Path) -> Made:
@@ -139,7 +140,7 @@ def cut(rng: Rng, folder: Path, good: Path) -> Made:
 
 
 def swapped(rng: Rng, folder: Path, good: Path) -> Made:
-    """Two tensors of one shape change places: the numbers are all there, in another order."""
+    """Exchange two tensors of one shape: all numbers are there, in another order."""
     header, rest = _header(good.read_bytes())
     names = [n for n in header if n != "__metadata__"]
     for _ in range(99):
@@ -158,7 +159,9 @@ def header_lies(rng: Rng, folder: Path, good: Path) -> Made:
     kinds: dict[str, Callable[[], Any]] = {
         "shape": lambda: header[name].update(shape=[2**31, 2**31]),
         "negative": lambda: header[name].update(shape=[-1, 4]),
-        "dtype": lambda: header[name].update(dtype=str(rng.choice(["F64", "I8", "BOOL", "X"]))),
+        "dtype": lambda: header[name].update(
+            dtype=str(rng.choice(["F64", "I8", "BOOL", "X"]))
+        ),
         "offsets": lambda: header[name].update(data_offsets=[0, 2**60]),
         "missing": lambda: header.pop(name),
         "extra": lambda: header.update({"extra": {**header[name], "data_offsets": [0, 0]}}),
@@ -167,7 +170,8 @@ def header_lies(rng: Rng, folder: Path, good: Path) -> Made:
     }
     kind = str(rng.choice(list(kinds)))
     kinds[kind]()
-    return f"header: {kind} of {name}", _written(folder, _with_header(header, rest)), "refuse"
+    path = _written(folder, _with_header(header, rest))
+    return f"header: {kind} of {name}", path, "refuse"
 
 
 def raw_header(rng: Rng, folder: Path, good: Path) -> Made:
@@ -184,11 +188,24 @@ def raw_header(rng: Rng, folder: Path, good: Path) -> Made:
     return f"header: {kind}", _written(folder, data), "refuse"
 
 
-ODD = (float("nan"), float("inf"), -1, 0, 1e400, "x", None, [], {}, 2**70, True, "x" * 10**6)
+ODD = (
+    float("nan"),
+    float("inf"),
+    -1,
+    0,
+    1e400,
+    "x",
+    None,
+    [],
+    {},
+    2**70,
+    True,
+    "x" * 10**6,
+)
 
 
 def description(rng: Rng, folder: Path, good: Path) -> Made:
-    """The description says what cannot be."""
+    """Let the description say what cannot be."""
     header, rest = _header(good.read_bytes())
     place = header["__metadata__"]
     key = next(k for k, v in place.items() if v.startswith("{") and "tile" in v)
@@ -225,7 +242,8 @@ def pickled(rng: Rng, folder: Path, good: Path) -> Made:
 
     evil = Evil(folder / "executed")
     kind = str(rng.choice(["zip", "legacy", "raw", "in a state_dict", "safetensors"]))
-    path = folder / ("m.safetensors" if kind == "safetensors" else f"m.{rng.choice(['pt', 'pth'])}")
+    suffix = "safetensors" if kind == "safetensors" else str(rng.choice(["pt", "pth"]))
+    path = folder / f"m.{suffix}"
     if kind in ("raw", "safetensors"):
         path.write_bytes(pickle.dumps(evil))
     elif kind == "in a state_dict":
@@ -267,7 +285,7 @@ def plain_state(rng: Rng, folder: Path, good: Path) -> Made:
 
 
 def damaged_zip(rng: Rng, folder: Path, good: Path) -> Made:
-    """A ``.pt`` with flipped bits, cut, or with huge records."""
+    """Write a ``.pt`` with flipped bits, cut, or with huge records."""
     import torch
 
     state = {n: t.half() for n, t in program.starter().network.state_dict().items()}

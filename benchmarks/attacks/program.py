@@ -60,7 +60,7 @@ def run(argv: Sequence[str]) -> Run:
             status = end.code if isinstance(end.code, int) else 1
             if isinstance(end.code, str):
                 err.write(end.code)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 whatever it may be
             status, raised = 1, where(error)
     return Run(status, out.getvalue(), err.getvalue(), raised)
 

@@ -1,4 +1,4 @@
-"""A small real session, and all that comes back of one. The only place that knows its API."""
+"""A small real session, and what comes back of one: the only place that knows its API."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def _images(folder: Any, base: Path, rng: np.random.Generator) -> tuple[str, str
     source = base / "cells one.tif"
     tifffile.imwrite(source, image)
     records = (
-        ImageRecord(name="cells one", shape=FLAT, dtype="uint8", axes="YX", checked_objects=3,
+        ImageRecord(name="cells one", shape=FLAT, dtype="uint8", axes="YX",
+                    checked_objects=3,
                     source=str(source), content_hash=content_hash(image), object_scale=0.9,
                     auto=False, labels_name="cells one labels"),
         ImageRecord(name="stack two", shape=STACK, dtype="uint8", axes="ZYX", stored=True,
@@ -127,9 +128,12 @@ def _learned(folder: Any, key: str, rng: np.random.Generator) -> None:
     save_version(folder.root, record, _small_weights)
     save_checkpoint(folder.root, CheckpointRecord(base=1, image=key, steps=40, share=0.5),
                     _small_weights)  # fmt: skip
-    steps = [{"event": "step", "step": n, "loss": 1 / n, "held_out": None} for n in (1, 2, 3)]
+    steps = [
+        {"event": "step", "step": n, "loss": 1 / n, "held_out": None} for n in (1, 2, 3)
+    ]
     append_history(folder.root, [{"event": "begin"}, *steps,
-                                 {"event": "end", "before": 0.4, "after": 0.6}])  # fmt: skip
+                                 {"event": "end", "before": 0.4,
+                                  "after": 0.6}])  # fmt: skip
 
 
 def _small_weights(path: Path) -> None:
@@ -192,7 +196,9 @@ def _put_rest(parts: dict[str, str], restored: Any) -> None:
         parts[f"version {record.number}"] = _text(record.model_dump(mode="json")) + file
     for saved in restored.corrections:
         example, record = saved.example, saved.record
-        arrays = [digest(getattr(example, n)) for n in ("image", "labels", "checked", "touched")]
+        arrays = [
+            digest(getattr(example, n)) for n in ("image", "labels", "checked", "touched")
+        ]
         text = _text(record.model_dump(mode="json")) + "".join(arrays)
         parts[f"correction {record.image} {record.index}"] = text
     for number, entry in enumerate(restored.history):

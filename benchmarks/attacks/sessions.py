@@ -90,7 +90,7 @@ def _judged(what: str, found: Content, right: Content, edited: bool) -> Result:
         return Result("poor", what, flaws[0])
     lost = found.differences(right)
     if edited:  # what was edited is not what it was: that is no loss
-        lost = [name for name in lost if name.startswith(CONTENT) and name not in found.parts]
+        lost = [n for n in lost if n.startswith(CONTENT) and n not in found.parts]
         if "record" in what:
             lost = []
     if lost and not found.words:
@@ -199,8 +199,10 @@ def _litter(place: Path, rng: Rng) -> None:
 
 # Edits ---------------------------------------------------------------------------------
 
-ODD = (float("nan"), float("inf"), -1, 0, 1e308, 2**70, "", "x", "../../x", "a\nb", None, True,
-       [], {}, [[]], {"a": {}}, "x" * 5000, "9**9**9", "2026-99-99", ["um"], [0, 0], [1e-300] * 9,
+ODD = (float("nan"), float("inf"), -1, 0, 1e308, 2**70, "", "x", "../../x", "a\nb", None,
+       True,
+       [], {}, [[]], {"a": {}}, "x" * 5000, "9**9**9", "2026-99-99", ["um"], [0, 0],
+       [1e-300] * 9,
        "/etc/passwd", "\x00", "é" * 50)  # fmt: skip
 DTYPES = ("nonsense", "float128", "complex64", "O", "U5", "bool", "V8", "M8[s]", "u1,u1")
 
@@ -226,7 +228,7 @@ def _edit_description(rng: Rng, root: Path, room: Any) -> str:
 
 
 def _edit_records(rng: Rng, root: Path, room: Any) -> str:
-    """A field of another record, or a line of the history, says what cannot be."""
+    """Let a field of another record, or a line of the history, say what cannot be."""
     paths = [p for p in root.rglob("*.json*") if not p.name.startswith("session")]
     path = sorted(paths)[int(rng.integers(len(paths)))]
     lines = path.read_text("utf-8").splitlines() if path.suffix == ".jsonl" else []
@@ -249,43 +251,47 @@ def _edit_records(rng: Rng, root: Path, room: Any) -> str:
 def _while_open(rng: Rng, room: Any, root: Path) -> Result:
     """Files go or change while the session is open; later strokes must be there."""
     folder = session_folder.open_session(root)
-    image = folder.file.images[0]
-    before = folder.load_plane(image.key, ())
+    key = folder.file.images[0].key
+    right = folder.load_plane(key, ())
     patches = [session_folder.stroke(rng, value) for value in (7001, 7002, 7003)]
-    folder.put_patches(image.key, (), patches[:1])
+    folder.put_patches(key, (), patches[:1])
     folder.flush(5)
-    what = "while open: " + _spoil(rng, root, image.key)
+    what = "while open: " + _spoil(rng, root, key)
     room.tell(what)
     for patch in patches[1:]:
-        folder.put_patches(image.key, (), [patch])
+        folder.put_patches(key, (), [patch])
         folder.flush(2)
-    words = [folder.trouble, *folder.take_lost()]
-    vanished = getattr(folder, "take_vanished", list)()
+    words = [w for w in (folder.trouble, *folder.take_lost()) if w]
+    # The dock then writes these planes again, from memory.
+    words += [f"{gone} vanished" for gone in getattr(folder, "take_vanished", list)()]
     closed = call(lambda: folder.close(5))
     room.watch.armed = False
     if closed.error is not None:
         return Result("traceback", what, where(closed.error))
     if not closed.value:  # the session that could not be closed keeps its lock
+        words.append("not closed")
         shutil.copytree(root, room.folder / "copy", ignore=shutil.ignore_patterns("*.lock"))
         root = room.folder / "copy"
-    again = call(lambda: _reopened(root, image.key))
-    if again.error is not None and not closed.value and any(words):
-        return Result("sentence", what)
-    if again.error is not None:
-        if isinstance(again.error, program.errors()):
-            return Result("poor", what, f"the whole session is refused: {again.error}")
-        return Result("traceback", what, where(again.error))
     for patch in patches:
-        before.put(patch)
+        right.put(patch)
+    again = call(lambda: _reopened(root, key))
+    return _kept(what, again, words, right.labels, patches[-1])
+
+
+def _kept(what: str, again: Called, words: list[str], right: Any, last: Any) -> Result:
+    """Judge what is on the disk after the trouble."""
+    if again.error is not None:
+        if not isinstance(again.error, program.errors()):
+            return Result("traceback", what, where(again.error))
+        verdict = "sentence" if words else "poor"
+        return Result(verdict, what, f"the whole session is refused: {again.error}")
     content, labels = again.value
-    said = any(words) or bool(vanished) or bool(content.words) or not closed.value
-    kept = np.array_equal(labels, before.labels)
-    last = np.array_equal(labels[patches[-1].window], patches[-1].labels)
-    if kept:
+    if np.array_equal(labels, right):
         return Result("right", what)
-    if not said or not (last or any(words) or not closed.value):
-        return Result("silent", what, f"strokes are gone; said: {[*words, *content.words]}")
-    return Result("sentence", what)
+    is_last = labels is not None and np.array_equal(labels[last.window], last.labels)
+    if words or (is_last and content.words):
+        return Result("sentence", what)
+    return Result("silent", what, f"strokes are gone; said: {content.words}")
 
 
 def _spoil(rng: Rng, root: Path, key: str) -> str:
@@ -304,5 +310,3 @@ def _spoil(rng: Rng, root: Path, key: str) -> str:
     chosen = str(rng.choice(list(kinds)))
     kinds[chosen]()
     return chosen
-
-

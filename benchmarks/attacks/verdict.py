@@ -67,7 +67,7 @@ def call(function: Callable[[], Any]) -> Called:
         as_users_see_warnings()
         try:
             value = function()
-        except BaseException as raised:
+        except BaseException as raised:  # noqa: BLE001 whatever it may be
             error = raised
     texts = tuple(f"{w.category.__name__}: {w.message}" for w in caught)
     return Called(value, error, texts)
@@ -75,9 +75,8 @@ def call(function: Callable[[], Any]) -> Called:
 
 def where(error: BaseException) -> str:
     """Tell what was raised, and by which line of ours."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if "napari_resunet" in f.filename
-    ]
+    trace = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in trace if "napari_resunet" in frame.filename]
     place = ""
     if frames:
         name = frames[-1].filename.rpartition("napari_resunet/")[2]

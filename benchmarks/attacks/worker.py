@@ -84,7 +84,7 @@ def serve(pipe: Connection, root: str) -> None:
         os.chdir(room.folder)
         try:
             result = attack_once(room, kind, seed)
-        except Exception as error:  # of the attack itself: a fault of this benchmark
+        except Exception as error:  # noqa: BLE001 of the attack itself: a fault of this benchmark
             result = Result("traceback", "the attack itself", f"{where(error)} {error!r}")
         room.watch.armed = False
         pipe.send(("result", result))
