@@ -82,11 +82,12 @@ def _images(folder: Any, base: Path, rng: np.random.Generator) -> tuple[str, str
     source = base / "cells one.tif"
     tifffile.imwrite(source, image)
     records = (
-        ImageRecord(name="cells one", shape=FLAT, dtype="uint8", axes="YX",
+        ImageRecord(key="flat", name="cells one", shape=FLAT, dtype="uint8", axes="YX",
                     checked_objects=3,
                     source=str(source), content_hash=content_hash(image), object_scale=0.9,
                     auto=False, labels_name="cells one labels"),
-        ImageRecord(name="stack two", shape=STACK, dtype="uint8", axes="ZYX", stored=True,
+        ImageRecord(key="stack", name="stack two", shape=STACK, dtype="uint8", axes="ZYX",
+                    stored=True,
                     content_hash=content_hash(stack), scale=(2.0, 0.5, 0.5),
                     units=("micrometer",) * 3),
     )  # fmt: skip

@@ -78,7 +78,7 @@ def _refused(what: str, called: Called, root: Path, edited: bool) -> Result:
         return Result("traceback", what, where(error))
     if found := flaw(str(error)):
         return Result("poor", what, found)
-    spoiled = "session.json" in what or "link" in what
+    spoiled = any(word in what for word in ("session.json", "a link", "a pipe"))
     if not spoiled and not edited:
         return Result("poor", what, f"the whole session is refused: {error}")
     return Result("sentence", what)

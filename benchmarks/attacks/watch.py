@@ -15,6 +15,8 @@ from typing import Any
 STARTS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.spawn",
           "pty.spawn", "os.startfile", "socket.connect")  # fmt: skip
 
+RUN_THINGS = ("os", "posix", "nt", "subprocess")
+
 
 class Watch:
     """Writes down what should not happen while it is armed.
@@ -50,7 +52,7 @@ class Watch:
             name = getattr(args[0], "co_filename", None) or args[-1]
             if isinstance(name, str) and name.startswith(self.inputs):
                 self._note(f"{event} of {name}")
-        elif event == "pickle.find_class" and args[0] in ("os", "posix", "builtins"):
+        elif event == "pickle.find_class" and args[0] in RUN_THINGS:
             self._note(f"unpickled {args[0]}.{args[1]}")
 
     def _note(self, text: str) -> None:

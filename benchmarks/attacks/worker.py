@@ -21,7 +21,7 @@ import numpy as np
 
 from attacks.verdict import Result, where
 
-KINDS = ("files", "masks", "flags", "api", "models", "sessions", "hostile")
+KINDS = ("files", "masks", "flags", "api", "models", "sessions", "hostile", "layers")
 MEMORY = 5 * 2**30
 """Bytes of address space that inputs may ask for, on top of what is there at the start."""
 
