@@ -1,4 +1,4 @@
-"""Layers of a viewer without a window: labels lie where their image lies, and stay whole."""
+"""Layers of a viewer without a window: labels lie where their image lies."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def _judged(rng: Rng, what: str, layers: Any, image: Any, said: list[str]) -> Re
         if off := _apart(rng, image, labels):
             return Result("silent", what, f"{name} set later, labels stay behind: {off}")
     middle = tuple(n // 2 for n in labels.data.shape)
-    labels.data_setitem(tuple(np.array([i]) for i in middle), VALUE)
+    labels.data[middle] = VALUE
+    labels.refresh()
     changed = _changed(rng, labels)
     kept = layers.binding(key_of(image))
     what = f"{what}; {changed}"

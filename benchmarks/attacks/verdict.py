@@ -74,10 +74,10 @@ def call(function: Callable[[], Any]) -> Called:
 
 
 def where(error: BaseException) -> str:
-    """Tell what was raised, and by which line of ours."""
+    """Tell what was raised, and by which line, ours if any is."""
     trace = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in trace if "napari_resunet" in frame.filename]
-    place = ""
+    ours = [frame for frame in trace if "napari_resunet" in frame.filename]
+    frames, place = ours or trace, ""
     if frames:
         name = frames[-1].filename.rpartition("napari_resunet/")[2]
         place = f" at {name}:{frames[-1].lineno}"
