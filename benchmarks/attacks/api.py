@@ -158,7 +158,7 @@ def score(rng: Rng, room: Any) -> Result:
     odd = odds["true_labels"]
     large = hasattr(odd.value, "shape") and odd.value.shape == (256, 256)
     other = odd.value if large or (odd.must != "refuse" and rng.random() < 0.7) else labels
-    if getattr(other, "shape", None) != getattr(odd.value, "shape", labels.shape):
+    if odd.must != "refuse" and np.shape(other) != np.shape(odd.value):
         odds = {"true_labels": Odd(odd.value)}  # sizes differ
     what = shown("score", odds)
     called = called_in(what, room, lambda: score(odd.value, other))

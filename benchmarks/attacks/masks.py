@@ -94,7 +94,7 @@ def _trained(what: str, must: str, told: str, odd: Path, plain: Path, room: Any)
     room.watch.armed = False
     failed = program.judge_failure(what, done, must=must)
     if failed is not None:
-        if target.exists():
+        if done.status and target.exists():
             return Result("silent", what, "failed, and wrote a model all the same")
         return failed
     if must == "refuse" or told not in done.out + done.err:

@@ -46,7 +46,7 @@ def run(argv: Sequence[str]) -> Run:
     from napari_resunet.cli import main
 
     out, err = io.StringIO(), io.StringIO()
-    logging.getLogger().handlers.clear()  # basicConfig keeps the first stream otherwise
+    _forget_logging()
     status, raised = 0, ""
     with (
         contextlib.redirect_stdout(out),
@@ -63,6 +63,12 @@ def run(argv: Sequence[str]) -> Run:
         except BaseException as error:  # noqa: BLE001 whatever it may be
             status, raised = 1, where(error)
     return Run(status, out.getvalue(), err.getvalue(), raised)
+
+
+def _forget_logging() -> None:
+    """Undo what the command before set up: it would go on with that one's stream."""
+    logging.getLogger().handlers.clear()
+    logging.getLogger("napari_resunet").setLevel(logging.NOTSET)
 
 
 def run_outside(argv: Sequence[str], timeout: float = 60.0) -> Run:
