@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -73,21 +74,24 @@ def attack_once(room: Room, kind: str, seed: int) -> Result:
 def serve(pipe: Connection, root: str) -> None:
     """Run what the supervisor asks for until it hangs up."""
     room = _prepare(pipe, Path(root))
-    pipe.send(("ready", None))
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError):  # the supervisor is gone
+        pipe.send(("ready", None))
+        while True:
             kind, seed = pipe.recv()
-        except EOFError:
-            return
-        shutil.rmtree(room.folder, ignore_errors=True)
-        room.folder.mkdir(parents=True)
-        os.chdir(room.folder)
-        try:
-            result = attack_once(room, kind, seed)
-        except Exception as error:  # noqa: BLE001 of the attack itself: a fault of this benchmark
-            result = Result("traceback", "the attack itself", f"{where(error)} {error!r}")
+            pipe.send(("result", _served(room, kind, seed)))
+
+
+def _served(room: Room, kind: str, seed: int) -> Result:
+    """Run one input in an empty folder."""
+    shutil.rmtree(room.folder, ignore_errors=True)
+    room.folder.mkdir(parents=True)
+    os.chdir(room.folder)
+    try:
+        return attack_once(room, kind, seed)
+    except Exception as error:  # noqa: BLE001 of the attack: a fault of this benchmark
+        return Result("traceback", "the attack itself", f"{where(error)} {error!r}")
+    finally:
         room.watch.armed = False
-        pipe.send(("result", result))
 
 
 def _prepare(pipe: Connection, root: Path) -> Room:
