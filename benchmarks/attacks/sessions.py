@@ -139,6 +139,11 @@ def _reopened(root: Path, key: str) -> tuple[Content, Any]:
 
 
 def _damage(rng: Rng, root: Path, room: Any) -> str:
+    first = _damage_once(rng, root, room)
+    return f"{first}; {_damage_once(rng, root, room)}" if rng.random() < 0.15 else first
+
+
+def _damage_once(rng: Rng, root: Path, room: Any) -> str:
     files = sorted(p for p in root.rglob("*") if p.is_file())
     folders = sorted(p for p in root.rglob("*") if p.is_dir())
     path = files[int(rng.integers(len(files)))]
@@ -221,10 +226,12 @@ def _edit_description(rng: Rng, root: Path, room: Any) -> str:
     odd = DTYPES if name == "dtype" else ODD
     value = odd[int(rng.integers(len(odd)))]
     where_[name] = value
-    if rng.random() < 0.1:
-        fields["images"] = fields["images"] * int(rng.choice([2, 3000]))
+    times = int(rng.choice([2, 3000])) if rng.random() < 0.1 else 1
+    if isinstance(fields["images"], list):
+        fields["images"] = fields["images"] * times
     path.write_text(json.dumps(fields), "utf-8")
-    return f"session.json: {name} = {str(value)[:40]!r}"
+    more = f", its images {times} times" if times > 1 else ""
+    return f"session.json: {name} = {str(value)[:40]!r}{more}"
 
 
 def _edit_records(rng: Rng, root: Path, room: Any) -> str:
