@@ -22,7 +22,7 @@ def worker():
         patch.setenv("OMP_NUM_THREADS", "1")
         from attacks.worker import Worker
 
-        worker = Worker(limit=60)
+        worker = Worker(limit=60, programs=False)
         yield worker
         worker.stop()
 

@@ -23,7 +23,7 @@ def attack(rng: np.random.Generator, room: Any) -> Result:
     weights = np.array([weight for weight, _ in MAKERS])
     maker = MAKERS[int(rng.choice(len(MAKERS), p=weights / weights.sum()))][1]
     what, path, expected = maker.make(rng, room.folder)
-    outside = rng.random() < 0.02
+    outside = rng.random() < 0.02 and room.programs
     options = ["--scale", f"{rng.choice([0.8, 1.0, 1.3])}"] if rng.random() < 0.8 else []
     output = room.folder / "labels"
     argv = ["segment", path, "-o", output, *options]

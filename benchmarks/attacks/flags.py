@@ -330,7 +330,7 @@ def collision(rng: Rng, room: Any) -> Result:
 
 
 def _run(what: str, words: Sequence[str], rng: Rng, room: Any) -> Run:
-    if rng.random() < 0.02:
+    if rng.random() < 0.02 and room.programs:
         return program.run_outside(words)
     room.tell(what)
     done = program.run(words)

@@ -47,6 +47,8 @@ class Room:
         Notices what should not happen.
     told : Connection
         To the supervisor: what the input is, in case it hangs or dies of it.
+    programs : bool
+        Whether some commands run as programs of their own.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Room:
     outside: Path
     watch: Any
     told: Connection
+    programs: bool = True
 
     def tell(self, what: str) -> None:
         """Say what the input is; from here on nothing must be run or read outside."""
@@ -71,9 +74,10 @@ def attack_once(room: Room, kind: str, seed: int) -> Result:
     return Result("outside", result.what, seen) if seen else result
 
 
-def serve(pipe: Connection, root: str) -> None:
+def serve(pipe: Connection, root: str, programs: bool) -> None:
     """Run what the supervisor asks for until it hangs up."""
     room = _prepare(pipe, Path(root))
+    room.programs = programs
     with suppress(EOFError, BrokenPipeError):  # the supervisor is gone
         pipe.send(("ready", None))
         while True:
@@ -135,10 +139,12 @@ class Worker:
     ----------
     limit : float
         Seconds for one input.
+    programs : bool
+        Whether some commands run as programs of their own.
     """
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
+    def __init__(self, limit: float, programs: bool = True) -> None:
+        self.limit, self.programs = limit, programs
         self._process: Any = None
         self._root = ""
 
@@ -175,7 +181,9 @@ class Worker:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         # No daemon: daemons must not have children, and DataLoader may want some.
-        self._process = context.Process(target=serve, args=(theirs, self._root))
+        self._process = context.Process(
+            target=serve, args=(theirs, self._root, self.programs)
+        )
         self._process.start()
         theirs.close()
         if not self._pipe.poll(START) or self._pipe.recv()[0] != "ready":
