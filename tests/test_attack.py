@@ -9,8 +9,9 @@ import pytest
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs pipes and limits")
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-QUICK = {"files": range(24), "masks": range(6), "flags": range(10), "api": range(14),
-         "models": range(5), "sessions": range(8), "hostile": range(5)}  # fmt: skip
+QUICK = {"files": range(18), "masks": range(5), "flags": range(10), "api": range(10),
+         "models": range(6), "sessions": range(8), "hostile": range(5),
+         "layers": range(5)}  # fmt: skip
 """Seeds of each kind."""
 
 

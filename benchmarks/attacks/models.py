@@ -105,6 +105,17 @@ def _written(folder: Path, data: bytes | bytearray, name: str = "m.safetensors")
 Made = tuple[str, Path, str]
 
 
+def whole(rng: Rng, folder: Path, good: Path) -> Made:
+    """Leave a good file as it is, or write its header in another way."""
+    data = good.read_bytes()
+    name = str(rng.choice(["m.safetensors", "ä b.safetensors", "a.b.safetensors"]))
+    if rng.random() < 0.5:
+        return "a good file", _written(folder, data, name), "right"
+    header, rest = _header(data)
+    spaced = json.dumps(dict(reversed(header.items())), indent=1).encode()
+    return "another order", _written(folder, _with_header(spaced, rest), name), "either"
+
+
 def flips(rng: Rng, folder: Path, good: Path) -> Made:
     """Flip one to eight bits: anywhere, or in the header."""
     data = bytearray(good.read_bytes())
@@ -311,6 +322,6 @@ def damaged_zip(rng: Rng, folder: Path, good: Path) -> Made:
 
 
 KINDS: tuple[Callable[[Rng, Path, Path], Made], ...] = (
-    flips, flips, flips, blocks, blocks, cut, swapped, header_lies, raw_header, description,
+    whole, flips, flips, flips, blocks, blocks, cut, swapped, header_lies, raw_header, description,
     description, pickled, plain_state, damaged_zip,
 )  # fmt: skip
