@@ -9,9 +9,9 @@ import pytest
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs pipes and limits")
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-QUICK = {"files": range(18), "masks": range(5), "flags": range(10), "api": range(10),
+QUICK = {"files": range(14), "masks": range(4), "flags": range(10), "api": range(8),
          "models": range(6), "sessions": range(8), "hostile": range(5),
-         "layers": range(5)}  # fmt: skip
+         "layers": range(4)}  # fmt: skip
 """Seeds of each kind."""
 
 

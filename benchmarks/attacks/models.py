@@ -322,6 +322,6 @@ def damaged_zip(rng: Rng, folder: Path, good: Path) -> Made:
 
 
 KINDS: tuple[Callable[[Rng, Path, Path], Made], ...] = (
-    whole, flips, flips, flips, blocks, blocks, cut, swapped, header_lies, raw_header, description,
-    description, pickled, plain_state, damaged_zip,
+    whole, flips, flips, flips, blocks, blocks, cut, swapped, header_lies, raw_header,
+    description, description, pickled, plain_state, damaged_zip,
 )  # fmt: skip
