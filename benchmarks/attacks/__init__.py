@@ -1,0 +1,1 @@
+"""Random inputs that a user, or somebody hostile, may give; see ``../attack.py``."""

@@ -1,0 +1,86 @@
+"""Image files: TIFFs of all kinds, PNG and JPEG, foreign bytes, damage, odd names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from attacks import files_damaged, files_other, files_tiff, program
+from attacks.expected import Expected, is_same
+from attacks.program import Run
+from attacks.verdict import Result
+
+MAKERS: list[tuple[float, Any]] = [
+    (5.0, files_tiff), (2.0, files_other), (3.0, files_damaged)
+]  # fmt: skip
+
+
+def attack(rng: np.random.Generator, room: Any) -> Result:
+    """Segment one file, or several, by the command line."""
+    weights = np.array([weight for weight, _ in MAKERS])
+    maker = MAKERS[int(rng.choice(len(MAKERS), p=weights / weights.sum()))][1]
+    what, path, expected = maker.make(rng, room.folder)
+    outside = rng.random() < 0.02 and room.programs
+    options = ["--scale", f"{rng.choice([0.8, 1.0, 1.3])}"] if rng.random() < 0.8 else []
+    output = room.folder / "labels"
+    argv = ["segment", path, "-o", output, *options]
+    what = f"{what}: {path.name[:60]!r}"
+    if outside:
+        done = program.run_outside(argv)
+    else:
+        room.tell(what)
+        done = program.run(argv)
+        room.watch.armed = False
+    scale = float(options[1]) if options else None
+    return judge_file(what, done, path, output, expected, scale, exact=not outside)
+
+
+def judge_file(
+    what: str,
+    done: Run,
+    path: Path,
+    output: Path,
+    expected: Expected,
+    scale: float | None,
+    *,
+    exact: bool,
+) -> Result:
+    """Compare the labels that were written with those of what is in the file."""
+    names = _names_of(path)
+    failed = program.judge_failure(what, done, names, must=expected.must)
+    if failed is not None:
+        return failed
+    if expected.must == "refuse":
+        return Result("silent", what, f"accepted: {done.out[:100]!r}")
+    written = sorted(output.glob("*.tif"))
+    if len(written) != 1:
+        return Result("silent", what, f"exit status 0 and {len(written)} files of labels")
+    labels = np.squeeze(tifffile.imread(written[0]))
+    return _compared(what, labels, done, expected, scale, exact)
+
+
+def _compared(
+    what: str, labels: Any, done: Run, expected: Expected, scale: float | None, exact: bool
+) -> Result:
+    seen = f"labels of shape {labels.shape}"
+    if expected.shape is not None:
+        if tuple(n for n in expected.shape if n > 1) == labels.shape:
+            return Result("right", what)
+        return Result("silent", what, f"{seen}, not {expected.shape}")
+    for array, axes in expected.arrays:
+        right = np.squeeze(program.labels_of(array, axes, scale=scale))
+        if is_same(labels, right, exact):
+            if expected.told and not done.lines:
+                return Result("silent", what, f"{seen}; no word of what was left out")
+            return Result("right", what)
+    return Result("silent", what, f"{seen}, not those of what the file says")
+
+
+def _names_of(path: Path) -> list[str]:
+    """List what a sentence may call a file: control characters may stand escaped."""
+    plain = "".join(c if c.isprintable() else "\n" for c in path.name)
+    longest = max(plain.split("\n"), key=len)
+    return [longest[:40], repr(path.name)[1:20]]
