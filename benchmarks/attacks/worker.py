@@ -108,7 +108,8 @@ def _prepare(pipe: Connection, root: Path) -> Room:
     for folder in folders:
         folder.mkdir(exist_ok=True)
     os.environ["NAPARI_RESUNET_SESSIONS"] = str(root / "sessions")
-    logging.lastResort = None  # what the session store logs is for developers
+    # What the session store logs is for developers.
+    logging.getLogger("napari_resunet").addHandler(logging.NullHandler())
     program.labels_of(np.zeros((64, 64), np.uint8))
     _limit()
     return Room(*folders, Watch(folders[2], folders[0]), pipe)
