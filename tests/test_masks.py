@@ -67,3 +67,13 @@ def test_classes_keep_their_numbers_and_unknown_ones_are_refused(two_objects):
     np.testing.assert_array_equal(found.labels, two_objects * 2)
     with pytest.raises(CorrectionError, match="class 4"):
         labels_from_mask(two_objects * 2, "classes", 3)
+
+
+def test_half_precision_masks_are_read_without_a_warning(two_objects):
+    found = labels_from_mask(two_objects.astype(np.float16))
+    np.testing.assert_array_equal(found.labels, two_objects)
+
+
+def test_absurd_class_numbers_are_refused(two_objects):
+    with pytest.raises(CorrectionError, match="class 4294967296"):
+        labels_from_mask(two_objects.astype(np.int64) * 2**31, "classes")

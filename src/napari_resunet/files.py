@@ -283,17 +283,17 @@ def _decoded(path: Path, indices: bool) -> StoredImage:
     except PermissionError as error:
         raise _closed(path, error) from error
     except Exception as error:  # each decoder has errors of its own
-        raise _damaged(path, error) from error
+        raise _damaged(path) from error
 
 
-def _damaged(path: Path, error: Exception) -> FileError:
+def _damaged(path: Path) -> FileError:
     if _is_apple_double(path):
         return FileError(
             f"{shown(path)} is no image: macOS keeps notes on another file in it."
         )
     return FileError(
-        f"{shown(path)} cannot be read as an image ({_reason(error)}): if another program "
-        "opens it, save it there as an uncompressed TIFF."
+        f"{shown(path)} cannot be read as an image, for it is damaged or of an unknown "
+        "kind: if another program opens it, save it there as an uncompressed TIFF."
     )
 
 

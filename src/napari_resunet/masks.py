@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.errors import CorrectionError
-from napari_resunet.types import LabelArray, Task
+from napari_resunet.types import MAX_MAPS, LabelArray, Task
 
 MANY = 2**16
 """Labels larger than this and than the number of pixels are numbered anew.
@@ -105,11 +105,11 @@ def _whole_numbers(mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _classes(numbers: npt.NDArray[Any], n_classes: int | None) -> LabelArray:
-    most = numbers.max(initial=0)
-    if n_classes is not None and most >= n_classes:
+    most = int(numbers.max(initial=0))
+    if most >= (n := n_classes or MAX_MAPS):
         raise CorrectionError(
-            f"The mask holds the class {most:g}, but there are only the background (0) "
-            f"and {n_classes - 1} classes: correct the mask, or name more classes."
+            f"The mask holds the class {most}, but there can only be the background (0) "
+            f"and {n - 1} classes: correct the mask, or name more classes."
         )
     return numbers.astype(np.int32)
 
@@ -125,7 +125,7 @@ def _objects(numbers: npt.NDArray[Any]) -> MaskLabels:
                 pieces.astype(np.int32),
                 f"The mask is binary: its {n} connected pieces were taken as {n} objects.",
             )
-    if len(values) and values[-1] > max(MANY, numbers.size):
+    if len(values) and int(values[-1]) > max(MANY, numbers.size):
         place = np.searchsorted(values, numbers) + 1
         return MaskLabels(np.where(numbers > 0, place, 0).astype(np.int32))
     return MaskLabels(numbers.astype(np.int32))

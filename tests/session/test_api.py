@@ -313,9 +313,7 @@ def test_fine_tuning_learns_the_pixels_that_segment_sees(
     nru.segment(image, starter, "YXS" if n in (3, 4) else "YXC", channels=channels)
     contract = starter.info.normalization
     (planes,) = seen
-    pixels = normalize(
-        planes.read((), *planes.window), planes.measure(contract), contract
-    )
+    pixels = normalize(planes.read((), *planes.window), planes.measure(contract), contract)
     expected = np.moveaxis(pixels, -1, 0).astype(np.float16)
     assert np.array_equal(learned.pixels, expected)
 

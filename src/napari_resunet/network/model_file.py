@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -373,7 +374,10 @@ def _load_plain(path: Path) -> Weights:
         with zipfile.ZipFile(path) as archive:
             if any(i.compress_type != zipfile.ZIP_STORED for i in archive.infolist()):
                 raise ValueError("torch does not compress what it saves")
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    with warnings.catch_warnings():
+        # torch warns of pickles that it then refuses; the user gets one sentence.
+        warnings.simplefilter("ignore")
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     return {str(name): tensor.detach() for name, tensor in state.items()}
 
 

@@ -270,4 +270,3 @@ class _Reporter:
         else:
             event_out = event
         self._on_event(event_out)
-

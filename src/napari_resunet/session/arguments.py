@@ -154,8 +154,8 @@ def array_of(name: str, value: Any, kind: type[CorrectionError | ImageError]) ->
         raise
     except Exception as error:  # each library has errors of its own
         raise kind(
-            f"The {name} cannot be read ({type(error).__name__}: {error!s:.200}): give a "
-            "numpy array."
+            f"The {name} cannot be read as an array: give a numpy array, with one number "
+            "for each pixel."
         ) from error
 
 

@@ -23,6 +23,7 @@ from napari_resunet.session.store.models import (
     list_versions,
     model_path,
     recovered_versions,
+    version_files,
 )
 from napari_resunet.session.store.patch import PlaneState
 from napari_resunet.session.store.safety import local_file
@@ -178,7 +179,14 @@ def _versions(root: Path, notices: list[str]) -> list[tuple[VersionRecord, Path]
             f"The record of model version {record.number} is damaged or missing: the model "
             "can be used, but its name and scores are lost."
         )
-    for stem, record in (list_versions(root) | recovered).items():
+    known = list_versions(root) | recovered
+    notices += [
+        f"The model in 'models/{stem}.safetensors' cannot be used: its record and its "
+        "description are damaged. The file is kept."
+        for stem in version_files(root)
+        if stem not in known
+    ]
+    for stem, record in known.items():
         try:
             found.append((record, model_path(root, record, stem)))
         except SessionError as error:

@@ -156,6 +156,11 @@ def recovered_versions(root: Path) -> dict[str, VersionRecord]:
     return found
 
 
+def version_files(root: Path) -> list[str]:
+    """List the stems of all files of weights, whether a record counts them or not."""
+    return sorted(_stems(root, "safetensors"))
+
+
 def _stems(root: Path, suffix: str) -> dict[str, Path]:
     folder = inside(root, MODELS)
     paths = sorted(folder.glob(f"*.{suffix}")) if folder.is_dir() else []

@@ -340,6 +340,12 @@ class SessionFile(Record):
     contents: Contents | None = None
     settings: SessionSettings = SessionSettings()
 
+    @model_validator(mode="after")
+    def _each_image_once(self) -> Self:
+        if len({image.key for image in self.images}) < len(self.images):
+            raise _unfit("images")
+        return self
+
     def image(self, key: str) -> ImageRecord | None:
         """Find an image by its key."""
         return next((image for image in self.images if image.key == key), None)
