@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from napari_resunet.errors import ResunetError
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.correcting import Correcting
+from napari_resunet.plugin.guides import Guides
 from napari_resunet.plugin.interrupted import Interrupted
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.learn_along import LearnAlong
@@ -62,10 +63,11 @@ class Controller:
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
+        self.guides = Guides(viewer)
         self.correcting = Correcting(
-            self.work, self._image, self.choose_image, self._counted
+            self.work, self.guides, self._image, self.choose_image, self._counted
         )
-        self.size_circle = SizeCircle(viewer)
+        self.size_circle = SizeCircle(self.guides)
         self.learn_along = LearnAlong(self.work, self._image)
         self.keeper: SessionKeeper | None = None
         self.version_list: VersionActions | None = None
@@ -88,7 +90,8 @@ class Controller:
         # Our own lines leave the viewer now: nobody needs to hear of that.
         self.layers.unbind()
         self.correcting.shut_down()
-        self.size_circle.remove()
+        self.size_circle.shut_down()
+        self.guides.shut_down()
 
     # What the user asks for ---------------------------------------------------------
 
