@@ -25,12 +25,12 @@ class SizeCircle:
     """
 
     def __init__(self, guides: Guides) -> None:
-        self._guide = Guide(guides, "object size", "cyan")
+        self.guide = Guide(guides, "object size", "cyan")
         self._shown: tuple[str, float] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(SHOWN_FOR)
-        self._timer.timeout.connect(self._guide.clear)
+        self._timer.timeout.connect(self.guide.clear)
 
     def follow(self, image: Image | None, diameter: float | None) -> None:
         """Show the size, in image pixels, if it is another than was shown last."""
@@ -39,7 +39,7 @@ class SizeCircle:
         now = key_of(image), round(diameter, 1)
         if now != self._shown:
             self._shown = now
-            self._guide.draw(image, [_circle(image, diameter)], visible_window(image))
+            self.guide.draw(image, [_circle(image, diameter)], visible_window(image))
             self._timer.start()
 
     def shut_down(self) -> None:
