@@ -63,6 +63,7 @@ class Controller:
         self.scope: str = settings.scope
         self.region = "visible"
         self._image_key: str | None = None
+        self._ended = False
         self.guides = Guides(viewer)
         self.correcting = Correcting(
             self.work, self.guides, self._image, self.choose_image, self._counted
@@ -82,7 +83,10 @@ class Controller:
         self.interrupted = Interrupted(self, self.keeper)
 
     def shut_down(self) -> None:
-        """Write what is left, abandon what runs and stop listening."""
+        """Write what is left, abandon what runs and stop listening; once is enough."""
+        if self._ended:
+            return
+        self._ended = True
         self.learn_along.shut_down()
         if self.keeper is not None:
             self.keeper.shut_down()
