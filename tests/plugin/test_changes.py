@@ -32,7 +32,7 @@ def test_removing_the_image_drops_its_job(busy):
 def test_removing_the_labels_drops_the_job_and_segment_makes_new_ones(busy):
     busy.viewer.layers.remove(busy.labels)
     settle(busy)
-    others = [x for x in busy.viewer.layers if x.name != "object size"]
+    others = [x for x in busy.viewer.layers if x.name != "guide lines"]
     assert [layer.name for layer in others] == ["cells"]
     busy.click("segment")
     busy.wait()

@@ -173,10 +173,10 @@ def test_classes_go_the_same_loop(dock, nuclei, monkeypatch):
 def test_the_object_size_is_shown_as_a_circle(dock, image_of_nuclei):
     dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.segment()
-    circle = dock.viewer.layers["object size"].data[0]
+    circle = dock.controller.size_circle.guide.lines[0]
     shown = dock.find("object_size").value()
     assert np.ptp(circle, axis=0)[-2:] == pytest.approx([shown, shown], rel=0.02)
     dock.controller.preview_object_size(31)
-    circle = dock.viewer.layers["object size"].data[0]
+    circle = dock.controller.size_circle.guide.lines[0]
     assert np.ptp(circle, axis=0)[-2:] == pytest.approx([31, 31], rel=0.02)
     assert dock.viewer.layers.selection.active is dock.labels

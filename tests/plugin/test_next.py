@@ -46,8 +46,7 @@ def test_next_goes_to_the_doubtful_part_and_says_why(desk, nuclei):
     go_next(desk)
     assert "unsure about" in desk.message or "least sure here" in desk.message
     row, column = shown(desk)
-    found = desk.controller.correcting.next.frame.layer
-    assert found is not None
+    assert desk.controller.correcting.next.frame.lines
     assert row > image.shape[0] / 2 - 40
     assert column > image.shape[1] / 2 - 40
 
@@ -61,7 +60,7 @@ def test_what_is_checked_is_left_and_at_last_all_is(desk, nuclei):
         go_next(desk)
         if "nothing left" in desk.message:
             break
-        frame = desk.controller.correcting.next.frame.layer.data[0]
+        frame = desk.controller.correcting.next.frame.lines[0]
         places.add(tuple(frame.min(0)))
         region = np.zeros(nuclei[0].shape, bool)
         top, left = np.round(frame.min(0) + 0.5).astype(int)
@@ -119,7 +118,7 @@ def test_next_has_a_key_that_goes_with_the_dock(desk, nuclei):
     desk.viewer.dims.ndisplay = 2
     press(desk)
     desk.wait()
-    assert desk.controller.correcting.next.frame.layer is not None
+    assert desk.controller.correcting.next.frame.lines
     desk.controller.shut_down()
     assert "N" not in map(str, desk.viewer.keymap)
 
@@ -157,7 +156,7 @@ def test_a_change_meanwhile_makes_the_search_stale(desk, nuclei, what):
     desk.wait()
     desk.qtbot.wait(300)
     assert desk.controller.layers.binding(desk.controller._image_key) is None
-    assert desk.controller.correcting.next.frame.layer is None
+    assert not desk.controller.correcting.next.frame.lines
     assert "changed" in desk.message
     assert desk.find("next").isEnabled()
 
@@ -209,7 +208,7 @@ def test_the_view_really_moves(make_napari_viewer, qtbot, starter, nuclei, monke
     qtbot.waitUntil(lambda: controller.work.job is None, timeout=60_000)
     qtbot.wait(300)
     rows, columns = visible_window(image)
-    frame = controller.correcting.next.frame.layer.data[0]
+    frame = controller.correcting.next.frame.lines[0]
     assert rows.stop - rows.start < image.data.shape[0]
     assert rows.start <= frame[:, 0].min() + 1
     assert frame[:, 0].max() - 1 <= rows.stop

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_resunet.errors import ResunetError
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.correcting import Correcting
+from napari_resunet.plugin.guides import Guides
 from napari_resunet.plugin.interrupted import Interrupted
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.learn_along import LearnAlong
@@ -67,11 +68,13 @@ class Controller:
         self.region = "visible"
         self._image_key: str | None = None
         self._shown: tuple[int | None, str] = (None, "")
+        self._ended = False
+        self.guides = Guides(viewer)
         self.correcting = Correcting(
-            self.work, self._image, self.choose_image, self._counted
+            self.work, self.guides, self._image, self.choose_image, self._counted
         )
         self.own_labels = OwnLabels(self.work, self._image)
-        self.size_circle = SizeCircle(viewer)
+        self.size_circle = SizeCircle(self.guides)
         self.learn_along = LearnAlong(self.work, self._image)
         self.keeper: SessionKeeper | None = None
         self.version_list: VersionActions | None = None
@@ -86,7 +89,10 @@ class Controller:
         self.interrupted = Interrupted(self, self.keeper)
 
     def shut_down(self) -> None:
-        """Write what is left, abandon what runs and stop listening."""
+        """Write what is left, abandon what runs and stop listening; once is enough."""
+        if self._ended:
+            return
+        self._ended = True
         self.learn_along.shut_down()
         if self.keeper is not None:
             self.keeper.shut_down()
@@ -95,7 +101,8 @@ class Controller:
         self.layers.unbind()
         self.layers.viewer.dims.events.current_step.disconnect(self._moved)
         self.correcting.shut_down()
-        self.size_circle.remove()
+        self.size_circle.shut_down()
+        self.guides.shut_down()
 
     # What the user asks for ---------------------------------------------------------
 

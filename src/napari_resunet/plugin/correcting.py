@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 
 from napari_resunet.corrections.edit import count_objects
 from napari_resunet.plugin import image_layers
-from napari_resunet.plugin.guides import Guide
+from napari_resunet.plugin.guides import Guide, Guides
 from napari_resunet.plugin.next_view import NO_MAP, NextView, ProbabilityMap
 from napari_resunet.plugin.object_tools import CLASSES, ObjectTools
 from napari_resunet.plugin.places import matrix_of
@@ -41,6 +41,8 @@ class Correcting:
     ----------
     work : Work
         Knows layers and the model in use.
+    guides : Guides
+        Show outline, frame and path.
     image : callable
         Returns the chosen image.
     choose : callable
@@ -52,15 +54,16 @@ class Correcting:
     def __init__(
         self,
         work: Work,
+        guides: Guides,
         image: Callable[[], Image | None],
         choose: Callable[[str], None],
         on_counted: Callable[[int], None],
     ) -> None:
         self._work, self._image, self._on_counted = work, image, on_counted
         self._view, self._viewer = work.show.view, work.layers.viewer
-        self.tools = ObjectTools(work, self._tool_changed)
-        self.outline = Guide(self._viewer, "checked area", "gold")
-        self.next = NextView(work, image, choose)
+        self.tools = ObjectTools(work, guides, self._tool_changed)
+        self.outline = Guide(guides, "checked area", "gold")
+        self.next = NextView(work, guides, image, choose)
         self.map = ProbabilityMap(work)
         self._map_wanted = False
         self._outlined: tuple[Any, ...] = ()
@@ -74,12 +77,11 @@ class Correcting:
         self._view.map_toggled.connect(self.toggle_map)
 
     def shut_down(self) -> None:
-        """Stop listening; take our lines and keys away."""
+        """Stop listening; take our keys away."""
         self._viewer.dims.events.current_step.disconnect(self._moved)
         self.tools.unbind()
         self.next.shut_down()
         self.map.hide()
-        self.outline.remove()
 
     def refresh(self) -> None:
         """Follow the layers, the choice of image, and what is checked."""

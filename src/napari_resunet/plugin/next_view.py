@@ -13,7 +13,7 @@ import numpy as np
 from napari.layers import Image
 
 from napari_resunet.plugin import image_layers
-from napari_resunet.plugin.guides import Guide, add_unselected
+from napari_resunet.plugin.guides import Guide, Guides, add_unselected
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.places import to_world
 from napari_resunet.plugin.tools import NEXT_KEY
@@ -40,6 +40,8 @@ class NextView:
     ----------
     work : Work
         Knows layers, kept maps and the model in use; its one long job.
+    guides : Guides
+        Show the frame of the region.
     image : callable
         Returns the chosen image.
     choose : callable
@@ -49,12 +51,13 @@ class NextView:
     def __init__(
         self,
         work: Work,
+        guides: Guides,
         image: Callable[[], Image | None],
         choose: Callable[[str], None],
     ) -> None:
         self._work, self._image, self._choose = work, image, choose
         self._viewer = work.layers.viewer
-        self.frame = Guide(self._viewer, "look here", "deepskyblue")
+        self.frame = Guide(guides, "look here", "deepskyblue")
         self._has_key = self._bind_key()
 
     def start(self) -> None:
@@ -70,8 +73,7 @@ class NextView:
         work.start(NEXT, find_next, arguments, token, None, self)
 
     def shut_down(self) -> None:
-        """Take our lines and our key away."""
-        self.frame.remove()
+        """Take our key away."""
         if self._has_key:
             self._viewer.bind_key(NEXT_KEY, None)
 

@@ -16,7 +16,7 @@ from napari.layers import Image, Labels
 
 from napari_resunet.corrections.edit import Edit, free_label
 from napari_resunet.plugin import image_layers
-from napari_resunet.plugin.guides import Guide
+from napari_resunet.plugin.guides import Guide, Guides
 from napari_resunet.plugin.labels_binding import LabelsBinding
 from napari_resunet.plugin.tools import BY_NAME, TOOLS, Tool
 from napari_resunet.session.kept import maps_at
@@ -71,17 +71,21 @@ class ObjectTools:
     ----------
     work : Work
         Knows layers, kept maps and the model in use.
+    guides : Guides
+        Show the path while the mouse moves.
     on_tool : callable
         Called with the name of the tool in hand, or None.
     """
 
-    def __init__(self, work: Work, on_tool: Callable[[str | None], None]) -> None:
+    def __init__(
+        self, work: Work, guides: Guides, on_tool: Callable[[str | None], None]
+    ) -> None:
         self._work = work
         self._viewer = work.layers.viewer
         self._on_tool = on_tool
         self._bound: list[Labels] = []
         self._hand: tuple[Tool, Labels, str] | None = None
-        self._trace = Guide(self._viewer, "tool", "white")
+        self._trace = Guide(guides, "tool", "white")
 
     @property
     def in_hand(self) -> str | None:
@@ -107,7 +111,6 @@ class ObjectTools:
         self.put_down()
         for layer in list(self._bound):
             self._unbind_keys(layer)
-        self._trace.remove()
 
     def _unbind_keys(self, layer: Labels) -> None:
         self._bound.remove(layer)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QTimer
 
-from napari_resunet.plugin.guides import Guide
+from napari_resunet.plugin.guides import Guide, Guides
 from napari_resunet.plugin.image_layers import key_of, visible_window
 
 SHOWN_FOR = 6000
@@ -21,17 +20,17 @@ class SizeCircle:
 
     Parameters
     ----------
-    viewer : ViewerModel
-        Where.
+    guides : Guides
+        Where it is drawn.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
-        self._guide = Guide(viewer, "object size", "cyan")
+    def __init__(self, guides: Guides) -> None:
+        self.guide = Guide(guides, "object size", "cyan")
         self._shown: tuple[str, float] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(SHOWN_FOR)
-        self._timer.timeout.connect(self._guide.clear)
+        self._timer.timeout.connect(self.guide.clear)
 
     def follow(self, image: Image | None, diameter: float | None) -> None:
         """Show the size, in image pixels, if it is another than was shown last."""
@@ -40,13 +39,12 @@ class SizeCircle:
         now = key_of(image), round(diameter, 1)
         if now != self._shown:
             self._shown = now
-            self._guide.draw(image, [_circle(image, diameter)], visible_window(image))
+            self.guide.draw(image, [_circle(image, diameter)], visible_window(image))
             self._timer.start()
 
-    def remove(self) -> None:
-        """Take the circle away for good."""
+    def shut_down(self) -> None:
+        """Change nothing more."""
         self._timer.stop()
-        self._guide.remove()
 
 
 def _circle(image: Image, diameter: float) -> np.ndarray:

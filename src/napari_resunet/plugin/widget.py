@@ -1,10 +1,17 @@
-"""The dock widget that napari opens: puts view and controller together, no more."""
+"""The dock widget that napari opens, and what stays when napari takes it away.
+
+The dock's × takes the widget out of the window for good, and opening the dock again makes
+a new one. View and controller are therefore the window's: a dock only shows them.
+"""
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QMainWindow, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_resunet.plugin.controller import Controller
 from napari_resunet.plugin.view import SegmentView
@@ -15,6 +22,84 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent
 
 MINIMUM_WIDTH = 330
+
+
+class Panel(QObject):
+    """View and controller of one viewer, from the first dock until the window closes.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Whose layers are worked on.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.view = SegmentView()
+        self.controller = Controller(self.view, viewer, Settings())
+        self.dock: QWidget | None = None
+        """Where the view is: kept, so that the view lives on while no window shows it."""
+        self._window: QMainWindow | None = None
+        self._may_hide = False
+
+    @classmethod
+    def of(cls, viewer: ViewerModel) -> Panel:
+        """Find the panel of a viewer's window, or make one."""
+        return _panels.get(_unwrapped(viewer)) or cls(viewer)
+
+    def show_in(self, dock: QWidget) -> None:
+        """Move the view into a dock; the one that had it stays empty."""
+        layout = dock.layout()
+        assert layout is not None
+        layout.addWidget(self.view)
+        self.dock = dock
+
+    def follow(self, window: QMainWindow) -> None:
+        """Stay as long as this window does."""
+        if self._window is None:
+            self._window = window
+            _panels[_unwrapped(self._viewer)] = self
+            window.installEventFilter(self)
+
+    def dock_closed(self, dock: QWidget) -> None:
+        """End with the dock if there is no window to end with."""
+        if self._window is None and self.dock is dock:
+            self.end()
+
+    def end(self) -> None:
+        """Write what is left and let go of everything."""
+        if self._window is not None:
+            self._window.removeEventFilter(self)
+            del _panels[_unwrapped(self._viewer)]
+        self.controller.shut_down()
+        self.dock = self._window = None
+
+    def eventFilter(self, window: QObject | None, event: QEvent | None) -> bool:
+        """End with the window. A close by the user may be refused: then it hides not."""
+        kind = None if event is None else event.type()
+        if event is not None and kind == QEvent.Type.Close:
+            self._may_hide = True
+            QTimer.singleShot(0, self._still_there)
+        if event is not None and (
+            (kind == QEvent.Type.Close and not event.spontaneous())
+            or (kind == QEvent.Type.Hide and self._may_hide)
+        ):
+            self.end()
+        return False
+
+    def _still_there(self) -> None:
+        self._may_hide = False
+
+
+_panels: WeakKeyDictionary[ViewerModel, Panel] = WeakKeyDictionary()
+"""Of the viewers whose windows are open."""
+
+
+def _unwrapped(viewer: ViewerModel) -> ViewerModel:
+    """Take the viewer out of the proxy that napari injects, a new one each time."""
+    found: ViewerModel = inspect.unwrap(viewer)  # type: ignore[arg-type]
+    return found
 
 
 class SegmentWidget(QWidget):
@@ -28,16 +113,29 @@ class SegmentWidget(QWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
-        self.view = SegmentView()
         # Without this, napari fills the dock's lower half with nothing.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setMinimumWidth(MINIMUM_WIDTH)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
-        self.controller = Controller(self.view, napari_viewer, Settings())
+        self._panel = Panel.of(napari_viewer)
+        self._panel.show_in(self)
+        self.view, self.controller = self._panel.view, self._panel.controller
+
+    def event(self, event: QEvent | None) -> bool:
+        """Look for the window once napari has put the dock there."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            QTimer.singleShot(0, self._follow_window)
+        return super().event(event)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Abandon jobs when the widget goes for good (hiding the dock is not that)."""
-        self.controller.shut_down()
+        """Abandon jobs when a widget in no window is closed."""
+        self._panel.dock_closed(self)
         super().closeEvent(event)
+
+    def _follow_window(self) -> None:
+        parent = self.parentWidget()
+        while parent is not None and not isinstance(parent, QMainWindow):
+            parent = parent.parentWidget()
+        if parent is not None:
+            self._panel.follow(parent)

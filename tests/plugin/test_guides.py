@@ -1,0 +1,207 @@
+"""The guide lines: one layer that stays, over the right image, in nobody's way."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_resunet.plugin.guides import Guide, Guides
+from napari_resunet.plugin.image_layers import is_ours, key_of
+from napari_resunet.plugin.widget import SegmentWidget
+
+BOX = np.array([(10, 10), (10, 40), (30, 40), (30, 10), (10, 10)], float)
+LINE = np.array([(0, 0), (20, 0)], float)
+WINDOW = slice(0, 80), slice(0, 100)
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def image(viewer):
+    return viewer.add_image(np.zeros((80, 100)), name="cells", scale=(2, 3))
+
+
+@pytest.fixture
+def guides(viewer, qapp):
+    guides = Guides(viewer)
+    yield guides
+    guides.shut_down()
+
+
+@pytest.fixture
+def outline(guides):
+    return Guide(guides, "outline", "gold")
+
+
+@pytest.fixture
+def circle(guides):
+    return Guide(guides, "circle", "cyan")
+
+
+def box_of(layer):
+    """Where a layer shows something, in the world: (top, left, bottom, right)."""
+    ends = np.concatenate([layer.data[:, 0], layer.data.sum(1)])
+    places = np.array([layer.data_to_world(end) for end in ends])
+    return (*places.min(0), *places.max(0))
+
+
+def test_lines_lie_over_the_image_and_follow_it(guides, outline, image):
+    outline.draw(image, [BOX], WINDOW)
+    guides.update()
+    assert box_of(guides.layer) == pytest.approx((20, 30, 60, 120), abs=1)
+    image.translate = (100, 0)
+    image.scale = (1, 1)
+    assert guides._timer.isActive()
+    guides.update()
+    assert box_of(guides.layer) == pytest.approx((110, 10, 130, 40), abs=1)
+
+
+def test_guides_share_one_layer_each_in_its_colour(guides, outline, circle, image):
+    outline.draw(image, [BOX, BOX + 20], WINDOW)
+    circle.draw(image, [LINE], WINDOW)
+    guides.update()
+    assert len(guides.layer.data) == 9
+    colours = {tuple(np.round(c, 2)) for c in guides.layer.edge_color}
+    assert colours == {(1, 0.84, 0, 1), (0, 1, 1, 1)}
+    outline.clear()
+    guides.update()
+    assert len(guides.layer.data) == 1
+    assert outline.lines == []
+
+
+def test_corners_are_closed_and_points_draw_nothing(guides, outline, image):
+    outline.draw(image, [BOX[:1], BOX[[0, 0, 1]]], WINDOW)
+    guides.update()
+    assert len(guides.layer.data) == 1
+    assert guides.layer.data[0, 1] == pytest.approx((0, 30 + guides.layer.edge_width))
+    outline.draw(image, [BOX[[0, 0]]], WINDOW)
+    guides.update()
+    assert not len(guides.layer.data)
+
+
+def test_the_layer_is_added_once_and_stays(viewer, guides, outline, circle, image):
+    guides.update()
+    assert guides.layer is None
+    outline.draw(image, [BOX], WINDOW)
+    guides.update()
+    layer = guides.layer
+    for _ in range(3):
+        outline.clear()
+        circle.clear()
+        guides.update()
+        labels = viewer.add_labels(np.zeros((80, 100), int))
+        circle.draw(image, [LINE], WINDOW)
+        guides.update()
+        assert guides.layer is layer
+        assert viewer.layers[-1] is layer
+        viewer.layers.remove(labels)
+    assert [x for x in viewer.layers if is_ours(x)] == [layer]
+
+
+def test_a_layer_that_the_user_removed_comes_with_the_next_drawing(
+    viewer, guides, outline, image
+):
+    outline.draw(image, [BOX], WINDOW)
+    guides.update()
+    viewer.layers.remove(guides.layer)
+    assert guides.layer is None
+    outline.draw(image, [BOX], WINDOW)
+    guides.update()
+    assert guides.layer in viewer.layers
+
+
+def test_lines_go_with_their_image(viewer, guides, outline, circle, image):
+    other = viewer.add_image(np.zeros((50, 50)), scale=(7, 7))
+    outline.draw(image, [BOX], WINDOW)
+    circle.draw(other, [LINE], WINDOW)
+    guides.update()
+    assert box_of(guides.layer) == pytest.approx((0, 0, 140, 0), abs=2)
+    viewer.layers.remove(other)
+    guides._timer.start(0)
+    guides.update()
+    assert box_of(guides.layer) == pytest.approx((20, 30, 60, 120), abs=1)
+    viewer.layers.remove(image)
+    guides.update()
+    assert not len(guides.layer.data)
+    viewer.layers.clear()
+    outline.clear()
+    guides.update()
+    assert not len(viewer.layers)
+
+
+def test_what_was_selected_stays_selected(viewer, guides, outline, image):
+    outline.draw(image, [BOX], WINDOW)
+    guides.update()
+    assert viewer.layers.selection.active is image
+
+
+def test_the_layer_is_no_choice_of_image_labels_or_area(viewer, image, qtbot):
+    widget = SegmentWidget(viewer)
+    qtbot.addWidget(widget)
+    controller = widget.controller
+    controller.layers.make_binding(image)
+    controller.choose_region("slice")
+    controller.mark_checked()
+    controller.guides.update()
+    assert len(controller.guides.layer.data) == 4
+    assert [name for _, name in controller.layers.images()] == ["cells"]
+    assert len(controller.layers.regions()) == 2
+    viewer.layers.selection.active = controller.guides.layer
+    assert controller.layers.chosen_by_user() is None
+    assert controller.image_key == key_of(image)
+    controller.shut_down()
+    assert not any(is_ours(layer) for layer in viewer.layers)
+
+
+ROUNDS = """
+import numpy as np, napari
+from qtpy.QtWidgets import QApplication
+from napari_resunet.plugin.image_layers import is_ours
+viewer = napari.Viewer(show=True)
+_, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
+controller = widget.controller
+
+def draw():
+    for _ in range(4):
+        QApplication.processEvents()
+        QApplication.sendPostedEvents()
+
+seen = set()
+for round in range(20):
+    image = viewer.add_image(np.random.rand(80, 100), name="cells")
+    binding = controller.layers.make_binding(image)
+    labels = np.zeros((80, 100), np.int32)
+    labels[10:30, 10:40] = 1
+    whole = slice(0, 80), slice(0, 100)
+    binding.apply((), whole, whole, labels, "instances")
+    draw()
+    controller.preview_object_size(10 + round)
+    controller.choose_region("visible")
+    controller.mark_checked()
+    draw()
+    controller.unmark()
+    controller.mark_checked()
+    draw()
+    viewer.layers.remove(binding.layer)
+    draw()
+    viewer.layers.remove(image)
+    draw()
+    seen.add(tuple(layer.name for layer in viewer.layers if is_ours(layer)))
+    assert len(viewer.layers) == 1, list(viewer.layers)
+print("alive", seen)
+viewer.close()
+"""
+
+
+def test_twenty_rounds_of_layers_that_come_and_go_leave_the_window_alive(tmp_path):
+    out = subprocess.run(
+        [sys.executable, "-c", ROUNDS], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "NAPARI_RESUNET_SESSIONS": str(tmp_path)},
+    )  # fmt: skip
+    assert "alive {('guide lines',)}" in out.stdout, out.stderr[-3000:]
