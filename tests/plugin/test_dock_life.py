@@ -107,7 +107,7 @@ def test_with_the_window_all_is_written_and_let_go_once(viewer, open_dock, qtbot
     assert ends == [1]
     assert not widget_module._panels
     ref = weakref.ref(controller)
-    del controller, shut_session, dock
+    controller = shut_session = dock = None
     viewer.close()
     qtbot.wait(10)
     gc.collect()

@@ -98,7 +98,7 @@ _panels: WeakKeyDictionary[ViewerModel, Panel] = WeakKeyDictionary()
 
 def _unwrapped(viewer: ViewerModel) -> ViewerModel:
     """Take the viewer out of the proxy that napari injects, a new one each time."""
-    found: ViewerModel = inspect.unwrap(viewer)  # type: ignore[arg-type]
+    found: ViewerModel = inspect.unwrap(viewer)
     return found
 
 
