@@ -27,7 +27,7 @@ PICTURE_FORMATS = ("PNG", "JPEG")
 APPLE_DOUBLE = b"\x00\x05\x16\x07"
 """How the files begin in which macOS keeps what other drives have no room for."""
 
-LONGEST_NAME = 80
+LONGEST_NAME = 200
 LONGEST_REASON = 200
 BIG = 2**31
 """Bytes from which a TIFF needs 64-bit offsets."""
@@ -142,10 +142,10 @@ def cannot_write(target: Path, error: OSError) -> FileError:
 
 
 def shown(path: str | Path) -> str:
-    """Quote a path for a sentence: cut in the middle, without what cannot be printed."""
+    """Quote a path for a sentence: its end, if it is long, as far as it can be printed."""
     name = plain_name(path)
     if len(name) > LONGEST_NAME:
-        name = f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 :]}"
+        name = f"…{name[-LONGEST_NAME:]}"
     return f"'{name}'"
 
 

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari_resunet.errors import FileError, SessionError
@@ -274,9 +274,7 @@ class SessionFolder:
         # A thread that is still writing must keep other windows out.
         ended = [writer.close(left) for writer in (self._often, self._large)]
         if all(ended):
-            with suppress(OSError):
-                if self.is_ours:
-                    (self.root / OWNER).unlink()
+            # The owner's token stays: a window that the lock did not stop must see it.
             self._lock.release()
         return done
 
