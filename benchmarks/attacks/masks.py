@@ -93,7 +93,9 @@ def _trained(what: str, must: str, told: str, odd: Path, plain: Path, room: Any)
     done = program.run(["train", odd, "-o", target, *TRAIN])
     room.watch.armed = False
     failed = program.judge_failure(what, done, must=must)
-    if failed is not None:
+    # Status 1 and a model: a bad file was skipped, and its name must be told.
+    skipped = bool(told) and failed is not None and target.exists()
+    if failed is not None and not (skipped and failed.verdict == "sentence"):
         if done.status and target.exists():
             return Result("silent", what, "failed, and wrote a model all the same")
         return failed

@@ -190,6 +190,22 @@ def test_a_session_in_use_is_continued_as_a_copy(
     second.controller.shut_down()
 
 
+def test_what_was_removed_from_the_viewer_comes_back_from_its_own_session(
+    dock, image_of_nuclei
+):
+    image = dock.viewer.add_image(image_of_nuclei, name="cells")
+    dock.work.layers.make_binding(image).layer.paint((30, 30), 77)
+    wait_on_disk(dock, lambda labels: labels[30, 30] == 77, 2)
+    root = dock.controller.keeper.folder.root
+    dock.proceed(root)
+    assert "open in this window already" in dock.message
+    dock.viewer.layers.clear()
+    dock.proceed(root)
+    assert dock.viewer.layers["cells"].data.shape == image_of_nuclei.shape
+    assert dock.viewer.layers["cells labels"].data[30, 30] == 77
+    assert dock.controller.keeper.folder.root == root
+
+
 def test_a_hostile_session_is_refused_with_a_sentence(dock, tmp_path):
     (tmp_path / "session.json").write_text('{"schema_version": 1, "images": 3}')
     dock.proceed(tmp_path)

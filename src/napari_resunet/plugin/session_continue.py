@@ -66,36 +66,55 @@ class Continue:
 
     def ask(self) -> None:
         """Let the user choose a session."""
-        mine = self.keeper.folder
-        others = [s for s in recent_sessions() if mine is None or s.folder != mine.root]
+        others = [s for s in recent_sessions() if not self._is_shown(s.folder)]
         path = self.section.ask_session(others)
         if path is not None:
             self.open(path)
 
     def open(self, path: Path) -> None:
         """Continue a session; one that is in use is told, and a copy offered."""
-        if self.job is not None or self.controller.work.job is not None:
-            self._say("Wait for the running job, or cancel it.", "warning")
+        if not self._may_open(path):
             return
-        if not self.keeper.secure(can_stay=True):
-            return
+        mine = self._is_mine(path)
+        if mine:
+            # All its images were removed: it is read again from its folder.
+            self.keeper.shut_session()
         try:
             self._folder = self._opened(path)
         except FileError as error:
             self._say(str(error), "error")
-            return
         if self._folder is None:
+            if mine:
+                self.keeper.go_on()
             return
-        self.keeper.shut_session()
+        if not mine:
+            self.keeper.shut_session()
         self._missing, self._unfit = [], []
         self._say("Opening the session …", "info")
         self.job = Job("continue", restore_steps, (self._folder,), CancelToken(), self)
         self.job.start()
 
-    def _opened(self, path: Path) -> SessionFolder | None:
-        if self.keeper.folder is not None and self.keeper.folder.root == path:
+    def _may_open(self, path: Path) -> bool:
+        """Say why a session cannot be opened now, if so; secure the one that is open."""
+        if self.job is not None or self.controller.work.job is not None:
+            self._say("Wait for the running job, or cancel it.", "warning")
+            return False
+        if self._is_shown(path):
             self._say("This session is open in this window already.", "info")
-            return None
+            return False
+        return self.keeper.secure(can_stay=True)
+
+    def _is_mine(self, path: Path) -> bool:
+        return self.keeper.folder is not None and self.keeper.folder.root == path
+
+    def _is_shown(self, path: Path) -> bool:
+        """Tell whether a session is this window's, with an image of it in the viewer."""
+        layers = self.controller.layers
+        return self._is_mine(path) and any(
+            layers.image(layer_id) is not None for layer_id in self.keeper.keys
+        )
+
+    def _opened(self, path: Path) -> SessionFolder | None:
         try:
             return SessionFolder.open(path)
         except SessionInUse as error:

@@ -184,7 +184,7 @@ def _describe(
         shape=stored.array.shape,
         dtype=str(stored.array.dtype),
         axes=planes.axes,
-        rgb=planes.is_rgb,
+        rgb=planes.axes.endswith("S"),
         source=plain_name(Path(os.path.realpath(path))),
         content_hash=content_hash(stored.array),
         channels=tuple(planes.channels),
