@@ -331,3 +331,13 @@ def test_the_demo_goes_the_loop_without_a_display(tmp_path, monkeypatch, capsys)
     assert "no display" in out
     assert "never corrected part, after" in out
     assert read_image(picture).shape[1] == 4 * 512
+
+
+def test_planar_colours_are_segmented_and_described(tmp_path, capsys):
+    colours = np.random.default_rng(0).integers(0, 255, (3, 64, 70), np.uint8)
+    path = tmp_path / "planar.tif"
+    tifffile.imwrite(path, colours, photometric="rgb", planarconfig="separate")
+    assert main(["segment", str(path), "-o", str(tmp_path / "out"), "--scale", "1"]) == 0
+    note = json.loads((tmp_path / "out" / "planar_labels.json").read_text("utf-8"))
+    assert note["image"]["axes"] == "CYX"
+    assert tifffile.imread(tmp_path / "out" / "planar_labels.tif").shape == (64, 70)

@@ -134,7 +134,8 @@ def model_path(path: str | Path) -> Path:
     """
     if not isinstance(path, (str, Path)) or not str(path):
         raise ModelFileError(
-            f"The path of a model file must be a string or a Path, not a {type(path).__name__}."
+            "The path of a model file must be a string or a Path, not a "
+            f"{type(path).__name__}."
         )
     text = str(path)
     try:

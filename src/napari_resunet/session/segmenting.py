@@ -179,12 +179,14 @@ def _describe(
     request: SegmentRequest,
     model: Model,
 ) -> dict[str, Any]:
+    rgb = planes.axes.endswith("YXS")
     image = ImageRecord(
         name=plain_name(Path(path.stem)),
         shape=stored.array.shape,
         dtype=str(stored.array.dtype),
-        axes=planes.axes,
-        rgb=planes.axes.endswith("S"),
+        # The samples of planar colours are channels: a record knows them last only.
+        axes=planes.axes if rgb else planes.axes.replace("S", "C"),
+        rgb=rgb,
         source=plain_name(Path(os.path.realpath(path))),
         content_hash=content_hash(stored.array),
         channels=tuple(planes.channels),
