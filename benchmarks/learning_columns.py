@@ -17,12 +17,11 @@ from skimage.transform import resize
 from sklearn.ensemble import RandomForestClassifier
 
 import napari_resunet as nru
-from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
-from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.normalize import normalize, statistics
-from napari_resunet.engine.resample import Axis
+from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, new_model, with_new_maps
 from napari_resunet.types import DeviceChoice, Example, ModelInfo

@@ -19,21 +19,21 @@ from learning_peers import Peer
 
 from napari_resunet.engine.augment import complete_channels, vary_intensity
 from napari_resunet.engine.device import autocast, choose
-from napari_resunet.engine.fast_network import place_for_training
 from napari_resunet.engine.object_size import smallest_share
-from napari_resunet.engine.optimize import (
+from napari_resunet.engine.optim import (
     descend,
     make_optimizer,
     set_rate,
     short_schedule,
 )
+from napari_resunet.engine.optimized import place_for_training
 from napari_resunet.engine.patches import (
     Geometry,
+    Sampler,
     TrainingImage,
     cut_patch,
     training_image,
 )
-from napari_resunet.engine.sampling import Sampler
 from napari_resunet.network.resnet_unet import STRIDE
 from napari_resunet.network.torch_import import functional, torch
 from napari_resunet.types import Example

@@ -17,8 +17,8 @@ import numpy as np
 from learning_columns import Column, Setting, nearest
 from skimage.transform import resize
 
+from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.normalize import normalize, statistics
-from napari_resunet.engine.resample import Axis
 from napari_resunet.types import Example, ModelInfo
 
 PATCH = 128

@@ -29,9 +29,9 @@ from learning_user import Domain, corrected, edits_per_object, middle, read_doma
 from napari_resunet.engine import finetune
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuning
-from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.image_reader import Planes
 from napari_resunet.engine.metrics import score
-from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.engine.uncertainty import priority, rank
 from napari_resunet.network.model_file import Model
 from napari_resunet.session.segmenter import Proposal, Segmenter

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
-from napari_resunet.corrections.edit import count_objects
+from napari_resunet.corrections.object_edits import count_objects
 from napari_resunet.engine.dataset import Pair, find_pairs
 from napari_resunet.engine.metrics import EDIT_IOU, overlapping_pairs, score
 from napari_resunet.engine.normalize import statistics

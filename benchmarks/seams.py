@@ -14,14 +14,12 @@ import numpy as np
 
 import napari_resunet as nru
 from napari_resunet.engine.dataset import find_pairs
-from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.image_reader import Planes
 from napari_resunet.engine.metrics import overlapping_pairs, score
 from napari_resunet.engine.patches import scale_from_labels
-from napari_resunet.engine.planes import Planes
-from napari_resunet.engine.predict import Plane, Predictor
-from napari_resunet.engine.tiling import strip
+from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
+from napari_resunet.engine.predict import Plane, Predictor, strip
 from napari_resunet.events import drain
 from napari_resunet.types import Example
 

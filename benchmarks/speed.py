@@ -17,14 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 import napari_resunet as nru
 from napari_resunet.engine import synthetic
 from napari_resunet.engine.augment import vary_intensity
-from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import Compute, autocast, choose, place
-from napari_resunet.engine.fast_network import fast_copy, place_for_training
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
-from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.image_reader import Planes
 from napari_resunet.engine.losses import loss_of
+from napari_resunet.engine.optimized import fast_copy, place_for_training
 from napari_resunet.engine.patches import Geometry, cut_patch, stacked, training_image
-from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
 from napari_resunet.engine.predict import Plane, Predictor
 from napari_resunet.events import drain
 from napari_resunet.network.resnet_unet import ResNetUNet

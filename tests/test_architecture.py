@@ -27,7 +27,7 @@ def test_imports_point_one_way():
 
 @pytest.mark.parametrize(
     "module",
-    ["napari_resunet", "napari_resunet.cli", "napari_resunet.session.workshop",
+    ["napari_resunet", "napari_resunet.cli", "napari_resunet.session.workers",
      "napari_resunet.plugin.widget", "napari_resunet.plugin.sample_data"],
 )  # fmt: skip
 def test_importing_a_face_does_not_import_torch(module):
@@ -54,7 +54,7 @@ sys.meta_path.insert(0, NoGui())
 import numpy as np
 import napari_resunet as nru
 from napari_resunet import cli, demo
-from napari_resunet.session import workshop
+from napari_resunet.session import workers
 image = np.random.default_rng(0).random((60, 70))
 labels = nru.segment(image, nru.load_model(), scale=1.0)
 example = nru.Example(image, labels, np.ones(image.shape, bool))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_resunet._package import starter_path
 from napari_resunet.cli import main
 from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.files import read_image
-from napari_resunet.resources import starter_path
 from napari_resunet.session import segmenting, training
 from napari_resunet.session.api import load_model
 from napari_resunet.session.store.models import file_hash

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PROBE = """
 import napari_resunet, pathlib
 from npe2 import PluginManager
-from napari_resunet.resources import sample_data_folder, starter_path
+from napari_resunet._package import sample_data_folder, starter_path
 manager = PluginManager()
 manager.discover()
 print(manager.get_manifest("napari-resunet").display_name)

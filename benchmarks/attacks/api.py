@@ -111,7 +111,7 @@ def _segment_table(rng: Rng, room: Any) -> dict[str, list[Odd]]:
 
 
 def _decoding() -> Any:
-    from napari_resunet.engine.instances import Decoding
+    from napari_resunet.engine.postprocess import Decoding
 
     return Decoding
 

@@ -74,8 +74,8 @@ def _make(first: Path, root: Path, base: Path) -> None:
 
 def _images(folder: Any, base: Path, rng: np.random.Generator) -> tuple[str, str]:
     from napari_resunet.session.store.content_hash import content_hash
+    from napari_resunet.session.store.images import store_image
     from napari_resunet.session.store.schema import ImageRecord
-    from napari_resunet.session.store.sources import store_image
 
     image = program.crop(rng, *FLAT)[0]
     stack = np.stack([program.crop(rng, *STACK[1:])[0] for _ in range(STACK[0])])
@@ -110,7 +110,7 @@ def stroke(rng: np.random.Generator, value: int = 0) -> Any:
 
 
 def _learned(folder: Any, key: str, rng: np.random.Generator) -> None:
-    from napari_resunet.corrections.log import Correction, as_example
+    from napari_resunet.corrections.training_set import Correction, as_example
     from napari_resunet.session.store.checkpoint import CheckpointRecord, save_checkpoint
     from napari_resunet.session.store.corrections import save_correction
     from napari_resunet.session.store.history import append_history
@@ -142,7 +142,7 @@ def _small_weights(path: Path) -> None:
     import safetensors
     import safetensors.numpy
 
-    from napari_resunet.resources import starter_path
+    from napari_resunet._package import starter_path
 
     with safetensors.safe_open(starter_path(), framework="numpy") as stream:
         described = stream.metadata()

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_resunet._package import sample_data_folder
 from napari_resunet.errors import FileError
 from napari_resunet.files import atomic_path, check_writable, read_image, shown
-from napari_resunet.resources import sample_data_folder
 
 SAMPLE = "cells_phase"
 PICTURE_SUFFIX = ".png"

@@ -4,10 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_resunet.corrections.edit import count_objects, free_label
-from napari_resunet.corrections.ledger import Ledger, PlaneLedger
-from napari_resunet.corrections.log import Correction, CorrectionLog, as_example
-from napari_resunet.corrections.merge import renew, touched_pixels
+from napari_resunet.corrections.object_edits import count_objects, free_label
+from napari_resunet.corrections.review import Ledger, PlaneLedger, renew, touched_pixels
+from napari_resunet.corrections.training_set import Correction, CorrectionLog, as_example
 from napari_resunet.windows import bounding_window
 
 SHAPE = (12, 14)

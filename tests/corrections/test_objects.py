@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from napari_resunet.corrections.edit import Edit, count_objects, free_label, label_at
-from napari_resunet.corrections.objects import (
+from napari_resunet.corrections.object_edits import (
+    Edit,
     copy,
+    count_objects,
     delete,
     find_object,
+    free_label,
+    label_at,
     merge,
     smooth,
     split,

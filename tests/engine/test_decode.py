@@ -3,12 +3,11 @@ import pytest
 from scipy import ndimage
 
 from napari_resunet.engine import decode as decode_module
-from napari_resunet.engine.decode import KeptMaps, decode_labels
-from napari_resunet.engine.instances import Decoding, decode
+from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.metrics import mean_ap, score
-from napari_resunet.engine.resample import Axis
+from napari_resunet.engine.patches import inner_distance
+from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode, decode_labels
 from napari_resunet.engine.synthetic import scatter
-from napari_resunet.engine.targets import inner_distance
 from napari_resunet.types import Levels, ModelInfo
 
 

@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.fast_convolution import SMALLEST, FastConvolution
-from napari_resunet.engine.fast_network import (
+from napari_resunet.engine.optimized import (
+    SMALLEST,
+    FastConvolution,
+    FastUpsample,
     fast_copy,
     place_for_training,
     speed_convolutions_up,
 )
-from napari_resunet.engine.fast_upsample import FastUpsample
 from napari_resunet.network.resnet_unet import ResNetUNet
 
 CPU = Compute("cpu", torch.float32)

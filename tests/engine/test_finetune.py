@@ -10,10 +10,10 @@ from napari_resunet.engine import finetune
 from napari_resunet.engine.checkpoint import Checkpoint
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
-from napari_resunet.engine.held_out import split
-from napari_resunet.engine.judge import SPREAD
+from napari_resunet.engine.model_selection import SPREAD
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
+from napari_resunet.engine.validation import split
 from napari_resunet.errors import Cancelled, CorrectionError, FileError, OutOfMemoryError
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import new_model, with_new_maps

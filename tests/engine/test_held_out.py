@@ -9,9 +9,9 @@ from test_judge import moved, scored, with_weights
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
-from napari_resunet.engine.held_out import Part, choose_strip, split
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
+from napari_resunet.engine.validation import Part, choose_strip, split
 from napari_resunet.events import drain
 from napari_resunet.types import Example
 

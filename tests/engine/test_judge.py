@@ -9,11 +9,19 @@ import torch
 
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.held_out import Part, split
-from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.judge import CAREFUL, FEW, LEARNED, Best, Judge, weights
+from napari_resunet.engine.model_selection import (
+    CAREFUL,
+    FEW,
+    LEARNED,
+    Best,
+    Judge,
+    Outcome,
+    verdict,
+    weights,
+)
 from napari_resunet.engine.patches import training_image
-from napari_resunet.engine.verdict import Outcome, verdict
+from napari_resunet.engine.postprocess import Decoding
+from napari_resunet.engine.validation import Part, split
 from napari_resunet.network.model_file import Model, Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.types import Example, Lineage

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from napari_resunet.engine.image_reader import Planes
 from napari_resunet.engine.normalize import normalize, statistics, to_network_channels
-from napari_resunet.engine.planes import Planes
 from napari_resunet.errors import ImageError
 from napari_resunet.types import Normalization
 

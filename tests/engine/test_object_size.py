@@ -2,11 +2,10 @@ import numpy as np
 import pytest
 
 from napari_resunet.engine.device import choose
+from napari_resunet.engine.image_reader import Planes
 from napari_resunet.engine.object_size import DUST, estimate_scale, smallest_share
-from napari_resunet.engine.patches import training_image
-from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.patches import median_diameter, training_image
 from napari_resunet.engine.predict import Predictor
-from napari_resunet.engine.targets import median_diameter
 from napari_resunet.events import drain
 from napari_resunet.types import Example, ModelInfo
 

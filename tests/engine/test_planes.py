@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.image_reader import Planes
 from napari_resunet.errors import ImageError
 from napari_resunet.types import Normalization
 

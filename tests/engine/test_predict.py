@@ -10,8 +10,8 @@ import torch
 
 from napari_resunet.engine import predict
 from napari_resunet.engine.device import Compute, choose
-from napari_resunet.engine.fast_network import fast_copy
-from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.optimized import fast_copy
 from napari_resunet.engine.predict import Plane, Predictor
 from napari_resunet.errors import (
     Cancelled,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_resunet.engine.random_microscopy import random_microscopy
-from napari_resunet.engine.targets import median_diameter
+from napari_resunet.engine.patches import median_diameter
+from napari_resunet.engine.synthetic import random_microscopy
 
 SHAPE = (160, 200)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_resunet.engine.resample import Axis, read_working
+from napari_resunet.engine.image_reader import Axis, read_working
 
 SCALES = [0.23, 0.5, 0.81, 1.0, 1.7, 3.0]
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from skimage.segmentation import expand_labels
 
-from napari_resunet.engine.held_out import split
-from napari_resunet.engine.patches import training_image
-from napari_resunet.engine.sampling import Sampler
+from napari_resunet.engine.patches import Sampler, training_image
+from napari_resunet.engine.validation import split
 from napari_resunet.types import Example, ModelInfo
 
 INFO = ModelInfo()

@@ -4,7 +4,7 @@ import torch
 
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.metrics import Rough, dice, mean_ap, score
-from napari_resunet.engine.targets import inner_distance, median_diameter
+from napari_resunet.engine.patches import inner_distance, median_diameter
 
 
 def squares():

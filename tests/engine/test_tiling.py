@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_resunet.engine.tiling import OVERLAP, strip
+from napari_resunet.engine.predict import OVERLAP, strip
 
 
 @settings(max_examples=200, deadline=None)

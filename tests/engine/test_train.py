@@ -10,8 +10,8 @@ import pytest
 from safetensors.torch import save_file
 
 from napari_resunet.engine import train
+from napari_resunet.engine.dataset import made_ahead
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.loading import made_ahead
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.train import Recipe, check_checkpoint, draw_batch, train_steps
 from napari_resunet.errors import FileError, OutOfMemoryError, TrainingError

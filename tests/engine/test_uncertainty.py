@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_resunet.engine.decode import KeptMaps
-from napari_resunet.engine.resample import Axis
+from napari_resunet.engine.image_reader import Axis
+from napari_resunet.engine.postprocess import KeptMaps
 from napari_resunet.engine.uncertainty import (
     REGION,
     Region,

@@ -9,6 +9,7 @@ import torch
 from reference_unet import ReferenceUNet
 from safetensors.torch import load_file, save_file
 
+from napari_resunet._package import STARTER_DIGEST, starter_path
 from napari_resunet.errors import ArgumentError, FileError, ModelFileError
 from napari_resunet.network import model_file
 from napari_resunet.network.model_file import (
@@ -17,7 +18,6 @@ from napari_resunet.network.model_file import (
     new_model,
     read_model,
 )
-from napari_resunet.resources import STARTER_DIGEST, starter_path
 from napari_resunet.types import Lineage, ModelInfo
 
 

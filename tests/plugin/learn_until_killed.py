@@ -14,7 +14,7 @@ import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
-from napari_resunet.resources import starter_path
+from napari_resunet._package import starter_path
 
 
 def main(pixels: np.ndarray, labels: np.ndarray) -> None:

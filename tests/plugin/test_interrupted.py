@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_resunet.corrections.log import Correction, as_example
+from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.engine import finetune
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
@@ -25,9 +25,9 @@ from napari_resunet.session.store.checkpoint import (
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import read_history
+from napari_resunet.session.store.images import store_image
 from napari_resunet.session.store.patch import CHECKED, Patch
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.sources import store_image
 
 STEPS = 12
 LEARN = Path(__file__).with_name("learn_until_killed.py")

@@ -8,7 +8,7 @@ from napari.layers import Image, Labels, Shapes
 from napari_resunet.plugin import image_layers, in_view, next_view
 from napari_resunet.plugin.compare import ComparedLayer
 from napari_resunet.plugin.places import is_across_slices, to_pixels, to_world
-from napari_resunet.session.workshop import Comparison
+from napari_resunet.session.workers import Comparison
 from napari_resunet.types import Target
 
 LEANING = np.array([[1.0, 0.0], [0.4, 1.0]])

@@ -9,7 +9,7 @@ import tifffile
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_resunet.plugin.session_keeper import VANISHED
+from napari_resunet.plugin.autosave import VANISHED
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.recent import RecentSession
 from napari_resunet.session.store.schema import ImageRecord
@@ -188,7 +188,7 @@ def in_trouble(dock, image_of_nuclei, monkeypatch):
     assert keeper.flush(10)
     keeper.folder.root.rename(keeper.folder.root.with_name("unplugged"))
     layer.paint((60, 60), 78)
-    monkeypatch.setattr("napari_resunet.plugin.session_keeper.PATIENCE", 3.0)
+    monkeypatch.setattr("napari_resunet.plugin.autosave.PATIENCE", 3.0)
     dock.qtbot.waitUntil(lambda: bool(keeper.folder.trouble), timeout=5000)
     return dock
 

@@ -11,7 +11,7 @@ from napari_resunet.network.model_file import Model, read_model
 from napari_resunet.plugin.outcomes import as_version, score_text
 from napari_resunet.plugin.state import STARTER
 from napari_resunet.session.store.models import list_versions
-from napari_resunet.session.workshop import Learned
+from napari_resunet.session.workers import Learned
 from napari_resunet.types import Lineage
 
 

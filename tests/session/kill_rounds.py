@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from napari_resunet.corrections.log import Correction, as_example
+from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.session.store import contents
 from napari_resunet.session.store.checkpoint import (
     CheckpointRecord,

@@ -8,11 +8,11 @@ import torch
 
 import napari_resunet as nru
 from napari_resunet.engine import device
-from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.model_selection import FineTuned
 from napari_resunet.engine.normalize import normalize
 from napari_resunet.engine.patches import training_image
-from napari_resunet.engine.planes import Planes
-from napari_resunet.engine.verdict import FineTuned
+from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import (
     ArgumentError,
     CorrectionError,
@@ -23,7 +23,7 @@ from napari_resunet.errors import (
 )
 from napari_resunet.session import api
 from napari_resunet.session.segmenter import SizeFound
-from napari_resunet.session.workshop import Workshop
+from napari_resunet.session.workers import Workshop
 from napari_resunet.types import Example, Notice, Progress, Statistics, Target
 
 

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from safetensors.numpy import save_file
 
-from napari_resunet.corrections.log import Correction, as_example
+from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.errors import SessionError
 from napari_resunet.session.restore import Restored, restore_steps
 from napari_resunet.session.store import contents
@@ -20,11 +20,11 @@ from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import save_correction
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import append_history
+from napari_resunet.session.store.images import store_image
 from napari_resunet.session.store.journal import MAGIC, Journal
 from napari_resunet.session.store.models import VersionRecord, save_version
 from napari_resunet.session.store.patch import Patch
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.sources import store_image
 
 OLD_SESSION = Path(__file__).with_name("data") / "session_v1.zip"
 FLAT, STACK = "a" * 12, "b" * 12

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from napari_resunet.corrections.log import Correction, as_example
-from napari_resunet.session.held_out_strips import held_out_strips
+from napari_resunet.corrections.training_set import Correction, as_example
+from napari_resunet.session.holdout_regions import held_out_strips
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.folder import SessionFolder
 

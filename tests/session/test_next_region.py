@@ -7,7 +7,7 @@ from napari_resunet.engine import uncertainty
 from napari_resunet.events import drain
 from napari_resunet.session.next_region import PROBES, Candidate, find_next
 from napari_resunet.session.segmenter import Proposal
-from napari_resunet.session.workshop import ImageSnapshot, Sliders, Workshop
+from napari_resunet.session.workers import ImageSnapshot, Sliders, Workshop
 from napari_resunet.types import CancelToken, Target
 
 SLIDERS = Sliders(0.5, 0.5)

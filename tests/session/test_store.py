@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_resunet.corrections.ledger import PlaneLedger
-from napari_resunet.corrections.log import Correction, as_example
+from napari_resunet.corrections.review import PlaneLedger
+from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.errors import SessionError
 from napari_resunet.files import atomic_path
@@ -23,6 +23,7 @@ from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.folder import SessionFolder, SessionInUse, copy_session
 from napari_resunet.session.store.history import append_history, last_run, read_history
+from napari_resunet.session.store.images import load_image, store_image
 from napari_resunet.session.store.models import (
     VersionRecord,
     list_versions,
@@ -30,8 +31,7 @@ from napari_resunet.session.store.models import (
     save_version,
 )
 from napari_resunet.session.store.patch import Patch, PlaneState, marks_of
-from napari_resunet.session.store.places import new_folder
-from napari_resunet.session.store.sources import load_image, store_image
+from napari_resunet.session.store.recent import new_folder
 from napari_resunet.types import Statistics
 
 SHAPE = (300, 320)

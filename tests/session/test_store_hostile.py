@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_resunet.corrections.log import Correction, as_example
+from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.errors import SessionError
 from napari_resunet.session.pixels import read_pixels
 from napari_resunet.session.restore import RestoredImage, restore_steps
@@ -20,10 +20,10 @@ from napari_resunet.session.store import models, recent
 from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.folder import SessionFolder, read_description
+from napari_resunet.session.store.images import load_image
 from napari_resunet.session.store.patch import Patch
 from napari_resunet.session.store.safety import inside, local_file
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.sources import load_image
 
 SHAPE = (300, 320)
 

@@ -16,8 +16,7 @@ from skimage.draw import ellipse
 from skimage.morphology import isotropic_dilation
 from skimage.segmentation import watershed
 
-from napari_resunet.corrections.edit import NOTHING, Edit, Labels, Path
-from napari_resunet.corrections.objects import line_pixels
+from napari_resunet.corrections.object_edits import NOTHING, Edit, Labels, Path, line_pixels
 from napari_resunet.types import FloatArray, MaskArray, Window
 from napari_resunet.windows import relative
 

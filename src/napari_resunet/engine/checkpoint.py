@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.part_score import PartsScore
+from napari_resunet.engine.postprocess import Decoding
+from napari_resunet.engine.validation import PartsScore
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.network.model_file import Model, Weights, with_aliases, without_aliases
 from napari_resunet.network.resnet_unet import ResNetUNet

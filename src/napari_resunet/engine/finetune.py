@@ -25,27 +25,33 @@ from napari_resunet.engine.device import (
     free_cached_memory,
     is_out_of_memory,
 )
-from napari_resunet.engine.fast_network import place_for_training
-from napari_resunet.engine.held_out import Part, split
-from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.judge import Best, Judge, weights
+from napari_resunet.engine.model_selection import (
+    Best,
+    FineTuned,
+    Judge,
+    Outcome,
+    verdict,
+    weights,
+)
 from napari_resunet.engine.object_size import smallest_share
-from napari_resunet.engine.optimize import (
+from napari_resunet.engine.optim import (
     make_optimizer,
     set_rate,
     short_schedule,
     train_step,
 )
+from napari_resunet.engine.optimized import place_for_training
 from napari_resunet.engine.patches import (
     Geometry,
     Patch,
+    Sampler,
     TrainingImage,
     cut_patch,
     stacked,
     training_image,
 )
-from napari_resunet.engine.sampling import Sampler
-from napari_resunet.engine.verdict import FineTuned, Outcome, verdict
+from napari_resunet.engine.postprocess import Decoding
+from napari_resunet.engine.validation import Part, split
 from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOfMemoryError
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch

@@ -12,12 +12,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.engine.instances import Decoding, decode
+from napari_resunet.engine.image_reader import Planes
 from napari_resunet.engine.normalize import normalize
-from napari_resunet.engine.patches import TrainingImage
-from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.patches import TrainingImage, compact, median_diameter
+from napari_resunet.engine.postprocess import Decoding, decode
 from napari_resunet.engine.predict import Event, Plane, Predictor
-from napari_resunet.engine.targets import compact, median_diameter
 from napari_resunet.types import CancelToken, ModelInfo, Normalization, Statistics
 
 Index = tuple[int, ...]

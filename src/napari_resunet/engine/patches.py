@@ -1,7 +1,8 @@
-"""Training images and the square patches cut from them, at the working scale.
+"""Training patches: images and labels at hand, targets, and where patches are cut.
 
-Geometry only (position, scale, rotation, mirror); intensities are `augment`'s.
-Resizing is the same antialiased triangle filter as in inference.
+The targets are the network's maps: foreground, normalised inner distance (after the
+learned distance transform of Bai & Urtasun 2017, https://arxiv.org/abs/1611.08303) and
+boundary. The way back, from maps to labels, is `postprocess`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from skimage.morphology import isotropic_dilation
+from skimage.segmentation import find_boundaries
 
 from napari_resunet.engine.normalize import normalize, statistics
-from napari_resunet.engine.targets import compact, inner_distance, median_diameter
 from napari_resunet.errors import CorrectionError
 from napari_resunet.network.torch_import import InterpolationMode, torch, transforms
-from napari_resunet.types import Example, MaskArray, ModelInfo
+from napari_resunet.types import Example, FloatArray, MaskArray, ModelInfo
 
 IS_COLOUR = 3
 ROTATION_MARGIN = 1.42
@@ -268,3 +270,122 @@ def _inside(span: tuple[int, int], available: int) -> slice:
 
 def _beyond(span: tuple[int, int], available: int) -> tuple[int, int]:
     return max(0, -span[0]), max(0, span[1] - available)
+
+
+MIN_OBJECT_PIXELS = 4
+
+
+def compact(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Renumber objects where a table indexed by label would not fit into memory.
+
+    Parameters
+    ----------
+    labels : integer array
+        Objects; 0 and below is background.
+
+    Returns
+    -------
+    integer array of equal shape
+        Objects, none larger than both 65,536 and the number of pixels; 0 is background.
+    """
+    objects = np.maximum(labels, 0)
+    if objects.max(initial=0) <= max(2**16, objects.size):
+        return objects
+    values, places = np.unique(objects, return_inverse=True)
+    # Without background the first value is an object.
+    return places.reshape(objects.shape) + int(values[0] > 0)
+
+
+def inner_distance(labels: npt.NDArray[Any]) -> FloatArray:
+    """Compute the distance to the object's own edge, over its largest value.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        Objects; 0 and below is background.
+
+    Returns
+    -------
+    float32 array, shape (Y, X)
+        0 on background, up to 1 in the middle of each object, whatever its size.
+    """
+    objects = compact(labels)
+    inside = objects > 0
+    core = inside & ~find_boundaries(objects, mode="inner")
+    distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(core)
+    distance[inside] += 1.0
+    n = int(objects.max(initial=0)) + 1
+    largest = np.zeros(n)
+    np.maximum.at(largest, objects[inside], distance[inside])
+    result = np.zeros(labels.shape, np.float32)
+    result[inside] = distance[inside] / largest[objects[inside]]
+    return result
+
+
+def median_diameter(labels: npt.NDArray[Any]) -> float | None:
+    """Measure the median equal-area diameter of the objects.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        Objects; 0 and below is background.
+
+    Returns
+    -------
+    float or None
+        In pixels; None where there is no object of at least 4 pixels.
+    """
+    areas = np.bincount(compact(labels).ravel())[1:]
+    areas = areas[areas >= MIN_OBJECT_PIXELS]
+    if areas.size == 0:
+        return None
+    return float(np.median(np.sqrt(4.0 * areas / np.pi)))
+
+
+class Sampler:
+    """Draws patch centres: around what was touched, and across all that is checked.
+
+    Parameters
+    ----------
+    images : sequence of TrainingImage
+        Each with a pixel of weight over 0; drawn by the side of its checked area.
+    touched_share : float
+        Share of the centres that lie on a checked pixel that was touched, if any was.
+    """
+
+    def __init__(self, images: Sequence[TrainingImage], touched_share: float) -> None:
+        # Found once: scanning whole images for every patch took a tenth of the time.
+        self._images = images
+        self._touched_share = touched_share
+        self._checked = [np.flatnonzero(image.weight > 0) for image in images]
+        self._touched = [_touched(image) for image in images]
+        sides = np.sqrt([where.size for where in self._checked])
+        self._shares = sides / sides.sum()
+
+    def draw(self, rng: np.random.Generator) -> tuple[TrainingImage, tuple[float, float]]:
+        """Draw an image and a centre.
+
+        Parameters
+        ----------
+        rng : numpy Generator
+            Source of all chance.
+
+        Returns
+        -------
+        TrainingImage
+        tuple of float
+            Row and column in image pixels.
+        """
+        number = int(rng.choice(len(self._images), p=self._shares))
+        image, where = self._images[number], self._checked[number]
+        if rng.random() < self._touched_share and self._touched[number].size:
+            where = self._touched[number]
+        row, column = divmod(int(rng.choice(where)), image.weight.shape[1])
+        return image, (float(row), float(column))
+
+
+def _touched(image: TrainingImage) -> npt.NDArray[np.intp]:
+    """Find the checked pixels that were touched; none where all labels are the truth."""
+    if image.touched is None:
+        return np.empty(0, np.intp)
+    return np.flatnonzero(image.touched & (image.weight > 0))

@@ -1,7 +1,8 @@
-"""Image to maps: tiles through the network, blended, in constant memory.
+"""From image to prediction maps: tiles through the network, blended, in constant memory.
 
-Decoding maps to labels is `decode`. Out of memory first halves the batch, then the
-tile, then goes to the CPU; the result still arrives.
+Tiles have one size and are spaced evenly; in each overlap the weight goes over linearly
+from one tile to the next. When memory is short, the batch is halved first, then the tile,
+then the CPU takes over. Turning maps into labels is `postprocess`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import product
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,9 @@ from napari_resunet.engine.device import (
     is_out_of_memory,
     no_memory,
 )
-from napari_resunet.engine.fast_network import fast_copy
+from napari_resunet.engine.image_reader import Axis, Planes, read_working
 from napari_resunet.engine.normalize import normalize, to_network_channels
-from napari_resunet.engine.planes import Planes
-from napari_resunet.engine.resample import Axis, read_working
-from napari_resunet.engine.tiling import Strip, strip
+from napari_resunet.engine.optimized import fast_copy
 from napari_resunet.errors import Cancelled, FileError, ModelFileError
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
@@ -315,3 +314,57 @@ def _blend(
     # torch: numpy's arithmetic in half precision is ten times slower.
     part = output[:, :height, :width] * torch.from_numpy(weights[:height, :width])
     target += part.half()
+
+
+Line = npt.NDArray[np.floating[Any]]
+
+OVERLAP = 32
+"""Smallest overlap of neighbours in working pixels: a halo of 16 for each."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The tiles along one axis: `size` pixels from each of `starts`, `n` in all."""
+
+    n: int
+    size: int
+    starts: tuple[int, ...]
+
+    def weights(self, i: int) -> FloatArray:
+        """Compute the blending weights of tile `i`, float32 of length `size`, 0 to 1."""
+        position = np.arange(self.size) + self.starts[i] + 0.5
+        weight = np.ones(self.size, np.float32)
+        if i > 0:
+            weight = np.minimum(weight, self._ramp(i - 1, position))
+        if i < len(self.starts) - 1:
+            weight = np.minimum(weight, 1 - self._ramp(i, position))
+        return weight.astype(np.float32)
+
+    def _ramp(self, i: int, position: Line) -> Line:
+        """Rise from 0 to 1 in the middle of the overlap of tiles `i` and `i + 1`."""
+        middle = (self.starts[i] + self.size + self.starts[i + 1]) / 2
+        return np.clip((position - middle) / OVERLAP + 0.5, 0.0, 1.0)
+
+
+def strip(n: int, largest: int) -> Strip:
+    """Cover an axis with equal tiles.
+
+    Parameters
+    ----------
+    n : int
+        Length in working pixels, at least 1.
+    largest : int
+        Largest tile side, a multiple of 32, at least 96.
+
+    Returns
+    -------
+    Strip
+        One tile, that may reach beyond the end, or several inside.
+    """
+    count = 1 if n <= largest else int(np.ceil((n - OVERLAP) / (largest - OVERLAP)))
+    exact = (n + (count - 1) * OVERLAP) / count
+    size = int(np.ceil(exact / STRIDE)) * STRIDE
+    if count == 1:
+        return Strip(n, size, (0,))
+    starts = np.linspace(0, n - size, count).round().astype(int)
+    return Strip(n, size, tuple(int(s) for s in starts))

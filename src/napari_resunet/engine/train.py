@@ -19,9 +19,9 @@ import numpy as np
 from napari_resunet.engine import device
 from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.checkpoint import BEST, part, put_back_tensors, take
-from napari_resunet.engine.fast_network import place_for_training
-from napari_resunet.engine.loading import made_ahead
-from napari_resunet.engine.optimize import make_optimizer, set_rate, train_step
+from napari_resunet.engine.dataset import made_ahead
+from napari_resunet.engine.optim import make_optimizer, set_rate, train_step
+from napari_resunet.engine.optimized import place_for_training
 from napari_resunet.engine.patches import (
     Geometry,
     Patch,

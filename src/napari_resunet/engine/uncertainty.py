@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_resunet.engine.decode import KeptMaps
+from napari_resunet.engine.postprocess import KeptMaps
 from napari_resunet.types import FloatArray, LabelArray, MaskArray, ModelInfo, Window
 
 REGION = 256

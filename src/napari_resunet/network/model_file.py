@@ -22,11 +22,11 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from napari_resunet._package import library_versions as library_versions
 from napari_resunet.errors import ArgumentError, ModelFileError, OutOfMemoryError
 from napari_resunet.files import atomic_path
 from napari_resunet.network.resnet_unet import EncoderWeights, ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.programs import library_versions as library_versions
 from napari_resunet.types import INSTANCE_MAPS, MAX_MAPS, Lineage, ModelInfo
 
 FORMAT_VERSION = 1

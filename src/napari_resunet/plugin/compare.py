@@ -10,7 +10,7 @@ from napari.layers import Image, Labels
 
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.places import place_of
-from napari_resunet.session.workshop import Comparison
+from napari_resunet.session.workers import Comparison
 
 
 class ComparedLayer:

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from napari_resunet.errors import ResunetError
 from napari_resunet.plugin import image_layers
+from napari_resunet.plugin.auto_fine_tune import LearnAlong
+from napari_resunet.plugin.autosave import SessionKeeper
 from napari_resunet.plugin.correcting import Correcting
 from napari_resunet.plugin.guides import Guides
 from napari_resunet.plugin.interrupted import Interrupted
 from napari_resunet.plugin.layers import Layers
-from napari_resunet.plugin.learn_along import LearnAlong
 from napari_resunet.plugin.outcomes import score_of
 from napari_resunet.plugin.own_labels import OwnLabels
 from napari_resunet.plugin.presenter import Presenter, Situation
 from napari_resunet.plugin.scopes import targets_of
 from napari_resunet.plugin.session_continue import Continue
 from napari_resunet.plugin.session_export import Export
-from napari_resunet.plugin.session_keeper import SessionKeeper
 from napari_resunet.plugin.size_circle import SizeCircle
 from napari_resunet.plugin.state import ImageState
 from napari_resunet.plugin.version_actions import VersionActions
 from napari_resunet.plugin.work import Work
 from napari_resunet.session.settings import Settings
-from napari_resunet.session.workshop import Sliders, suggested_name
+from napari_resunet.session.workers import Sliders, suggested_name
 from napari_resunet.types import MaskArray
 
 if TYPE_CHECKING:

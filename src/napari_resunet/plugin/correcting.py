@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_resunet.corrections.edit import count_objects
+from napari_resunet.corrections.object_edits import count_objects
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.guides import Guide, Guides
 from napari_resunet.plugin.next_view import NO_MAP, NextView, ProbabilityMap

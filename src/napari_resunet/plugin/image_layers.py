@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_resunet.plugin.places import is_across_slices, place_of, plane_transform
-from napari_resunet.session.workshop import ImageSnapshot
+from napari_resunet.session.workers import ImageSnapshot
 from napari_resunet.types import Window
 
 CHANNEL_NAMES = ("c", "ch", "channel", "channels")

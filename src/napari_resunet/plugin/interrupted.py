@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from napari_resunet.plugin.version_actions import row_number
 
 if TYPE_CHECKING:
+    from napari_resunet.plugin.autosave import SessionKeeper
     from napari_resunet.plugin.controller import Controller
-    from napari_resunet.plugin.session_keeper import SessionKeeper
     from napari_resunet.plugin.state import Version
     from napari_resunet.session.store.checkpoint import CheckpointRecord
 

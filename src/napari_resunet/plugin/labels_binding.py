@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_resunet.corrections.edit import Edit, count_objects
-from napari_resunet.corrections.ledger import Ledger, PlaneLedger
-from napari_resunet.corrections.log import Correction
+from napari_resunet.corrections.object_edits import Edit, count_objects
+from napari_resunet.corrections.review import Ledger, PlaneLedger
+from napari_resunet.corrections.training_set import Correction
 from napari_resunet.errors import CorrectionError
 from napari_resunet.plugin.image_layers import (
     channel_axis,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels
 
-from napari_resunet.corrections.edit import Edit, free_label
+from napari_resunet.corrections.object_edits import Edit, free_label
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.guides import Guide, Guides
 from napari_resunet.plugin.labels_binding import LabelsBinding
@@ -243,23 +243,23 @@ class ObjectTools:
 
     def _edit(self, name: str, gesture: Gesture) -> Edit:
         # Slow to import, and not needed for the dock to open.
-        from napari_resunet.corrections import objects
+        from napari_resunet.corrections import object_edits
 
         plane = gesture.binding.plane(gesture.index)
         if name == "delete":
-            return objects.delete(plane, gesture.point)
+            return object_edits.delete(plane, gesture.point)
         if name == "smooth":
-            return objects.smooth(plane, gesture.point)
+            return object_edits.smooth(plane, gesture.point)
         if name == "merge":
-            return objects.merge(plane, gesture.path)
+            return object_edits.merge(plane, gesture.path)
         if name == "split":
-            old = plane[objects.line_pixels(gesture.path, plane.shape)].max(initial=0)
+            old = plane[object_edits.line_pixels(gesture.path, plane.shape)].max(initial=0)
             label = _of_other_colour(gesture.binding.layer, free_label(plane), int(old))
-            return objects.split(plane, gesture.path, label)
+            return object_edits.split(plane, gesture.path, label)
         if name == "copy":
             beyond = _next_slice(gesture)
             there = plane if beyond == gesture.index else gesture.binding.plane(beyond)
-            return objects.copy(plane, gesture.point, there)
+            return object_edits.copy(plane, gesture.point, there)
         return self._added(plane, gesture)
 
     def _added(self, plane: npt.NDArray[Any], gesture: Gesture) -> Edit:

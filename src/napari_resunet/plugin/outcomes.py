@@ -11,7 +11,7 @@ from napari_resunet.types import now
 if TYPE_CHECKING:
     from napari_resunet.engine.finetune import FineTuneStep
     from napari_resunet.network.model_file import Model
-    from napari_resunet.session.workshop import Learned
+    from napari_resunet.session.workers import Learned
 
 
 def as_version(model: Model, number: int, learned: Learned | None = None) -> Version:

@@ -18,7 +18,7 @@ from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.labels_binding import LOCKED, LabelsBinding
 from napari_resunet.plugin.places import is_across_slices, to_pixels, to_world
-from napari_resunet.session.workshop import plain_errors
+from napari_resunet.session.workers import plain_errors
 from napari_resunet.types import CancelToken, LabelArray, Progress, Task
 
 if TYPE_CHECKING:

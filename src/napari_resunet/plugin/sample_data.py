@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from napari_resunet._package import sample_data_folder
 from napari_resunet.files import read_image
-from napari_resunet.resources import sample_data_folder
 
 LayerData = tuple[npt.NDArray[Any], dict[str, Any], str]
 

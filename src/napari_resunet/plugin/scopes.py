@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_resunet.corrections.ledger import Index, Ledger
+from napari_resunet.corrections.review import Index, Ledger
 from napari_resunet.errors import CorrectionError
 from napari_resunet.plugin import image_layers, in_view
 from napari_resunet.types import Target

@@ -8,7 +8,7 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 if TYPE_CHECKING:
-    from napari_resunet.plugin.session_keeper import SessionKeeper
+    from napari_resunet.plugin.autosave import SessionKeeper
 
 
 class Closing(QObject):

@@ -34,13 +34,12 @@ from napari_resunet.session.store.folder import (
     copy_session,
 )
 from napari_resunet.session.store.history import Entry, last_run
-from napari_resunet.session.store.places import free_name, sessions_folder
-from napari_resunet.session.store.recent import recent_sessions
+from napari_resunet.session.store.recent import free_name, recent_sessions, sessions_folder
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.types import CancelToken, Progress
 
 if TYPE_CHECKING:
-    from napari_resunet.plugin.session_keeper import SessionKeeper
+    from napari_resunet.plugin.autosave import SessionKeeper
 
 log = logging.getLogger(__name__)
 

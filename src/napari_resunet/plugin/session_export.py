@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_resunet._package import starter_path
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.session_images import record_of
 from napari_resunet.plugin.state import STARTER
-from napari_resunet.resources import starter_path
 from napari_resunet.session.export import describe_labels, export_labels, record_of_model
 from napari_resunet.session.store.models import VersionRecord, file_hash
 from napari_resunet.session.store.schema import SessionSettings
 from napari_resunet.types import CancelToken
 
 if TYPE_CHECKING:
+    from napari_resunet.plugin.autosave import SessionKeeper
     from napari_resunet.plugin.controller import Controller
-    from napari_resunet.plugin.session_keeper import SessionKeeper
 
 SUFFIX = ".tif"
 

@@ -18,9 +18,9 @@ from napari_resunet.plugin.labels_binding import LabelsBinding
 from napari_resunet.plugin.layer_look import image_look_of, look_of, put_look
 from napari_resunet.plugin.state import ImageState
 from napari_resunet.session.store.description import fitting_image
+from napari_resunet.session.store.images import draw_thumbnail
 from napari_resunet.session.store.patch import PlaneState
 from napari_resunet.session.store.schema import ImageRecord, plain_name
-from napari_resunet.session.store.sources import draw_thumbnail
 from napari_resunet.types import new_id
 
 log = logging.getLogger(__name__)

@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_resunet._package import starter_path
 from napari_resunet.errors import FileError
 from napari_resunet.files import atomic_path
 from napari_resunet.plugin.compare import ComparedLayer
 from napari_resunet.plugin.outcomes import version_of
 from napari_resunet.plugin.state import STARTER, Version
 from napari_resunet.plugin.versions_section import VersionRow, VersionsSection
-from napari_resunet.resources import starter_path
-from napari_resunet.session.workshop import Comparison
+from napari_resunet.session.workers import Comparison
 
 if TYPE_CHECKING:
     from napari_resunet.plugin.controller import Controller

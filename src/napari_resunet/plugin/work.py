@@ -26,15 +26,15 @@ from napari_resunet.plugin.outcomes import (
 from napari_resunet.plugin.presenter import Presenter
 from napari_resunet.plugin.scopes import again, proposed_earlier, targets_of
 from napari_resunet.plugin.state import ImageState, Version, Versions
-from napari_resunet.session.going_on import go_on_steps
 from napari_resunet.session.store.checkpoint import CheckpointRecord
-from napari_resunet.session.workshop import (
+from napari_resunet.session.workers import (
     Comparison,
     ImageSnapshot,
     Learned,
     Ready,
     Sliders,
     Workshop,
+    go_on_steps,
 )
 from napari_resunet.types import (
     CancelToken,

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_resunet._package import STARTER_DIGEST, starter_path
 from napari_resunet.engine import metrics
 from napari_resunet.engine.device import choose, memory_errors
 from napari_resunet.engine.finetune import FineTuneStep, FineTuning, fine_tune_steps
-from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.image_reader import Planes
 from napari_resunet.engine.metrics import Score
-from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import CorrectionError
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, model_path, read_model
-from napari_resunet.resources import STARTER_DIGEST, starter_path
 from napari_resunet.session import arguments
 from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 from napari_resunet.types import DeviceChoice, Example, LabelArray, Notice, Progress, Target

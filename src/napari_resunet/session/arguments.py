@@ -15,8 +15,8 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.engine.instances import Decoding
-from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import ArgumentError, CorrectionError, ImageError
 from napari_resunet.masks import MaskLabels, labels_from_mask
 from napari_resunet.network.model_file import Model

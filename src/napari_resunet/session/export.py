@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from napari_resunet.corrections.edit import count_objects
+from napari_resunet._package import library_versions
+from napari_resunet.corrections.object_edits import count_objects
 from napari_resunet.errors import FileError
 from napari_resunet.files import shown, write_labels
-from napari_resunet.programs import library_versions
 from napari_resunet.session.settings import Settings
 from napari_resunet.session.store.models import VersionRecord, file_hash
 from napari_resunet.session.store.schema import ImageRecord

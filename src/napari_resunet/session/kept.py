@@ -38,10 +38,11 @@ def maps_at(
     covering = [(part, p) for part, p in parts if all(s.stop > s.start for s in part)]
     if not covering:
         return None
-    from napari_resunet.engine import decode
+
+    from napari_resunet.engine import postprocess
 
     part, proposal = max(covering, key=lambda c: _area(c[0]))
-    found = decode.maps_at(proposal.kept, relative(part, proposal.target.window))
+    found = postprocess.maps_at(proposal.kept, relative(part, proposal.target.window))
     maps = np.zeros((len(found), *(s.stop - s.start for s in window)), np.float32)
     rows, columns = relative(part, window)
     maps[:, rows, columns] = found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_resunet.session.workshop import ImageSnapshot, Ready, Sliders, plain_errors
+from napari_resunet.session.workers import ImageSnapshot, Ready, Sliders, plain_errors
 from napari_resunet.types import (
     CancelToken,
     DeviceChoice,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_resunet.engine.uncertainty import Criterion, Region
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import Proposal
-    from napari_resunet.session.workshop import Workshop
+    from napari_resunet.session.workers import Workshop
 
 PROBES = 6
 """Windows that are proposed to find out about what was never proposed."""
@@ -212,7 +212,7 @@ def _placed(region: Region, whole: Window) -> Region:
 
 def _unseen(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Target]]:
     """List the windows of all images that were neither proposed nor checked."""
-    from napari_resunet.engine.planes import Planes
+    from napari_resunet.engine.image_reader import Planes
     from napari_resunet.engine.uncertainty import MOSTLY_CHECKED, windows
 
     known = next((c.scale for c in candidates if c.scale), 1.0)

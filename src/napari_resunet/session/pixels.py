@@ -11,10 +11,10 @@ import numpy as np
 from napari_resunet.errors import ResunetError
 from napari_resunet.files import IMAGE_SUFFIXES, read_image
 from napari_resunet.session.store.content_hash import content_hash
+from napari_resunet.session.store.images import store_image
 from napari_resunet.session.store.layout import source_path
 from napari_resunet.session.store.safety import local_file
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.sources import store_image
 
 MOST_COMPARED = 2**31
 """Bytes of an image up to which it is compared with its file."""

@@ -17,6 +17,7 @@ from napari_resunet.session.store.corrections import SavedCorrection, load_corre
 from napari_resunet.session.store.description import shortened
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import Entry, read_history
+from napari_resunet.session.store.images import is_as_stored, load_image
 from napari_resunet.session.store.layout import plane_name, source_path
 from napari_resunet.session.store.models import (
     VersionRecord,
@@ -28,7 +29,6 @@ from napari_resunet.session.store.models import (
 from napari_resunet.session.store.patch import PlaneState
 from napari_resunet.session.store.safety import local_file
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.sources import is_as_stored, load_image
 from napari_resunet.types import Progress
 
 States = dict[tuple[int, ...], PlaneState]

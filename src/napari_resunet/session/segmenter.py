@@ -6,13 +6,11 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
-from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.image_reader import Axis, Planes
 from napari_resunet.engine.object_size import estimate_scale
-from napari_resunet.engine.planes import Planes
+from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
 from napari_resunet.engine.predict import Maps, Plane, Predictor
-from napari_resunet.engine.resample import Axis
 from napari_resunet.network.model_file import Model
 from napari_resunet.types import (
     CancelToken,

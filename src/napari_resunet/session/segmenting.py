@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_resunet.engine.planes import Planes
+from napari_resunet._package import starter_path
+from napari_resunet.engine.image_reader import Planes
 from napari_resunet.errors import FileError, ImageError
 from napari_resunet.files import cannot_write, check_regular, plain_name, read_stored, shown
 from napari_resunet.network.model_file import Model
-from napari_resunet.resources import starter_path
 from napari_resunet.session.api import STARTER, OnEvent, segment_planes
 from napari_resunet.session.export import (
     describe_labels,

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_resunet.engine.dataset import Pair, Skipped, find_pairs
+from napari_resunet.engine.dataset import Pair, Skipped, find_pairs, made_ahead
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.loading import made_ahead
 from napari_resunet.engine.patches import TrainingImage, training_image
-from napari_resunet.engine.random_microscopy import random_microscopy
+from napari_resunet.engine.synthetic import random_microscopy
 from napari_resunet.engine.train import Recipe, check_checkpoint, train_steps
 from napari_resunet.errors import FileError, ResunetError
 from napari_resunet.files import check_writable, shown

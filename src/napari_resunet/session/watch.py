@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.corrections.ledger import PlaneLedger
+from napari_resunet.corrections.review import PlaneLedger
 from napari_resunet.session.store.patch import CHANGED, Patch, PlaneState, marks_of
 from napari_resunet.types import Window
 

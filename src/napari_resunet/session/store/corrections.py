@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from napari_resunet.corrections.log import Correction
+from napari_resunet.corrections.training_set import Correction
 from napari_resunet.errors import SessionError
 from napari_resunet.session.store.layout import (
     CORRECTIONS,

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from napari_resunet._package import library_versions
 from napari_resunet.errors import FileError, SessionError
-from napari_resunet.programs import library_versions
 from napari_resunet.session.store.contents import (
     Change,
     after_missing,

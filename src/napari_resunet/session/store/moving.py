@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from napari_resunet.session.store.layout import BACKUP, DESCRIPTION, LOCK, OWNER
-from napari_resunet.session.store.places import free_name
+from napari_resunet.session.store.recent import free_name
 from napari_resunet.session.store.tiff import sync_folder
 
 UNFINISHED = ".unfinished"

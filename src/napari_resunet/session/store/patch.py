@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.corrections.ledger import PlaneLedger
+from napari_resunet.corrections.review import PlaneLedger
 from napari_resunet.types import LabelArray, Window
 
 PROPOSED, TOUCHED, CHECKED, CHANGED = 1, 2, 4, 8

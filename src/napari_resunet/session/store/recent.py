@@ -1,16 +1,18 @@
-"""The sessions that the user may want to continue."""
+"""Where sessions are stored, how a new one is named, and which ones can be opened."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import platformdirs
+
 from napari_resunet.errors import FileError
 from napari_resunet.session.store.description import read_file
 from napari_resunet.session.store.layout import DESCRIPTION, THUMBNAIL
-from napari_resunet.session.store.places import list_path, sessions_folder
 from napari_resunet.session.store.safety import read_text
 from napari_resunet.session.store.tiff import write_text
 
@@ -90,3 +92,52 @@ def _summary(folder: Path) -> RecentSession | None:
         file.checked_objects,
         thumbnail if usable else None,
     )
+
+
+VARIABLE = "NAPARI_RESUNET_SESSIONS"
+"""Names another folder for sessions (and for the list of them)."""
+
+LONGEST = 60
+
+
+def sessions_folder() -> Path:
+    """Find the folder for new sessions: in the user's documents."""
+    other = os.environ.get(VARIABLE)
+    return Path(other) if other else platformdirs.user_documents_path() / "napari-resunet"
+
+
+def list_path() -> Path:
+    """Find the file that lists where sessions lie."""
+    if os.environ.get(VARIABLE):
+        return sessions_folder() / "recent.json"
+    return platformdirs.user_data_path("napari-resunet", appauthor=False) / "recent.json"
+
+
+def new_folder(image_name: str, parent: Path) -> Path:
+    """Name a folder that does not exist yet: the date and the image.
+
+    Parameters
+    ----------
+    image_name : str
+        Of the first image.
+    parent : Path
+        Where it shall lie.
+
+    Returns
+    -------
+    Path
+    """
+    safe = "".join(c if c.isalnum() or c in "-_" else " " for c in image_name)
+    # A local date: it is for the user's eyes.
+    day = f"{datetime.now().astimezone():%Y-%m-%d}"
+    name = " ".join([day, *safe.split()])[:LONGEST].strip()
+    return free_name(parent / name)
+
+
+def free_name(path: Path) -> Path:
+    """Find a name that is not taken, by a number behind it."""
+    number, candidate = 2, path
+    while candidate.exists():
+        candidate = path.with_name(f"{path.name} {number}")
+        number += 1
+    return candidate

@@ -18,11 +18,11 @@ from qtpy.QtCore import QCoreApplication, QTimer
 
 from napari_resunet.errors import FileError, ImageError
 from napari_resunet.plugin import image_layers
+from napari_resunet.plugin.autosave_training import LearnedKeeper
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.session_closing import Closing
 from napari_resunet.plugin.session_describe import described
 from napari_resunet.plugin.session_images import finest, record_of, thumbnail_of
-from napari_resunet.plugin.session_learned import LearnedKeeper
 from napari_resunet.plugin.session_watch import ROUND, TOLD, LabelsWatch
 from napari_resunet.session.pixels import keep_pixels
 from napari_resunet.session.store.content_hash import content_hash
@@ -31,11 +31,15 @@ from napari_resunet.session.store.folder import (
     SessionFolder,
     copy_session,
 )
+from napari_resunet.session.store.images import write_thumbnail
 from napari_resunet.session.store.layout import THUMBNAIL
-from napari_resunet.session.store.places import free_name, new_folder, sessions_folder
-from napari_resunet.session.store.recent import remember
+from napari_resunet.session.store.recent import (
+    free_name,
+    new_folder,
+    remember,
+    sessions_folder,
+)
 from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.sources import write_thumbnail
 from napari_resunet.types import CancelToken
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from napari_resunet.plugin.work import Work
 
-
 class LearnAlong:
     """The switch, off by default.
 

@@ -31,12 +31,11 @@ from napari_resunet.session.store.models import (
 )
 
 if TYPE_CHECKING:
-    from napari_resunet.corrections.log import Correction
+    from napari_resunet.corrections.training_set import Correction
     from napari_resunet.engine.checkpoint import Checkpoint
     from napari_resunet.network.model_file import Model
     from napari_resunet.plugin.work import Work
     from napari_resunet.types import Example
-
 
 class LearnedKeeper:
     """Keeps what was learned.

@@ -1,7 +1,9 @@
-"""Where the files that come with the package lie."""
+"""Files that come with the package, and the versions of the libraries in use."""
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -20,3 +22,17 @@ def sample_data_folder() -> Path:
 def starter_path() -> Path:
     """Find the starter model."""
     return PACKAGE / "starter" / "starter.safetensors"
+
+
+NAMES = ("napari-resunet", "torch", "torchvision", "numpy")
+
+
+def library_versions() -> dict[str, str]:
+    """List the versions that a result depends on."""
+    versions = {"python": platform.python_version()}
+    for name in NAMES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "unknown"
+    return versions

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_resunet.corrections.log import Correction
-from napari_resunet.engine.held_out import choose_strip
+from napari_resunet.corrections.training_set import Correction
+from napari_resunet.engine.validation import choose_strip
 from napari_resunet.types import Example, MaskArray, Window
 from napari_resunet.windows import moved, overlap, relative
 

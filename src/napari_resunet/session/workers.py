@@ -1,7 +1,7 @@
 """The work that runs in background threads, as generators of events.
 
-Importing this module imports no torch: each generator does so when it first runs, in
-its own thread. Nothing here touches layers or widgets.
+Importing this module imports no torch: each generator does so when it first runs, in its
+own thread. Nothing here touches layers or widgets.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_resunet.corrections.log import Correction, CorrectionLog, as_example
+from napari_resunet.corrections.training_set import Correction, CorrectionLog, as_example
 from napari_resunet.errors import ResunetError
+from napari_resunet.session.store.checkpoint import CheckpointRecord, load_checkpoint
 from napari_resunet.types import (
     CancelToken,
     DeviceChoice,
@@ -26,8 +27,9 @@ from napari_resunet.types import (
 from napari_resunet.windows import relative
 
 if TYPE_CHECKING:
-    from napari_resunet.engine.finetune import FineTuneStep
-    from napari_resunet.engine.verdict import FineTuned
+    from napari_resunet.engine.checkpoint import Standing
+    from napari_resunet.engine.finetune import FineTuneStep, FineTuning
+    from napari_resunet.engine.model_selection import FineTuned
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 
@@ -180,8 +182,8 @@ class Workshop:
             model = ready.model
         with plain_errors():
             segmenter = self._segmenter_for(model, device)
-            from napari_resunet.engine.instances import Decoding
-            from napari_resunet.engine.planes import Planes
+            from napari_resunet.engine.image_reader import Planes
+            from napari_resunet.engine.postprocess import Decoding
 
             planes = Planes(image.levels, image.axes, image.channels)
             yield from segmenter.propose(
@@ -223,7 +225,7 @@ class Workshop:
         token: CancelToken,
     ) -> Generator[Proposal, None, None]:
         """Turn kept maps into labels again; of a large plane, what is visible first."""
-        from napari_resunet.engine.instances import Decoding
+        from napari_resunet.engine.postprocess import Decoding
         from napari_resunet.session.segmenter import decode_again, is_large, part_of
 
         decoding = Decoding(sliders.foreground, sliders.split)
@@ -255,7 +257,7 @@ class Workshop:
         with plain_errors():
             from napari_resunet.engine.device import choose
             from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
-            from napari_resunet.engine.instances import Decoding
+            from napari_resunet.engine.postprocess import Decoding
 
             if auto_scale:
                 scale = scale_from(corrections, model) or scale
@@ -314,8 +316,8 @@ class Workshop:
         corrections: Sequence[Correction],
         scale: float,
     ) -> None:
-        from napari_resunet.engine.planes import Planes
-        from napari_resunet.session.held_out_strips import held_out_strips
+        from napari_resunet.engine.image_reader import Planes
+        from napari_resunet.session.holdout_regions import held_out_strips
 
         planes = Planes(image.levels, image.axes, image.channels)
         measured = self._measure(model, image, planes)
@@ -343,7 +345,7 @@ def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:
     """Compute the scale that the checked objects ask for; None where they are too few."""
     import numpy as np
 
-    from napari_resunet.engine.targets import median_diameter
+    from napari_resunet.engine.patches import median_diameter
 
     if model.info.task == "classes":
         return None
@@ -385,3 +387,78 @@ def suggested_name(image_name: str, folder: Path) -> Path:
     """Suggest where to save a model fine-tuned on an image."""
     safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in image_name)
     return folder / f"{safe or 'model'}.safetensors"
+
+
+def go_on_steps(
+    workshop: Workshop,
+    model: Model | str,
+    device: DeviceChoice,
+    root: Path,
+    record: CheckpointRecord,
+    token: CancelToken,
+) -> Generator[Progress | Notice | Ready | FineTuneStep, None, Learned]:
+    """Train the rest of an interrupted fine-tuning, on the same corrections.
+
+    Parameters
+    ----------
+    workshop : Workshop
+        Has the corrections of the session.
+    model : Model or str
+        What it began with, or the name to load it by.
+    device : {"auto", "cuda", "mps", "cpu"}
+        Where to compute.
+    root : Path
+        The session folder.
+    record : CheckpointRecord
+        Its checkpoint.
+    token : CancelToken
+        Stopped from the start, it ends with the best so far.
+
+    Yields
+    ------
+    Progress, Notice, Ready or FineTuneStep
+
+    Returns
+    -------
+    Learned
+
+    Raises
+    ------
+    ResunetError
+        If the checkpoint is damaged or of another model or other corrections, or the
+        device cannot do it.
+    """
+    if isinstance(model, str):
+        ready = yield from workshop.load(model, device)
+        yield ready
+        model = ready.model
+    yield Progress(0, 0, "opening the checkpoint")
+    with plain_errors():
+        from napari_resunet.engine.device import choose
+        from napari_resunet.engine.finetune import fine_tune_steps
+
+        checkpoint = load_checkpoint(root, record)
+        examples = workshop.corrections.examples()
+        result = yield from fine_tune_steps(
+            model,
+            examples,
+            _recipe(checkpoint.standing),
+            choose(device),
+            token,
+            checkpoint.standing.decoding,
+            checkpoint,
+        )
+    return workshop.learned(result, examples[-1].scale or 1.0)
+
+
+def _recipe(standing: Standing) -> FineTuning:
+    from pydantic import TypeAdapter, ValidationError
+
+    from napari_resunet.engine.checkpoint import unfit
+    from napari_resunet.engine.finetune import FineTuning
+
+    # A session may come from anyone: nothing that would take all memory, or never end.
+    try:
+        return TypeAdapter(FineTuning).validate_python(standing.recipe)
+    except ValidationError as error:
+        raise unfit() from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.corrections.edit import count_objects
+from napari_resunet.corrections.object_edits import count_objects
 from napari_resunet.types import Example, MaskArray
 
 Key = tuple[str, tuple[int, ...]]

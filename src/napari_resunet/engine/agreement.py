@@ -12,15 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_resunet.engine.decode import KeptMaps, decode_labels
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.held_out import Part
-from napari_resunet.engine.instances import Decoding
+from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.metrics import Rough, mean_ap
-from napari_resunet.engine.part_score import Predicted, cut_by_edge, predict
 from napari_resunet.engine.patches import TrainingImage
-from napari_resunet.engine.resample import Axis
+from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
 from napari_resunet.engine.uncertainty import count_doubts, windows
+from napari_resunet.engine.validation import Part, Predicted, cut_by_edge, predict
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.types import FloatArray, LabelArray, MaskArray, ModelInfo, Window
 
