@@ -29,10 +29,10 @@ def measure(side: int) -> tuple[float, float]:
     _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
     image = viewer.add_image(np.zeros((side, side), np.uint8), name="cells")
     layer = widget.controller.layers.make_binding(image).layer
-    keeper = widget.controller.keeper
-    keeper._timer.stop()
+    autosave = widget.controller.autosave
+    autosave._timer.stop()
     layer.paint((9, 9), 1)
-    while not keeper.flush(60):
+    while not autosave.flush(60):
         pass
     costs, delays = [], []
     viewer.reset_view()
@@ -42,9 +42,9 @@ def measure(side: int) -> tuple[float, float]:
     for number in range(STROKES):
         layer.paint(tuple(rng.integers(10, side - 10, 2)), number + 2)
         begin, cpu = time.perf_counter(), time.thread_time()
-        keeper.tick()
+        autosave.tick()
         costs.append(time.thread_time() - cpu)
-        keeper.folder.flush(10)
+        autosave.folder.flush(10)
         delays.append(time.perf_counter() - begin)
         QCoreApplication.processEvents()
     widget.controller.shut_down()

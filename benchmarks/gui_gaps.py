@@ -1,7 +1,7 @@
 """Gaps of a 10 ms timer on the main thread: ``xvfb-run python benchmarks/gui_gaps.py``.
 
 Idle, while segmenting, while fine-tuning with strokes painted every 200 ms, and for as long
-with *Learn while I correct*: every ten seconds what is seen is marked as checked.
+with *Learn while I correct*: every ten seconds what is seen is marked as verified.
 """
 
 from __future__ import annotations
@@ -84,15 +84,15 @@ def main() -> None:
         stroke += 1
     clock.report("fine-tuning, painting")
     controller.choose_region("visible")
-    controller.learn_along.turn(True)
+    controller.auto_fine_tune.turn(True)
     viewer.scene.camera.zoom *= 3
     for stroke in range(60 * 5):
         if stroke % 50 == 0:
-            controller.mark_checked()
+            controller.mark_verified()
         run(0.2)
         paint(viewer, stroke)
     clock.report("learning along, painting")
-    controller.learn_along.turn(False)
+    controller.auto_fine_tune.turn(False)
     controller.cancel()
     while controller.work.job is not None:
         run(0.1)

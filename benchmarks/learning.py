@@ -29,7 +29,7 @@ from learning_rows import Table
 from learning_user import Domain, busiest_region, corrected, edits_per_object, read_domain
 
 import napari_resunet as nru
-from napari_resunet.engine.finetune import FineTuning
+from napari_resunet.engine.finetune import FineTuneConfig
 from napari_resunet.engine.metrics import dice, score
 from napari_resunet.types import Example
 
@@ -126,8 +126,10 @@ def compare(arguments: argparse.Namespace, table: Table) -> None:
             n = len(domain.correct) + 1
             if table.done(n, domain=name, column=column, seed=str(seed)):
                 continue
-            recipe = FineTuning(steps=arguments.steps, seconds=arguments.seconds, seed=seed)
-            setting = Setting(domain.info, arguments.model, recipe, arguments.device, seed)
+            config = FineTuneConfig(
+                steps=arguments.steps, seconds=arguments.seconds, seed=seed
+            )
+            setting = Setting(domain.info, arguments.model, config, arguments.device, seed)
             for row in run(domain, column, setting):
                 table.add(row)
 

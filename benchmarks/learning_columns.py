@@ -18,10 +18,10 @@ from sklearn.ensemble import RandomForestClassifier
 
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.normalize import normalize, statistics
-from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
+from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, new_model, with_new_maps
 from napari_resunet.types import DeviceChoice, Example, ModelInfo
@@ -43,7 +43,7 @@ class Setting:
         Task, classes, working diameter.
     model : str
         "starter" or the path of a model: the start of ours.
-    recipe : FineTuning
+    config : FineTuneConfig
         How ours learns in each round.
     device : {"auto", "cuda", "mps", "cpu"}
         Where ours computes.
@@ -53,7 +53,7 @@ class Setting:
 
     info: ModelInfo
     model: str
-    recipe: FineTuning
+    config: FineTuneConfig
     device: DeviceChoice
     seed: int
 
@@ -82,7 +82,7 @@ class Ours(Column):
     def learn(self, corrections: Sequence[Example]) -> None:
         """Fine-tune the model of the round before."""
         compute = choose(self.setting.device)
-        events = fine_tune_steps(self.model, corrections, self.setting.recipe, compute)
+        events = fine_tune_steps(self.model, corrections, self.setting.config, compute)
         self.model = drain(events).model
 
     def propose(self, image: np.ndarray, scale: float) -> np.ndarray:
@@ -135,7 +135,7 @@ class Forest(Column):
             _, edge, core = maps.astype(np.float32)
             maps = np.stack([edge + core, core, edge]).astype(np.float16)
         axes = tuple(Axis.scaled(n, scale) for n in image.shape[:2])
-        return decode_labels(KeptMaps(maps, axes, self.setting.info), Decoding())
+        return decode_labels(PredictionMaps(maps, axes, self.setting.info), Decoding())
 
     def _pixels_of(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
         features = self._features(example.image, example.scale or 1.0, example)
@@ -144,8 +144,8 @@ class Forest(Column):
         if self.setting.info.task == "instances":
             depth = _depth(labels)
             labels = (depth > 0).astype(int) + (depth > CORE_DEPTH)
-        checked = nearest(example.checked, shape)
-        return features[checked], labels[checked]
+        verified = nearest(example.verified, shape)
+        return features[verified], labels[verified]
 
     def _features(
         self, image: np.ndarray, scale: float, example: Example | None
@@ -154,7 +154,7 @@ class Forest(Column):
         contract = self.setting.info.normalization
         measured = example.statistics if example else None
         measured = measured or statistics(pixels, contract, joint=pixels.shape[-1] == 3)
-        shape = tuple(Axis.scaled(n, scale).n_working for n in image.shape[:2])
+        shape = tuple(Axis.scaled(n, scale).n_network for n in image.shape[:2])
         normal = normalize(pixels, measured, contract)
         small = resize(normal, shape, anti_aliasing=scale < 1)
         return multiscale_basic_features(

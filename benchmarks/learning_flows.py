@@ -19,11 +19,11 @@ from learning_peers import Peer
 
 from napari_resunet.engine.augment import complete_channels, vary_intensity
 from napari_resunet.engine.device import autocast, choose
-from napari_resunet.engine.object_size import smallest_share
+from napari_resunet.engine.object_size import min_size_fraction
 from napari_resunet.engine.optim import (
     descend,
     make_optimizer,
-    set_rate,
+    set_lr,
     short_schedule,
 )
 from napari_resunet.engine.optimized import place_for_training
@@ -66,18 +66,18 @@ class Flows(Peer):
 
     def learn(self, corrections: Sequence[Example]) -> None:
         """Learn from all regions, beginning with the network of the round before."""
-        recipe = self.setting.recipe
-        whole = [training_image(e, self.info, recipe.touched_weight) for e in corrections]
-        self.info = replace(self.info, smallest=smallest_share(whole, self.info))
-        sampler = Sampler([_with_flow(image) for image in whole], recipe.touched_share)
+        config = self.setting.config
+        whole = [training_image(e, self.info, config.edited_weight) for e in corrections]
+        self.info = replace(self.info, smallest=min_size_fraction(whole, self.info))
+        sampler = Sampler([_with_flow(image) for image in whole], config.edited_fraction)
         self.network.train().requires_grad_(True)
         place_for_training(self.network, self.compute)
-        optimizer = make_optimizer(self.network, recipe.rate)
-        rng = np.random.default_rng(recipe.seed)
+        optimizer = make_optimizer(self.network, config.lr)
+        rng = np.random.default_rng(config.seed)
         begin, step = time.monotonic(), 0
         while (share := self._share(step, begin)) < 1:
-            set_rate(optimizer, recipe.rate * short_schedule(share))
-            self._step(optimizer, [self._patch(sampler, rng) for _ in range(recipe.batch)])
+            set_lr(optimizer, config.lr * short_schedule(share))
+            self._step(optimizer, [self._patch(sampler, rng) for _ in range(config.batch)])
             step += 1
         self.network.eval()
         self.learned = True
@@ -96,10 +96,10 @@ class Flows(Peer):
         return compute_masks(maps[1:], maps[0], min_size=dust).astype(np.int32)
 
     def _share(self, step: int, begin: float) -> float:
-        recipe = self.setting.recipe
-        if recipe.steps is not None:
-            return step / recipe.steps
-        return (time.monotonic() - begin) / recipe.seconds
+        config = self.setting.config
+        if config.steps is not None:
+            return step / config.steps
+        return (time.monotonic() - begin) / config.seconds
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: list[FlowPatch]) -> None:
         pixels, flow, foreground, weight = (
@@ -119,9 +119,9 @@ class Flows(Peer):
 
     def _patch(self, sampler: Sampler, rng: np.random.Generator) -> FlowPatch:
         image, centre = sampler.draw(rng)
-        recipe = self.setting.recipe
-        straight = Geometry(zoom=recipe.zoom, rotate=False)
-        patch = cut_patch(image, centre, recipe.patch, straight, rng)
+        config = self.setting.config
+        straight = Geometry(zoom=config.zoom, rotate=False)
+        patch = cut_patch(image, centre, config.patch, straight, rng)
         truth = torch.stack([(patch.labels > 0).float(), patch.weight])
         planes = torch.cat([patch.pixels, truth])
         quarter_turns, mirror = int(rng.integers(4)), rng.random() < 0.5
@@ -134,7 +134,7 @@ class Flows(Peer):
             down, right = -right, down
         flow = torch.stack([down, -right if mirror else right])
         pixels = vary_intensity(
-            planes[:-4], self.info.normalization, rng, strength=recipe.intensity
+            planes[:-4], self.info.normalization, rng, strength=config.intensity
         )
         return FlowPatch(pixels, flow * foreground, foreground, weight)
 

@@ -63,7 +63,7 @@ class Peer(Column):
         begin = time.perf_counter()
         do(4)
         each = (time.perf_counter() - begin) / 4
-        return max(1, int(regions * self.setting.recipe.seconds / each))
+        return max(1, int(regions * self.setting.config.seconds / each))
 
 
 class StarDist(Peer):
@@ -129,12 +129,12 @@ class Cellpose(Peer):
 
 
 def _region(example: Example, info: ModelInfo) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the checked rectangle out, in working pixels."""
+    """Cut the verified rectangle out, in working pixels."""
     pixels = _working(example.image, example.scale or 1.0, info, example)
-    checked = nearest(example.checked, pixels.shape)
+    verified = nearest(example.verified, pixels.shape)
     window = tuple(
         slice(int(line[0]), int(line[-1]) + 1)
-        for line in (np.flatnonzero(checked.any(1)), np.flatnonzero(checked.any(0)))
+        for line in (np.flatnonzero(verified.any(1)), np.flatnonzero(verified.any(0)))
     )
     return pixels[window], nearest(example.labels, pixels.shape)[window]
 
@@ -148,7 +148,7 @@ def _working(
         pixels, info.normalization, joint=pixels.shape[-1] == 3
     )
     grey = normalize(pixels, measured, info.normalization).mean(-1)
-    shape = tuple(Axis.scaled(n, scale).n_working for n in grey.shape)
+    shape = tuple(Axis.scaled(n, scale).n_network for n in grey.shape)
     return resize(grey, shape, anti_aliasing=scale < 1).astype(np.float32)
 
 

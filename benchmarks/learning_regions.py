@@ -1,7 +1,7 @@
 """Does *Next* save work? ``python benchmarks/learning.py DATA --choose next random``.
 
 A simulated user has a pool of images, divided into the windows of `engine.uncertainty`. In
-each round one unchecked window is chosen: by *Next* the one with the highest score over all
+each round one unverified window is chosen: by *Next* the one with the highest score over all
 images, as in the plugin, with the model of that moment; or any, at random. Its edits are
 counted, it is corrected, and the model learns from all regions so far. Start, pool, images
 that are never corrected and chance are the same for all choices.
@@ -28,8 +28,8 @@ from learning_user import Domain, corrected, edits_per_object, middle, read_doma
 
 from napari_resunet.engine import finetune
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.finetune import FineTuning
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.finetune import FineTuneConfig
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import score
 from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.engine.uncertainty import priority, rank
@@ -80,30 +80,30 @@ class Place:
 
 
 class Pool:
-    """Images to correct, what is checked of them, and the proposals of this round."""
+    """Images to correct, what is verified of them, and the proposals of this round."""
 
     def __init__(self, domain: Domain, device: DeviceChoice) -> None:
         self.images, self._info = domain.correct, domain.info
-        self.checked = [np.zeros(e.labels.shape, bool) for e in self.images]
+        self.verified = [np.zeros(e.labels.shape, bool) for e in self.images]
         self._device = device
         self._proposals: dict[int, Proposal] = {}
 
     def propose(self, model: Model) -> None:
         """Propose labels for the images that are not done."""
         segmenter = Segmenter(model, choose(self._device))
-        for number, (image, checked) in enumerate(
-            zip(self.images, self.checked, strict=True)
+        for number, (image, verified) in enumerate(
+            zip(self.images, self.verified, strict=True)
         ):
-            if not checked.all():
+            if not verified.all():
                 self._proposals[number] = _proposal(segmenter, image)
 
     def unchecked(self) -> list[Place]:
         """List the windows that are left, image by image, the least sure of each first."""
         places = []
         for number, made in self._proposals.items():
-            checked = self.checked[number]
-            for region in rank(made.kept, made.labels, checked, made.core):
-                order = priority(region, float(checked.mean()))
+            verified = self.verified[number]
+            for region in rank(made.kept, made.labels, verified, made.core):
+                order = priority(region, float(verified.mean()))
                 places.append(Place(number, region.window, order))
         return places
 
@@ -123,7 +123,7 @@ class Pool:
 
 
 def _proposal(segmenter: Segmenter, example: Example) -> Proposal:
-    planes = Planes([example.image])
+    planes = ImageReader([example.image])
     events = segmenter.propose(
         planes, [Target((), planes.window)], scale=example.scale, decoding=Decoding(),
         statistics=example.statistics,
@@ -169,14 +169,14 @@ def run(domain: Domain, choice: str, setting: Setting, rounds: int) -> Iterator[
         )
         regions.append(region)
         objects += n
-        pool.checked[image][place.window] = True
+        pool.verified[image][place.window] = True
         begin = time.perf_counter()
         _learn(ours, regions)
         seconds = time.perf_counter() - begin
 
 
 def _learn(ours: Ours, regions: Sequence[Example]) -> None:
-    """Learn from all that is checked, and take the last weights.
+    """Learn from all that is verified, and take the last weights.
 
     After a few steps, whether a small held-out part scores better is chance, and the gate
     would keep one model for many rounds, whatever is chosen.
@@ -201,10 +201,10 @@ def compare_choices(arguments: argparse.Namespace, table: Table) -> None:
         whole = read_domain(name, arguments.pool, first, arguments)
         images = [middle(e, arguments.largest) for e in whole.correct]
         domain = Domain(name, whole.info, images, whole.score)
-        recipe = FineTuning(
+        config = FineTuneConfig(
             steps=arguments.steps, seconds=arguments.seconds, seed=seed,
         )  # fmt: skip
-        setting = Setting(domain.info, arguments.model, recipe, arguments.device, seed)
+        setting = Setting(domain.info, arguments.model, config, arguments.device, seed)
         for choice in arguments.choose:
             n = arguments.rounds + 1
             if table.done(n, domain=name, choice=choice, seed=str(seed)):

@@ -61,8 +61,8 @@ def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) 
     chosen = _evenly(train, n, first)
     correct = [_read(pair, info) for pair in chosen]
     never = val if arguments.on == "val" else [p for p in train if p not in chosen] + val
-    judge = [_read(pair, info) for pair in _evenly(never, arguments.images)]
-    return Domain(name, info, correct, [middle(e, arguments.largest) for e in judge])
+    selector = [_read(pair, info) for pair in _evenly(never, arguments.images)]
+    return Domain(name, info, correct, [middle(e, arguments.largest) for e in selector])
 
 
 def _read(pair: Pair, info: ModelInfo) -> Example:
@@ -113,8 +113,8 @@ def corrected(
 ) -> tuple[Example, int, float]:
     """Correct a region; return it, its objects and the edits for each."""
     wide = grown(region, CONTEXT, example.labels.shape)
-    checked = np.zeros(example.labels.shape, bool)
-    checked[region] = True
+    verified = np.zeros(example.labels.shape, bool)
+    verified[region] = True
     inside = example.labels[region]
     found = np.zeros_like(example.labels) if proposal is None else proposal
     truth = example.labels[wide]
@@ -125,8 +125,8 @@ def corrected(
         example,
         image=example.image[wide],
         labels=truth,
-        checked=checked[wide],
-        touched=_to_edit(truth, found[wide], info) & checked[wide],
+        verified=verified[wide],
+        edited=_to_edit(truth, found[wide], info) & verified[wide],
     )
     return result, _count(inside, info), edits_per_object(inside, found[region], info)
 

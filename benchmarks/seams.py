@@ -15,35 +15,35 @@ import numpy as np
 import napari_resunet as nru
 from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import overlapping_pairs, score
 from napari_resunet.engine.patches import scale_from_labels
-from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
-from napari_resunet.engine.predict import Plane, Predictor, strip
+from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
+from napari_resunet.engine.predict import PredictionRequest, Predictor, strip
 from napari_resunet.events import drain
 from napari_resunet.types import Example
 
 WHOLE = 8192
 
 
-def labels_of(predictor: Predictor, plane: Plane) -> np.ndarray:
+def labels_of(predictor: Predictor, plane: PredictionRequest) -> np.ndarray:
     """Segment a plane with the predictor's tile."""
-    kept = KeptMaps(drain(predictor.maps(plane)), plane.axes, predictor.model.info)
+    kept = PredictionMaps(drain(predictor.maps(plane)), plane.axes, predictor.model.info)
     return decode_labels(kept, Decoding())
 
 
-def on_seam(plane: Plane, tile: int) -> np.ndarray:
+def on_seam(plane: PredictionRequest, tile: int) -> np.ndarray:
     """Mark the image pixels where the weight goes over from one tile to the next."""
     lines = []
     for axis in plane.axes:
-        tiles = strip(axis.n_working, tile)
-        shared = np.zeros(axis.n_working, bool)
+        tiles = strip(axis.n_network, tile)
+        shared = np.zeros(axis.n_network, bool)
         for i, start in enumerate(tiles.starts):
             weight = tiles.weights(i)
-            inside = min(len(weight), axis.n_working - start)
+            inside = min(len(weight), axis.n_network - start)
             part = shared[start : start + inside]
             part |= (weight[:inside] > 0) & (weight[:inside] < 1)
-        lines.append(shared[axis.nearest_working(slice(0, axis.n_image))])
+        lines.append(shared[axis.nearest_network(slice(0, axis.n_image))])
     return lines[0][:, None] | lines[1][None, :]
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     for pair in find_pairs(arguments.folder)[:: arguments.every]:
         example = pair.read()
         plane = plane_of(example, model)
-        if max(axis.n_working for axis in plane.axes) <= tile:
+        if max(axis.n_network for axis in plane.axes) <= tile:
             continue
         seam = np.unique(example.labels[on_seam(plane, tile)])
         both = {"tiles": labels_of(tiled, plane), "one pass": labels_of(whole, plane)}
@@ -77,12 +77,12 @@ def main() -> None:
     print_tables(np.array(scores), best, tile)
 
 
-def plane_of(example: Example, model: nru.Model) -> Plane:
+def plane_of(example: Example, model: nru.Model) -> PredictionRequest:
     """Make an image ready, at the scale that its true objects ask for."""
-    planes = Planes([example.image])
+    planes = ImageReader([example.image])
     measured = planes.measure(model.info.normalization)
     scale = scale_from_labels(example.labels, model.info)
-    return Plane(planes, (), planes.window, scale, measured)
+    return PredictionRequest(planes, (), planes.window, scale, measured)
 
 
 def print_tables(

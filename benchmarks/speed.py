@@ -18,13 +18,13 @@ import napari_resunet as nru
 from napari_resunet.engine import synthetic
 from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.device import Compute, autocast, choose, place
-from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.optimized import fast_copy, place_for_training
 from napari_resunet.engine.patches import Geometry, cut_patch, stacked, training_image
-from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
-from napari_resunet.engine.predict import Plane, Predictor
+from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
+from napari_resunet.engine.predict import PredictionRequest, Predictor
 from napari_resunet.events import drain
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.types import Example
@@ -110,18 +110,18 @@ def segment_against_network(repeats: int) -> None:
 
 def finetune_against_bare(steps: int) -> None:
     """Compare fine-tuning with the bare forward and backward of the same patches."""
-    model, compute, recipe = (
+    model, compute, config = (
         nru.load_model(),
         choose("cpu"),
-        FineTuning(steps=steps, looks=0),
+        FineTuneConfig(steps=steps, n_evaluations=0),
     )
     example = Example(*synthetic.nuclei((400, 400), np.random.default_rng(0)), scale=1.0)
     image = training_image(example, model.info)
     rng = np.random.default_rng(0)
     network = place(ResNetUNet(3), compute).eval()
     cut = [
-        cut_patch(image, (200, 200), recipe.patch, Geometry(), rng)
-        for _ in range(recipe.batch)
+        cut_patch(image, (200, 200), config.patch, Geometry(), rng)
+        for _ in range(config.batch)
     ]
     pixels, *truth = stacked(
         [
@@ -140,7 +140,7 @@ def finetune_against_bare(steps: int) -> None:
 
     def ours() -> None:
         small = Example(example.image, example.labels, scale=1.0)
-        drain(fine_tune_steps(model, [small], recipe, compute))
+        drain(fine_tune_steps(model, [small], config, compute))
 
     quick, whole = side_by_side(bare, ours, 3)
     report("fine-tuning pixels/s, ours / bare", quick / whole, ">= 0.85")
@@ -164,10 +164,12 @@ def slider() -> None:
     """Decode the kept maps of a 1024² view on one core."""
     model = nru.load_model()
     tile, _ = synthetic.nuclei((512, 512), np.random.default_rng(0))
-    planes = Planes([np.tile(tile, (2, 2))])
-    plane = Plane(planes, (), planes.window, 1.0, planes.measure(model.info.normalization))
+    planes = ImageReader([np.tile(tile, (2, 2))])
+    plane = PredictionRequest(
+        planes, (), planes.window, 1.0, planes.measure(model.info.normalization)
+    )
     maps = drain(Predictor(model, choose("cpu")).maps(plane))
-    kept = KeptMaps(maps, plane.axes, model.info)
+    kept = PredictionMaps(maps, plane.axes, model.info)
     times = [seconds(lambda: decode_labels(kept, Decoding(split=0.45))) for _ in range(7)]
     report("slider on a 1024² view, seconds", statistics.median(times), "<= 0.2")
 

@@ -89,7 +89,7 @@ def _turn(ndim: int) -> Any:
 
 
 def _judged(rng: Rng, what: str, layers: Any, image: Any, said: list[str]) -> Result:
-    from napari_resunet.plugin.image_layers import key_of
+    from napari_resunet.plugin.image_layers import layer_id_of
 
     binding = layers.make_binding(image)
     labels = binding.layer
@@ -103,7 +103,7 @@ def _judged(rng: Rng, what: str, layers: Any, image: Any, said: list[str]) -> Re
     labels.data[middle] = VALUE
     labels.refresh()
     changed = _changed(rng, labels)
-    kept = layers.binding(key_of(image))
+    kept = layers.binding(layer_id_of(image))
     what = f"{what}; {changed}"
     if said and (found := flaw(said[-1])):
         return Result("poor", what, found)

@@ -19,7 +19,7 @@ from attacks.arguments import (
     ok,
     shown,
 )
-from attacks.verdict import Result, call, judge
+from attacks.verdict import Result, call, selector
 
 
 def _example_table(rng: Rng, image: Any, labels: Any) -> dict[str, list[Odd]]:
@@ -27,31 +27,31 @@ def _example_table(rng: Rng, image: Any, labels: Any) -> dict[str, list[Odd]]:
 
     from napari_resunet.types import Statistics
 
-    checked = np.zeros(labels.shape, bool)
-    checked[:, : labels.shape[1] // 2] = True
-    number = checked.astype(np.uint8)
+    verified = np.zeros(labels.shape, bool)
+    verified[:, : labels.shape[1] // 2] = True
+    number = verified.astype(np.uint8)
     window = (slice(0, 20), slice(0, 20))
     masks_ = [
-        ok(checked),
-        ok(number, checked),
-        ok(number * 255, checked),
-        ok(number.astype(np.int64), checked),
-        may(checked.tolist(), checked),
-        may(number.astype(float), checked),
-        may(torch.from_numpy(checked), checked),
+        ok(verified),
+        ok(number, verified),
+        ok(number * 255, verified),
+        ok(number.astype(np.int64), verified),
+        may(verified.tolist(), verified),
+        may(number.astype(float), verified),
+        may(torch.from_numpy(verified), verified),
         may(None),
         may(number * 0 > 0),
         *no(
-            checked[:-1],
-            checked.T,
-            checked[..., None],
+            verified[:-1],
+            verified.T,
+            verified[..., None],
             True,
             "x",
             5,
             [],
             number.astype(complex),
             number * np.nan,
-            checked.astype("U5"),
+            verified.astype("U5"),
         ),
     ]
     return {
@@ -136,4 +136,4 @@ def fine_tune(rng: Rng, room: Any) -> Result:
             return False
         return program.weights_hash(model) == program.weights_hash(right.value)
 
-    return judge(what, called, program.errors(), same, must=must_of(odds))
+    return selector(what, called, program.errors(), same, must=must_of(odds))

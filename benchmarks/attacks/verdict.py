@@ -109,7 +109,7 @@ def flaw(text: str, names: Sequence[str] = ()) -> str:
     return ""
 
 
-def judge(
+def selector(
     what: str,
     called: Called,
     expected: type[BaseException] | tuple[type[BaseException], ...],
@@ -118,7 +118,7 @@ def judge(
     must: str = "either",
     names: Sequence[str] = (),
 ) -> Result:
-    """Judge a call of the API.
+    """ModelSelector a call of the API.
 
     Parameters
     ----------

@@ -353,7 +353,7 @@ def _segment_one(path: Path, target: Path, model: Model, request: SegmentRequest
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from napari_resunet.engine.train import Recipe
+    from napari_resunet.engine.train import TrainConfig
     from napari_resunet.session.training import TrainRequest, train_model
 
     if arguments.batch == 1 and arguments.patch == MULTIPLE:
@@ -361,11 +361,11 @@ def _train(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "--batch 1 needs a --patch of 64 or more: give one of the two more."
         )
-    recipe = Recipe(
+    config = TrainConfig(
         steps=arguments.steps,
         batch=arguments.batch,
         patch=arguments.patch,
-        rate=arguments.rate,
+        lr=arguments.lr,
         seed=arguments.seed,
     )
     request = TrainRequest(
@@ -381,7 +381,7 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     bar = _Bar("training")
     try:
-        for event in train_model(request, recipe):
+        for event in train_model(request, config):
             bar(event)
     finally:
         bar.close()

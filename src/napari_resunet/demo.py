@@ -85,7 +85,7 @@ def _go_the_loop(output: Path, seconds: float) -> None:
     print(f"Segment: {time.monotonic() - clock:.1f} s on a {image.shape} image")
     scale = scale_from_labels(np.where(corrected, truth, 0), starter.info)
     clock = time.monotonic()
-    example = Example(image, truth, checked=corrected, scale=scale)
+    example = Example(image, truth, verified=corrected, scale=scale)
     better = fine_tune(starter, [example], seconds=seconds, on_event=_Verdict())
     print(f"Fine-tune: {time.monotonic() - clock:.1f} s, {better.info.lineage.steps} steps")
     after = segment(image, better, scale=scale)

@@ -168,10 +168,10 @@ class Example:
         One 2D plane, shape (Y, X) or (Y, X, C), any real dtype.
     labels : integer array, shape (Y, X)
         Objects (each its own label) or classes; 0 is background.
-    checked : bool array, shape (Y, X), or None
+    verified : bool array, shape (Y, X), or None
         Where the labels are right, background included; None means everywhere. A mask of
         0 and one other number, as image files hold it, becomes bool.
-    touched : bool array, shape (Y, X), or None
+    edited : bool array, shape (Y, X), or None
         Where the user corrected something: it weighs more. Likewise.
     scale : float or None
         Factor from image to working pixels; None estimates it from the labels.
@@ -184,16 +184,16 @@ class Example:
 
     image: npt.NDArray[Any]
     labels: npt.NDArray[Any]
-    checked: MaskArray | None = None
-    touched: MaskArray | None = None
+    verified: MaskArray | None = None
+    edited: MaskArray | None = None
     scale: float | None = None
     statistics: Statistics | None = None
     held_out: tuple[Window, ...] = ()
 
     def __post_init__(self) -> None:
         """Make the masks bool: integers would pick rows and columns, not pixels."""
-        object.__setattr__(self, "checked", _as_mask(self.checked, "checked"))
-        object.__setattr__(self, "touched", _as_mask(self.touched, "touched"))
+        object.__setattr__(self, "checked", _as_mask(self.verified, "checked"))
+        object.__setattr__(self, "touched", _as_mask(self.edited, "touched"))
 
 
 def _as_mask(mask: Any, name: str) -> MaskArray | None:

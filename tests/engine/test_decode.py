@@ -6,7 +6,12 @@ from napari_resunet.engine import decode as decode_module
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.metrics import mean_ap, score
 from napari_resunet.engine.patches import inner_distance
-from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode, decode_labels
+from napari_resunet.engine.postprocess import (
+    Decoding,
+    PredictionMaps,
+    decode,
+    decode_labels,
+)
 from napari_resunet.engine.synthetic import scatter
 from napari_resunet.types import Levels, ModelInfo
 
@@ -17,7 +22,7 @@ def perfect_maps(labels, info=None, shape=None):
     maps = np.stack([labels > 0, inner_distance(labels), boundary]).astype(np.float16)
     shape = shape or labels.shape
     axes = Axis(shape[0], labels.shape[0]), Axis(shape[1], labels.shape[1])
-    return KeptMaps(maps, axes, info or ModelInfo())
+    return PredictionMaps(maps, axes, info or ModelInfo())
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ def two_discs(radius=13, distance=22):
     axes = Axis(60, 60), Axis(80, 80)
     # Both saddles lie over this level.
     info = ModelInfo(levels=Levels(seed=0.45))
-    return KeptMaps(maps.astype(np.float16), axes, info)
+    return PredictionMaps(maps.astype(np.float16), axes, info)
 
 
 def test_the_split_slider_joins_and_parts_touching_objects():
@@ -88,7 +93,7 @@ def test_the_foreground_slider_shrinks_objects(truth):
 def test_dust_is_no_object():
     maps = np.zeros((3, 50, 50), np.float16)
     maps[0, 10:12, 10:12] = 1
-    kept = KeptMaps(maps, (Axis(50, 50), Axis(50, 50)), ModelInfo())
+    kept = PredictionMaps(maps, (Axis(50, 50), Axis(50, 50)), ModelInfo())
     assert decode_labels(kept, Decoding()).max() == 0
 
 
@@ -98,7 +103,7 @@ def test_classes_get_their_own_values():
     maps[0] = 1
     maps[:, 2:8, 2:8] = np.array([0.2, 0.1, 0.7])[:, None, None]
     maps[:, 10:15, 10:15] = np.array([0.4, 0.5, 0.1])[:, None, None]
-    kept = KeptMaps(maps, (Axis(20, 20), Axis(30, 30)), info)
+    kept = PredictionMaps(maps, (Axis(20, 20), Axis(30, 30)), info)
     labels = decode_labels(kept, Decoding())
     assert (labels[2:8, 2:8] == 2).all()
     assert (labels[10:15, 10:15] == 1).all()

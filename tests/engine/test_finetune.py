@@ -9,7 +9,7 @@ from test_judge import scored
 from napari_resunet.engine import finetune
 from napari_resunet.engine.checkpoint import Checkpoint
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.engine.model_selection import SPREAD
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
@@ -20,7 +20,7 @@ from napari_resunet.network.model_file import new_model, with_new_maps
 from napari_resunet.types import CancelToken, Example, ModelInfo
 
 FLOAT = Compute("cpu", torch.float32)
-QUICK = FineTuning(steps=3, batch=1, patch=64, looks=9)
+QUICK = FineTuneConfig(steps=3, batch=1, patch=64, n_evaluations=9)
 
 
 def weights(model):
@@ -38,14 +38,14 @@ def cells():
     return Example(image, expand_labels(labels, 3), scale=0.6)
 
 
-def run(model, examples, recipe=QUICK, token=None, on_event=None):
-    return drain(fine_tune_steps(model, examples, recipe, FLOAT, token), on_event)
+def run(model, examples, config=QUICK, token=None, on_event=None):
+    return drain(fine_tune_steps(model, examples, config, FLOAT, token), on_event)
 
 
 def test_it_learns_from_corrections_and_says_so(starter, cells):
-    recipe = FineTuning(steps=24, batch=2, patch=96, looks=4)
+    config = FineTuneConfig(steps=24, batch=2, patch=96, n_evaluations=4)
     steps = []
-    result = run(starter, [cells], recipe, on_event=steps.append)
+    result = run(starter, [cells], config, on_event=steps.append)
     assert result.improved
     assert result.after > result.before
     assert f"{result.before:.2f} before" in result.message
@@ -56,7 +56,7 @@ def test_it_learns_from_corrections_and_says_so(starter, cells):
     assert sum(s.held_out is not None for s in steps) >= 3
 
 
-def test_the_old_model_is_not_touched(starter, cells):
+def test_the_old_model_is_not_edited(starter, cells):
     before = weights(starter)
     run(starter, [cells])
     assert same(before, weights(starter))
@@ -79,15 +79,15 @@ def test_batchnorm_follows_the_new_images_on_the_copy(random_model, cells):
 
 
 def test_unchecked_labels_have_no_influence(random_model, cells):
-    checked = np.zeros(cells.labels.shape, bool)
-    checked[:40, :40] = True
-    near = np.zeros_like(checked)
+    verified = np.zeros(cells.labels.shape, bool)
+    verified[:40, :40] = True
+    near = np.zeros_like(verified)
     near[:44, :44] = True
     theirs = np.isin(cells.labels, np.unique(cells.labels[near]))
     assert (cells.labels[~theirs] > 0).any()
     elsewhere = np.where(theirs, cells.labels, 0)
     results = [
-        run(random_model, [Example(cells.image, labels, checked, scale=0.5)])
+        run(random_model, [Example(cells.image, labels, verified, scale=0.5)])
         for labels in (cells.labels, elsewhere)
     ]
     assert same(weights(results[0].model), weights(results[1].model))
@@ -99,8 +99,8 @@ def test_a_model_that_gets_worse_is_not_taken(starter, nuclei):
     image, labels = nuclei
     wrong = np.zeros_like(labels)
     wrong[:, 132:] = labels[:, 132:]  # the strip that is held out
-    recipe = FineTuning(steps=6, batch=1, patch=64, looks=2, rate=3e-3)
-    result = run(starter, [Example(image, wrong, scale=1.1)], recipe)
+    config = FineTuneConfig(steps=6, batch=1, patch=64, n_evaluations=2, lr=3e-3)
+    result = run(starter, [Example(image, wrong, scale=1.1)], config)
     assert not result.improved
     assert result.model is starter
     assert "the old one stays" in result.message
@@ -119,8 +119,8 @@ def test_earlier_corrections_must_not_get_worse(starter, nuclei):
     wide = np.where(np.tile(labels, (2, 2)) > 0, np.tile(labels, (2, 2)) + copies, 0)
     too_large = Example(np.tile(image, (2, 2)), expand_labels(wide, 4), scale=1.1)
     few = Example(image[:110], labels[:110], scale=1.1)
-    recipe = FineTuning(steps=16, batch=2, patch=96, looks=4, zoom=0.3)
-    result = run(starter, [few, too_large], recipe)
+    config = FineTuneConfig(steps=16, batch=2, patch=96, n_evaluations=4, zoom=0.3)
+    result = run(starter, [few, too_large], config)
     parts = split(training_image(few, starter.info), "instances")[1]
     before, after = (scored(model, parts) for model in (starter, result.model))
     # Seven objects; without the gate they fall from 0.76 to 0.36.
@@ -132,14 +132,14 @@ def test_cancel_throws_away_and_stop_keeps(starter, cells):
     with pytest.raises(Cancelled):
         run(starter, [cells], QUICK, token, lambda event: token.cancel())
     token = CancelToken()
-    long = FineTuning(steps=1000, batch=1, patch=64)
+    long = FineTuneConfig(steps=1000, batch=1, patch=64)
     result = run(starter, [cells], long, token, lambda event: token.stop())
     assert result.steps == 1
 
 
 def test_time_bounds_the_work(random_model, cells):
     tiny = Example(cells.image[:60, :60], cells.labels[:60, :60], scale=0.3)
-    result = run(random_model, [tiny], FineTuning(seconds=1.0, batch=1, patch=64))
+    result = run(random_model, [tiny], FineTuneConfig(seconds=1.0, batch=1, patch=64))
     assert result.steps >= 1
 
 
@@ -153,7 +153,7 @@ def test_classes_are_learned_and_unknown_ones_refused(random_model, cells):
         run(model, [Example(cells.image, 2 * binary, scale=0.5)])
 
 
-def test_nothing_checked_is_told(random_model, cells):
+def test_nothing_verified_is_told(random_model, cells):
     nothing = np.zeros(cells.labels.shape, bool)
     with pytest.raises(CorrectionError, match="nothing to learn from"):
         run(random_model, [Example(cells.image, cells.labels, nothing)])
@@ -180,17 +180,17 @@ def test_new_maps_keep_the_features(random_model):
     assert new_model(info).info.n_maps == 4
 
 
-def interrupted(model, examples, recipe, at):
+def interrupted(model, examples, config, at):
     """Run until a checkpoint with at least so many steps; return it."""
-    for event in fine_tune_steps(model, examples, recipe, FLOAT):
+    for event in fine_tune_steps(model, examples, config, FLOAT):
         if event.checkpoint is not None and event.step >= at:
             return event.checkpoint
     raise AssertionError("there was no checkpoint")
 
 
 def go_on(model, examples, checkpoint, token=None, on_event=None):
-    recipe = FineTuning(**checkpoint.standing.recipe)
-    events = fine_tune_steps(model, examples, recipe, FLOAT, token, start=checkpoint)
+    config = FineTuneConfig(**checkpoint.trainer_state.config)
+    events = fine_tune_steps(model, examples, config, FLOAT, token, start=checkpoint)
     return drain(events, on_event)
 
 
@@ -198,10 +198,10 @@ def go_on(model, examples, checkpoint, token=None, on_event=None):
 def test_what_was_interrupted_goes_on_to_the_very_same_end(starter, cells, held_out):
     size = 220 if held_out else 60
     example = Example(cells.image[:size, :size], cells.labels[:size, :size], scale=0.6)
-    recipe = FineTuning(steps=8, batch=1, patch=64, looks=12)
+    config = FineTuneConfig(steps=8, batch=1, patch=64, n_evaluations=12)
     whole, rest = [], []
-    straight = run(starter, [example], recipe, on_event=whole.append)
-    checkpoint = interrupted(starter, [example], recipe, 4)
+    straight = run(starter, [example], config, on_event=whole.append)
+    checkpoint = interrupted(starter, [example], config, 4)
     result = go_on(starter, [example], checkpoint, on_event=rest.append)
     assert (straight.before is not None) == held_out
     assert [s.step for s in rest] == [5, 6, 7, 8]
@@ -211,21 +211,21 @@ def test_what_was_interrupted_goes_on_to_the_very_same_end(starter, cells, held_
 
 
 def test_an_interrupted_run_can_end_with_the_best_so_far(starter, cells):
-    recipe = FineTuning(steps=200, batch=2, patch=96, looks=40)
-    checkpoint = interrupted(starter, [cells], recipe, 20)
+    config = FineTuneConfig(steps=200, batch=2, patch=96, n_evaluations=40)
+    checkpoint = interrupted(starter, [cells], config, 20)
     token = CancelToken()
     token.stop()
     result = go_on(starter, [cells], checkpoint, token)
-    assert result.steps == checkpoint.standing.steps
+    assert result.steps == checkpoint.trainer_state.steps
     assert result.improved
-    assert result.after >= checkpoint.standing.best.value > result.before
+    assert result.after >= checkpoint.trainer_state.best.value > result.before
 
 
 def test_only_the_rest_of_the_time_is_spent(random_model, cells):
     tiny = Example(cells.image[:60, :60], cells.labels[:60, :60], scale=0.3)
-    recipe = FineTuning(seconds=60.0, batch=1, patch=64, looks=1000)
-    checkpoint = interrupted(random_model, [tiny], recipe, 1)
-    late = replace(checkpoint.standing, share=59.5 / 60, spent=59.5)
+    config = FineTuneConfig(seconds=60.0, batch=1, patch=64, n_evaluations=1000)
+    checkpoint = interrupted(random_model, [tiny], config, 1)
+    late = replace(checkpoint.trainer_state, share=59.5 / 60, spent=59.5)
     steps = []
     go_on(random_model, [tiny], Checkpoint(late, checkpoint.tensors), on_event=steps.append)
     assert steps[0].share > 0.99
@@ -241,7 +241,7 @@ def test_another_model_or_other_corrections_cannot_go_on(starter, random_model, 
     for key in ("last.conv_last.bias", "optimizer.0.exp_avg"):
         tensors = {**checkpoint.tensors, key: torch.zeros(5, 5)}
         with pytest.raises(FileError, match="does not fit"):
-            go_on(starter, [cells], Checkpoint(checkpoint.standing, tensors))
-    broken = replace(checkpoint.standing, rng={"bit_generator": "none"})
+            go_on(starter, [cells], Checkpoint(checkpoint.trainer_state, tensors))
+    broken = replace(checkpoint.trainer_state, rng={"bit_generator": "none"})
     with pytest.raises(FileError, match="does not fit"):
         go_on(starter, [cells], Checkpoint(broken, checkpoint.tensors))

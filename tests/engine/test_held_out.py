@@ -8,10 +8,10 @@ from test_judge import moved, scored, with_weights
 
 import napari_resunet as nru
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
-from napari_resunet.engine.validation import Part, choose_strip, split
+from napari_resunet.engine.validation import HeldOutPart, choose_holdout_region, split
 from napari_resunet.events import drain
 from napari_resunet.types import Example
 
@@ -28,31 +28,31 @@ def proposed(starter, nuclei) -> Example:
     """Nuclei as the starter proposes them, all let pass."""
     image, _ = nuclei
     labels = nru.segment(image, starter, scale=SCALE, device="cpu")
-    return Example(image, labels, touched=np.zeros(labels.shape, bool), scale=SCALE)
+    return Example(image, labels, edited=np.zeros(labels.shape, bool), scale=SCALE)
 
 
 @pytest.mark.parametrize("quarter", range(4))
 def test_it_holds_what_was_corrected(starter, proposed, quarter):
-    touched = np.zeros(proposed.labels.shape, bool)
-    touched[20:40, 44 * quarter + 10 : 44 * quarter + 25] = True
-    touched |= np.roll(touched, (80, 44), axis=(0, 1))
-    assert held_out(replace(proposed, touched=touched), starter.info).is_corrected
+    edited = np.zeros(proposed.labels.shape, bool)
+    edited[20:40, 44 * quarter + 10 : 44 * quarter + 25] = True
+    edited |= np.roll(edited, (80, 44), axis=(0, 1))
+    assert held_out(replace(proposed, edited=edited), starter.info).is_corrected
 
 
 @pytest.mark.parametrize("shape", [(30, 300), (300, 30)])
 def test_a_narrow_area_is_not_held_out_along_its_length(shape):
     # Such strips would be 8 pixels wide; one of them holds a fair share.
-    touched = np.zeros((30, 300), bool)
-    touched[[2, 9, 16, 26], 150] = True
-    touched = touched if touched.shape == shape else touched.T
-    strip = choose_strip(np.ones(shape, int), np.ones(shape, bool), touched, 1.0)
+    edited = np.zeros((30, 300), bool)
+    edited[[2, 9, 16, 26], 150] = True
+    edited = edited if edited.shape == shape else edited.T
+    strip = choose_holdout_region(np.ones(shape, int), np.ones(shape, bool), edited, 1.0)
     assert min(s.stop - s.start for s in strip) == 30
 
 
 def test_the_only_correction_is_learned_from(starter, proposed):
-    touched = np.zeros(proposed.labels.shape, bool)
-    touched[20:40, 140:160] = True
-    assert not held_out(replace(proposed, touched=touched), starter.info).is_corrected
+    edited = np.zeros(proposed.labels.shape, bool)
+    edited[20:40, 140:160] = True
+    assert not held_out(replace(proposed, edited=edited), starter.info).is_corrected
 
 
 def test_without_touch_all_is_the_truth_and_the_end_is_held_out(starter, nuclei):
@@ -77,9 +77,9 @@ def test_no_object_is_cut_in_two(starter, nuclei):
 
 
 def test_outlines_that_were_let_pass_are_no_reason_against_a_model(starter, proposed):
-    part = Part(training_image(proposed, starter.info))
+    part = HeldOutPart(training_image(proposed, starter.info))
     wider = with_weights(starter, moved(starter, 4.0))
-    exact = replace(part, image=replace(part.image, touched=None))
+    exact = replace(part, image=replace(part.image, edited=None))
     scores = [scored(wider, [p]) for p in (part, exact)]
     assert scores[0] > scores[1] + 0.02
 
@@ -91,10 +91,10 @@ def test_what_was_learned_elsewhere_is_taken_and_the_user_is_told(starter, propo
     example = replace(
         proposed,
         labels=np.where(corner, 0, proposed.labels),
-        touched=corner,
+        edited=corner,
     )
-    recipe = FineTuning(steps=3, batch=1, patch=64, looks=2, rate=3e-4)
-    result = drain(fine_tune_steps(starter, [example], recipe, choose("cpu")))
+    config = FineTuneConfig(steps=3, batch=1, patch=64, looks=2, lr=3e-4)
+    result = drain(fine_tune_steps(starter, [example], config, choose("cpu")))
     assert result.improved
     assert "Nothing was corrected on that part" in result.message
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.normalize import normalize, statistics, to_network_channels
 from napari_resunet.errors import ImageError
 from napari_resunet.types import Normalization
@@ -71,7 +71,7 @@ def test_a_constant_image_becomes_quiet_background(value):
 
 
 def test_a_crop_with_the_whole_images_statistics_equals_the_crop_of_the_whole(nuclei):
-    planes = Planes([nuclei[0]])
+    planes = ImageReader([nuclei[0]])
     measured = planes.measure(CONTRACT)
     whole = normalize(planes.read((), *planes.window), measured, CONTRACT)
     crop = normalize(planes.read((), slice(20, 50), slice(30, 90)), measured, CONTRACT)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.image_reader import Planes
-from napari_resunet.engine.object_size import DUST, estimate_scale, smallest_share
+from napari_resunet.engine.image_reader import ImageReader
+from napari_resunet.engine.object_size import DUST, estimate_scale, min_size_fraction
 from napari_resunet.engine.patches import median_diameter, training_image
 from napari_resunet.engine.predict import Predictor
 from napari_resunet.events import drain
@@ -11,7 +11,7 @@ from napari_resunet.types import Example, ModelInfo
 
 
 def estimate(model, image):
-    planes = Planes([image])
+    planes = ImageReader([image])
     measured = planes.measure(model.info.normalization)
     return drain(estimate_scale(Predictor(model, choose("cpu")), planes, [()], measured))
 
@@ -28,22 +28,22 @@ def test_an_empty_field_is_left_at_its_scale(starter):
 
 
 def squares(n):
-    """n squares of 4 x 4 pixels in a row; the last is cut by the checked area."""
+    """n squares of 4 x 4 pixels in a row; the last is cut by the verified area."""
     labels = np.zeros((12, 6 * n + 6), np.int32)
     for i in range(n):
         labels[4:8, 6 * i + 4 : 6 * i + 8] = i + 1
-    checked = np.ones(labels.shape, bool)
-    checked[:, 6 * n] = False
-    return Example(np.zeros(labels.shape), labels, checked, scale=3.0)
+    verified = np.ones(labels.shape, bool)
+    verified[:, 6 * n] = False
+    return Example(np.zeros(labels.shape), labels, verified, scale=3.0)
 
 
 def test_what_is_smaller_than_any_corrected_object_is_dust():
     info = ModelInfo()
     image = training_image(squares(12), info)
-    assert smallest_share([image], info) * info.disc == pytest.approx(DUST * 16 * 3**2)
+    assert min_size_fraction([image], info) * info.disc == pytest.approx(DUST * 16 * 3**2)
 
 
 def test_few_corrected_objects_do_not_say_what_is_dust():
     info = ModelInfo()
     image = training_image(squares(8), info)
-    assert smallest_share([image], info) == info.smallest
+    assert min_size_fraction([image], info) == info.smallest

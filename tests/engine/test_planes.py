@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.errors import ImageError
 from napari_resunet.types import Normalization
 
@@ -13,20 +13,20 @@ ALL = slice(0, 6), slice(0, 7)
 def test_axes_in_any_order_give_rows_and_columns():
     array = np.arange(2 * 3 * 6 * 7).reshape(2, 3, 6, 7)
     expected = array[1, 2][..., None]
-    assert np.array_equal(Planes([array], "TZYX").read((1, 2), *ALL), expected)
+    assert np.array_equal(ImageReader([array], "TZYX").read((1, 2), *ALL), expected)
     turned = array.transpose(3, 0, 2, 1)
-    assert np.array_equal(Planes([turned], "XTYZ").read((1, 2), *ALL), expected)
+    assert np.array_equal(ImageReader([turned], "XTYZ").read((1, 2), *ALL), expected)
 
 
 def test_chosen_channels_come_in_the_chosen_order():
     array = np.random.default_rng(0).random((2, 4, 6, 7))
-    pixels = Planes([array], "TCYX", channels=(3, 0)).read((1,), *ALL)
+    pixels = ImageReader([array], "TCYX", channels=(3, 0)).read((1,), *ALL)
     assert np.array_equal(pixels, np.stack([array[1, 3], array[1, 0]], -1))
 
 
 def test_alpha_is_left_out():
     array = np.random.default_rng(0).integers(0, 255, (6, 7, 4), dtype=np.uint8)
-    planes = Planes([array])
+    planes = ImageReader([array])
     assert planes.is_rgb
     assert np.array_equal(planes.read((), *ALL), array[..., :3])
 
@@ -42,12 +42,12 @@ def test_zarr_and_dask_read_only_what_the_window_needs(tmp_path):
         load, chunks=((1,) * 50, (64,) * 8, (64,) * 8), dtype=np.uint8
     )
     loaded.clear()
-    pixels = Planes([lazy], "TYX").read((9,), slice(70, 80), slice(10, 130))
+    pixels = ImageReader([lazy], "TYX").read((9,), slice(70, 80), slice(10, 130))
     assert pixels.shape == (10, 120, 1)
     assert sorted(loaded) == [(9, 1, 0), (9, 1, 1), (9, 1, 2)]
     store = zarr.open(str(tmp_path / "a.zarr"), mode="w", shape=(3, 40, 50), dtype="u2")
     store[1] = 5
-    assert (Planes([store], "ZYX").read((1,), slice(0, 40), slice(0, 50)) == 5).all()
+    assert (ImageReader([store], "ZYX").read((1,), slice(0, 40), slice(0, 50)) == 5).all()
 
 
 def test_statistics_of_a_huge_image_touch_few_blocks():
@@ -61,14 +61,14 @@ def test_statistics_of_a_huge_image_touch_few_blocks():
         load, chunks=((1,) * 100, (512,) * 20, (512,) * 20), dtype=np.uint8
     )
     loaded.clear()
-    Planes([lazy], "TYX").measure(Normalization())
+    ImageReader([lazy], "TYX").measure(Normalization())
     assert len(loaded) <= 100  # of 40,000
 
 
 def test_statistics_come_from_a_coarse_level_where_there_is_one():
     fine = dask.array.zeros((40_000, 40_000), dtype=np.uint8, chunks=4000)
     coarse = np.tile(np.arange(100, dtype=np.uint8), (1000, 10))
-    measured = Planes([fine, coarse], "YX").measure(Normalization())
+    measured = ImageReader([fine, coarse], "YX").measure(Normalization())
     assert measured.high[0] > 95
 
 
@@ -92,13 +92,13 @@ def test_statistics_come_from_a_coarse_level_where_there_is_one():
 )
 def test_wrong_axes_and_channels_are_told_in_a_sentence(shape, axes, channels, word):
     with pytest.raises(ImageError, match=word):
-        Planes([np.zeros(shape)], axes, channels)
+        ImageReader([np.zeros(shape)], axes, channels)
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, object, "U3"])
 def test_pixels_that_are_no_numbers_are_refused(dtype):
     with pytest.raises(ImageError, match="Pixels of type"):
-        Planes([np.zeros((5, 5), dtype)])
+        ImageReader([np.zeros((5, 5), dtype)])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_pixels_that_are_no_numbers_are_refused(dtype):
     ],
 )
 def test_axes_of_other_programs_are_stacks_and_wavelengths_channels(axes, named):
-    assert Planes([np.zeros((2,) * len(axes))], axes).axes == named
+    assert ImageReader([np.zeros((2,) * len(axes))], axes).axes == named
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_axes_of_other_programs_are_stacks_and_wavelengths_channels(axes, named)
     ],
 )
 def test_axes_are_guessed_from_the_shape(shape, axes):
-    assert Planes([np.zeros(shape)]).axes == axes
+    assert ImageReader([np.zeros(shape)]).axes == axes

@@ -10,9 +10,9 @@ import torch
 
 from napari_resunet.engine import predict
 from napari_resunet.engine.device import Compute, choose
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.optimized import fast_copy
-from napari_resunet.engine.predict import Plane, Predictor
+from napari_resunet.engine.predict import PredictionRequest, Predictor
 from napari_resunet.errors import (
     Cancelled,
     DeviceError,
@@ -27,8 +27,10 @@ FLOAT = Compute("cpu", torch.float32)
 
 
 def plane_of(image, scale=1.0):
-    planes = Planes([image])
-    return Plane(planes, (), planes.window, scale, planes.measure(Normalization()))
+    planes = ImageReader([image])
+    return PredictionRequest(
+        planes, (), planes.window, scale, planes.measure(Normalization())
+    )
 
 
 def test_the_fast_network_is_the_same_function(starter):

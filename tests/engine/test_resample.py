@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from napari_resunet.engine.image_reader import Axis, read_working
+from napari_resunet.engine.image_reader import Axis, read_resampled
 
 SCALES = [0.23, 0.5, 0.81, 1.0, 1.7, 3.0]
 
 
 def resampled(image, scale, rows=None, columns=None):
     axes = Axis.scaled(image.shape[0], scale), Axis.scaled(image.shape[1], scale)
-    rows = rows or (0, axes[0].n_working)
-    columns = columns or (0, axes[1].n_working)
-    return read_working(lambda r, c: image[r, c, None], axes, rows, columns)[..., 0]
+    rows = rows or (0, axes[0].n_network)
+    columns = columns or (0, axes[1].n_network)
+    return read_resampled(lambda r, c: image[r, c, None], axes, rows, columns)[..., 0]
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -37,7 +37,7 @@ def test_a_window_equals_the_same_part_of_the_whole(scale, nuclei):
 @pytest.mark.parametrize("scale", SCALES)
 def test_image_windows_of_neighbouring_blocks_join_without_gap(scale):
     axis = Axis.scaled(1000, scale)
-    edges = [*range(0, axis.n_working, 50), axis.n_working]
+    edges = [*range(0, axis.n_network, 50), axis.n_network]
     windows = [axis.image_window(a, b) for a, b in pairwise(edges)]
     pixels = np.concatenate([np.arange(w.start, w.stop) for w in windows])
     assert np.array_equal(pixels, np.arange(1000))

@@ -15,32 +15,32 @@ INFO = ModelInfo()
 
 @pytest.fixture
 def corrected(nuclei) -> Example:
-    """All is checked; the user corrected the objects of the left half."""
+    """All is verified; the user corrected the objects of the left half."""
     image, labels = nuclei
-    touched = labels > 0
-    touched[:, labels.shape[1] // 2 :] = False
-    return Example(image, labels, checked=np.ones(labels.shape, bool), touched=touched)
+    edited = labels > 0
+    edited[:, labels.shape[1] // 2 :] = False
+    return Example(image, labels, verified=np.ones(labels.shape, bool), edited=edited)
 
 
 def test_a_corrected_object_counts_as_much_as_the_background_around_it(corrected):
-    weight = training_image(corrected, INFO, touched_weight=3.0).weight
-    around = expand_labels(corrected.touched.astype(int), 3) > 0
+    weight = training_image(corrected, INFO, edited_weight=3.0).weight
+    around = expand_labels(corrected.edited.astype(int), 3) > 0
     assert np.unique(weight[around]).tolist() == [3.0], "else outlines are learned too wide"
     assert (weight == 1).any(), "the rest counts less"
 
 
 def test_what_was_let_pass_counts_once(corrected):
-    passed = replace(corrected, touched=np.zeros_like(corrected.touched))
-    weight = training_image(passed, INFO, touched_weight=3.0).weight
+    passed = replace(corrected, edited=np.zeros_like(corrected.edited))
+    weight = training_image(passed, INFO, edited_weight=3.0).weight
     assert np.unique(weight).tolist() == [1.0]
 
 
 def test_half_of_the_patches_are_cut_at_what_was_corrected(corrected):
     image = training_image(corrected, INFO)
     rng = np.random.default_rng(0)
-    draws = [Sampler([image], touched_share=0.5).draw(rng)[1] for _ in range(300)]
-    at = np.mean([corrected.touched[int(row), int(column)] for row, column in draws])
-    elsewhere = 0.5 * corrected.touched.mean()
+    draws = [Sampler([image], edited_fraction=0.5).draw(rng)[1] for _ in range(300)]
+    at = np.mean([corrected.edited[int(row), int(column)] for row, column in draws])
+    elsewhere = 0.5 * corrected.edited.mean()
     assert at == pytest.approx(0.5 + elsewhere, abs=0.08)
 
 
@@ -48,7 +48,7 @@ def test_no_patch_is_cut_at_what_is_held_out(corrected):
     image, parts = split(training_image(corrected, INFO), INFO.task)
     assert parts, "something is held out"
     rng = np.random.default_rng(0)
-    sampler = Sampler([image], touched_share=1.0)
+    sampler = Sampler([image], edited_fraction=1.0)
     for _ in range(100):
         row, column = sampler.draw(rng)[1]
         assert image.weight[int(row), int(column)] > 0

@@ -2,13 +2,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_resunet.engine.predict import OVERLAP, strip
+from napari_resunet.engine.predict import OVERLAP, tile_grid
 
 
 @settings(max_examples=200, deadline=None)
 @given(n=st.integers(1, 6000), largest=st.sampled_from([96, 128, 160, 352, 704]))
 def test_weights_add_up_to_one_and_tiles_fit(n, largest):
-    tiles = strip(n, largest)
+    tiles = tile_grid(n, largest)
     assert tiles.size % 32 == 0
     assert tiles.size <= max(largest, 32)
     total = np.zeros(max(n, tiles.size))
@@ -22,5 +22,5 @@ def test_weights_add_up_to_one_and_tiles_fit(n, largest):
 
 
 def test_2048_pixels_cost_little_more_than_themselves():
-    tiles = strip(2048, 704)
+    tiles = tile_grid(2048, 704)
     assert (len(tiles.starts) * tiles.size / 2048) ** 2 < 1.07

@@ -10,10 +10,15 @@ import pytest
 from safetensors.torch import save_file
 
 from napari_resunet.engine import train
-from napari_resunet.engine.dataset import made_ahead
+from napari_resunet.engine.dataset import prefetch
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.patches import training_image
-from napari_resunet.engine.train import Recipe, check_checkpoint, draw_batch, train_steps
+from napari_resunet.engine.train import (
+    TrainConfig,
+    check_checkpoint,
+    sample_batch,
+    train_steps,
+)
 from napari_resunet.errors import FileError, OutOfMemoryError, TrainingError
 from napari_resunet.network.model_file import new_model
 from napari_resunet.network.torch_import import torch
@@ -21,7 +26,7 @@ from napari_resunet.types import Example, ModelInfo
 
 CPU = Compute("cpu", torch.float32)
 ELSEWHERE = Compute("mps", torch.float32)
-RECIPE = Recipe(steps=4, batch=2, patch=64)
+RECIPE = TrainConfig(steps=4, batch=2, patch=64)
 
 
 @pytest.fixture
@@ -29,12 +34,12 @@ def images(nuclei):
     return [("nuclei", training_image(Example(*nuclei), ModelInfo()))]
 
 
-SMALLEST = Recipe(steps=1, batch=2, patch=32)
+SMALLEST = TrainConfig(steps=1, batch=2, patch=32)
 
 
-def weights_after(images, checkpoint=None, n_steps=None, recipe=RECIPE):
+def weights_after(images, checkpoint=None, n_steps=None, config=RECIPE):
     network = new_model(ModelInfo(), seed=1).network
-    events = train_steps(network, ModelInfo(), images, recipe, CPU, checkpoint)
+    events = train_steps(network, ModelInfo(), images, config, CPU, checkpoint)
     seen = [event.done for event in islice(events, n_steps)]
     return network.state_dict(), seen
 
@@ -50,16 +55,16 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(images, tmp_path, monke
 
 
 def test_other_processes_draw_the_same_batches(images):
-    make = partial(draw_batch, [[image for _, image in images]], ModelInfo(), RECIPE)
+    make = partial(sample_batch, [[image for _, image in images]], ModelInfo(), RECIPE)
     for here, there in zip(
-        made_ahead(make, range(3), CPU), made_ahead(make, range(3), ELSEWHERE), strict=True
+        prefetch(make, range(3), CPU), prefetch(make, range(3), ELSEWHERE), strict=True
     ):
         assert all(map(torch.equal, here, there))
 
 
 def test_each_step_draws_another_batch(images):
-    make = partial(draw_batch, [[image for _, image in images]], ModelInfo(), RECIPE)
-    first, second = made_ahead(make, range(2), CPU)
+    make = partial(sample_batch, [[image for _, image in images]], ModelInfo(), RECIPE)
+    first, second = prefetch(make, range(2), CPU)
     assert first.pixels.shape == (RECIPE.batch, 3, RECIPE.patch, RECIPE.patch)
     assert not torch.equal(first.pixels, second.pixels)
     assert np.all(first.weight.numpy() >= 0)
@@ -72,7 +77,7 @@ def broken(job):
 @pytest.mark.parametrize("compute", [CPU, ELSEWHERE])
 def test_what_fails_in_another_process_is_told_in_a_sentence(compute):
     with pytest.raises(FileError) as told:
-        list(made_ahead(broken, range(2), compute))
+        list(prefetch(broken, range(2), compute))
     assert str(told.value) == "'0.png' cannot be read."
 
 
@@ -80,9 +85,9 @@ def test_what_fails_in_another_process_is_told_in_a_sentence(compute):
 def test_a_training_that_goes_wrong_ends_in_a_sentence(images, tmp_path, checkpoint):
     path = checkpoint and tmp_path / checkpoint
     network = new_model(ModelInfo(), seed=1).network
-    recipe = replace(SMALLEST, steps=2, rate=1e30, warm_up=0)
+    config = replace(SMALLEST, steps=2, lr=1e30, warm_up=0)
     with pytest.raises(TrainingError, match="smaller --rate"):
-        list(train_steps(network, ModelInfo(), images, recipe, CPU, path))
+        list(train_steps(network, ModelInfo(), images, config, CPU, path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,7 +105,7 @@ def test_what_is_no_checkpoint_is_known_before_the_training(images, tmp_path, ki
     elif kind == "foreign":
         save_file({"weights": torch.zeros(3)}, path)
     else:
-        weights_after(images, path, recipe=SMALLEST)
+        weights_after(images, path, config=SMALLEST)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(FileError, match=r"c\.safetensors"):
         check_checkpoint(path)
@@ -108,7 +113,7 @@ def test_what_is_no_checkpoint_is_known_before_the_training(images, tmp_path, ki
 
 def test_a_checkpoint_of_another_network_is_not_gone_on_from(images, tmp_path):
     path = tmp_path / "c.safetensors"
-    weights_after(images, path, recipe=SMALLEST)
+    weights_after(images, path, config=SMALLEST)
     info = ModelInfo(task="classes", class_names=("background", "one"))
     with pytest.raises(FileError, match="no checkpoint of a training like this"):
         list(train_steps(new_model(info).network, info, images, RECIPE, CPU, path))
@@ -118,6 +123,6 @@ def test_too_little_memory_is_told_in_a_sentence(images, monkeypatch):
     def full(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr(train, "draw_batch", full)
+    monkeypatch.setattr(train, "sample_batch", full)
     with pytest.raises(OutOfMemoryError, match="smaller --batch"):
         weights_after(images)

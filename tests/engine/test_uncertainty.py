@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_resunet.engine.image_reader import Axis
-from napari_resunet.engine.postprocess import KeptMaps
+from napari_resunet.engine.postprocess import PredictionMaps
 from napari_resunet.engine.uncertainty import (
     REGION,
     Region,
@@ -42,7 +42,7 @@ def scene():
         unsure = min(place) > REGION
         draw(maps, labels, place, 0.6 if unsure else 0.999, number)
     draw(maps, labels, (70, 400), 0.4)
-    return KeptMaps(maps, (Axis(SIDE, SIDE),) * 2, INFO), labels
+    return PredictionMaps(maps, (Axis(SIDE, SIDE),) * 2, INFO), labels
 
 
 def test_the_unsure_objects_come_first_and_are_counted(scene):
@@ -56,21 +56,21 @@ def test_the_unsure_objects_come_first_and_are_counted(scene):
     assert all(region.n_doubts == 0 for region in rest)
 
 
-def test_what_is_checked_is_not_looked_at_again(scene):
+def test_what_is_verified_is_not_looked_at_again(scene):
     kept, labels = scene
-    checked = np.zeros(labels.shape, bool)
-    checked[REGION:, REGION:] = True
-    regions = rank(kept, labels, checked, CORE)
+    verified = np.zeros(labels.shape, bool)
+    verified[REGION:, REGION:] = True
+    regions = rank(kept, labels, verified, CORE)
     assert len(regions) == 3
     assert [s.start for s in regions[0].window] == [0, REGION]
     assert rank(kept, labels, np.ones(labels.shape, bool), CORE) == []
 
 
-def test_a_part_that_is_checked_counts_no_more(scene):
+def test_a_part_that_is_verified_counts_no_more(scene):
     kept, labels = scene
-    checked = np.zeros(labels.shape, bool)
-    checked[REGION : REGION + 100, REGION:] = True
-    part = rank(kept, labels, checked, CORE)[0]
+    verified = np.zeros(labels.shape, bool)
+    verified[REGION : REGION + 100, REGION:] = True
+    part = rank(kept, labels, verified, CORE)[0]
     whole = rank(kept, labels, None, CORE)[0]
     assert part.score == pytest.approx(whole.score, abs=0.05)
     assert 0 < part.n_doubts < whole.n_doubts
@@ -105,7 +105,7 @@ def test_a_speck_is_no_reason_to_look(scene):
     assert 0 < second.score < first.score / 10
 
 
-def test_where_less_is_checked_comes_first():
+def test_where_less_is_verified_comes_first():
     sure, unsure = (Region(CORE, score, 0) for score in (0.1, 0.9))
     assert priority(sure, 0.0) > priority(unsure, 0.3)
     assert priority(unsure, 0.31) > priority(sure, 0.29)

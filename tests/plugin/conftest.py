@@ -94,12 +94,12 @@ class Bench:
     def binding(self):
         return self.layers.binding(self.controller.image_key)
 
-    def checked(self, index=()):
-        return self.binding.ledger.plane(index).checked
+    def verified(self, index=()):
+        return self.binding.review.plane(index).verified
 
     def mark(self, region):
         self.controller.choose_region(region)
-        self.controller.mark_checked()
+        self.controller.mark_verified()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The checked area: seen, added to, taken back; and what the dock counts."""
+"""The verified area: seen, added to, taken back; and what the dock counts."""
 
 import numpy as np
 import pytest
@@ -29,8 +29,8 @@ class Desk:
     def outline(self):
         return self.controller.correcting.outline.lines
 
-    def checked(self, index=()):
-        return self.binding.ledger.plane(index).checked
+    def verified(self, index=()):
+        return self.binding.review.plane(index).verified
 
     def mark(self, top, left, bottom, right):
         self.area(top, left, bottom, right)
@@ -88,11 +88,11 @@ def test_the_outline_follows_marking_and_unmarking(desk):
     desk.area(0, 0, 30, 100)
     desk.click("unmark")
     assert box_of(desk.outline) == pytest.approx((29.5, 4.5, 59.5, 39.5), abs=1.5)
-    assert not desk.checked()[:30].any()
+    assert not desk.verified()[:30].any()
     desk.controller.choose_region("slice")
     desk.click("unmark")
     assert not desk.outline
-    assert not desk.checked().any()
+    assert not desk.verified().any()
 
 
 def test_each_slice_has_its_own_outline(make_desk):
@@ -110,7 +110,7 @@ def test_the_outline_goes_with_the_labels(desk):
     desk.mark(5, 5, 30, 40)
     desk.viewer.layers.remove(desk.binding.layer)
     assert not desk.outline
-    desk.controller.mark_checked()
+    desk.controller.mark_verified()
     assert desk.outline
 
 
@@ -124,13 +124,13 @@ def test_what_the_user_changed_is_still_theirs_after_unmarking(desk):
     assert np.array_equal(desk.binding.layer.data, mine)
 
 
-def test_objects_checked_objects_and_edits_are_counted(desk, qtbot):
+def test_objects_verified_objects_and_edits_are_counted(desk, qtbot):
     desk.mark(5, 5, 30, 40)
-    assert desk.counts == "2 objects · 0 edits · 1 checked in 875 pixels"
+    assert desk.counts == "2 objects · 0 edits · 1 verified in 875 pixels"
     layer = desk.binding.layer
     layer.paint((70, 80), 9)
     layer.fill((15, 15), 4)
     qtbot.waitUntil(lambda: desk.counts.startswith("3 objects · 2 edits"), timeout=3000)
     desk.controller.choose_region("slice")
     desk.click("unmark")
-    assert "nothing is checked yet" in desk.counts
+    assert "nothing is verified yet" in desk.counts

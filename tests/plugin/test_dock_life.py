@@ -71,8 +71,8 @@ def test_strokes_after_the_x_are_kept_and_a_dock_opened_again_goes_on(
     layer = propose(first.controller)
     first.view.set_message("Two objects.")
     first.controller.set_object_size(31)
-    qtbot.waitUntil(lambda: first.controller.keeper.folder is not None)
-    root = first.controller.keeper.folder.root
+    qtbot.waitUntil(lambda: first.controller.autosave.folder is not None)
+    root = first.controller.autosave.folder.root
     click_x(dock, qtbot)
     layer.paint((50, 10), 9)
     _, again = open_dock()
@@ -93,10 +93,10 @@ def test_with_the_window_all_is_written_and_let_go_once(viewer, open_dock, qtbot
     dock, widget = open_dock()
     controller, ends = widget.controller, []
     layer = propose(controller)
-    qtbot.waitUntil(lambda: controller.keeper.folder is not None)
-    root = controller.keeper.folder.root
-    shut_session = controller.keeper.shut_session
-    controller.keeper.shut_session = lambda: (ends.append(1), shut_session())
+    qtbot.waitUntil(lambda: controller.autosave.folder is not None)
+    root = controller.autosave.folder.root
+    shut_session = controller.autosave.shut_session
+    controller.autosave.shut_session = lambda: (ends.append(1), shut_session())
     del widget
     if gone:
         click_x(dock, qtbot)

@@ -9,7 +9,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_resunet.plugin.guides import Guide, Guides
-from napari_resunet.plugin.image_layers import is_ours, key_of
+from napari_resunet.plugin.image_layers import is_overlay, layer_id_of
 from napari_resunet.plugin.widget import SegmentWidget
 
 BOX = np.array([(10, 10), (10, 40), (30, 40), (30, 10), (10, 10)], float)
@@ -101,7 +101,7 @@ def test_the_layer_is_added_once_and_stays(viewer, guides, outline, circle, imag
         assert guides.layer is layer
         assert viewer.layers[-1] is layer
         viewer.layers.remove(labels)
-    assert [x for x in viewer.layers if is_ours(x)] == [layer]
+    assert [x for x in viewer.layers if is_overlay(x)] == [layer]
 
 
 def test_a_layer_that_the_user_removed_comes_with_the_next_drawing(
@@ -147,22 +147,22 @@ def test_the_layer_is_no_choice_of_image_labels_or_area(viewer, image, qtbot):
     controller = widget.controller
     controller.layers.make_binding(image)
     controller.choose_region("slice")
-    controller.mark_checked()
+    controller.mark_verified()
     controller.guides.update()
     assert len(controller.guides.layer.data) == 4
     assert [name for _, name in controller.layers.images()] == ["cells"]
     assert len(controller.layers.regions()) == 2
     viewer.layers.selection.active = controller.guides.layer
     assert controller.layers.chosen_by_user() is None
-    assert controller.image_key == key_of(image)
+    assert controller.image_key == layer_id_of(image)
     controller.shut_down()
-    assert not any(is_ours(layer) for layer in viewer.layers)
+    assert not any(is_overlay(layer) for layer in viewer.layers)
 
 
 ROUNDS = """
 import numpy as np, napari
 from qtpy.QtWidgets import QApplication
-from napari_resunet.plugin.image_layers import is_ours
+from napari_resunet.plugin.image_layers import is_overlay
 viewer = napari.Viewer(show=True)
 _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
 controller = widget.controller
@@ -192,7 +192,7 @@ for round in range(20):
     draw()
     viewer.layers.remove(image)
     draw()
-    seen.add(tuple(layer.name for layer in viewer.layers if is_ours(layer)))
+    seen.add(tuple(layer.name for layer in viewer.layers if is_overlay(layer)))
     assert len(viewer.layers) == 1, list(viewer.layers)
 print("alive", seen)
 viewer.close()

@@ -45,18 +45,18 @@ FINE = {
 @pytest.mark.filterwarnings("ignore:All-NaN")
 def test_any_image_can_be_corrected(bench, data, known):
     image = bench.viewer.add_image(data, name="im", **known)
-    assert image_layers.why_not(image, bench.viewer) == ""
+    assert image_layers.unsupported_reason(image, bench.viewer) == ""
     bench.layers.make_binding(image).layer.data[..., 0, 0] = 1
     bench.controller.refresh()
     for region in ("visible", "slice"):
         bench.controller.unmark()
         bench.mark(region)
         index = image_layers.shown_index(image, bench.viewer)
-        assert bench.checked(index).all()
+        assert bench.verified(index).all()
     image.name = "another name"
-    keeper = bench.controller.keeper
-    assert keeper.flush(10)
-    assert keeper.folder.file.images[0].name == "another name"
+    autosave = bench.controller.autosave
+    assert autosave.flush(10)
+    assert autosave.folder.file.images[0].name == "another name"
     bench.viewer.layers.remove(image)
     bench.mark("slice")
     bench.controller.segment()
@@ -71,7 +71,7 @@ def test_any_image_can_be_corrected(bench, data, known):
 def test_what_cannot_be_segmented_says_so(bench, shape, sentence):
     bench.viewer.add_image(pixels(*shape))
     assert sentence in bench.find("segment").toolTip()
-    for act in (bench.controller.mark_checked, bench.controller.fine_tune):
+    for act in (bench.controller.mark_verified, bench.controller.fine_tune):
         act()
         assert sentence in bench.message
     bench.controller.segment()
@@ -79,7 +79,7 @@ def test_what_cannot_be_segmented_says_so(bench, shape, sentence):
 
 
 @pytest.mark.parametrize("turn", ["3D", "rolled"])
-def test_nothing_is_checked_or_segmented_in_another_view(bench, turn):
+def test_nothing_is_verified_or_segmented_in_another_view(bench, turn):
     image = bench.viewer.add_image(pixels(3, 20, 30))
     bench.layers.make_binding(image)
     if turn == "3D":
@@ -91,4 +91,4 @@ def test_nothing_is_checked_or_segmented_in_another_view(bench, turn):
     bench.controller.segment()
     bench.controller.fine_tune()
     assert bench.work.job is None
-    assert not bench.binding.ledger.checked_planes()
+    assert not bench.binding.review.verified_planes()

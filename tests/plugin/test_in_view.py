@@ -1,4 +1,4 @@
-"""What is not seen is neither checked nor segmented."""
+"""What is not seen is neither verified nor segmented."""
 
 import numpy as np
 import pytest
@@ -30,12 +30,12 @@ def mark_shapes(bench, shapes):
 def test_only_the_shapes_of_the_shown_slice_are_marked(stack):
     shapes = stack.viewer.add_shapes([on_slice(0, SQUARE), on_slice(3, OTHER)])
     mark_shapes(stack, shapes)
-    assert stack.checked((0,))[20, 20]
-    assert not stack.checked((0,))[60, 60]
+    assert stack.verified((0,))[20, 20]
+    assert not stack.verified((0,))[60, 60]
     stack.viewer.dims.set_point(0, 3)
     mark_shapes(stack, shapes)
-    assert not stack.checked((3,))[20, 20]
-    assert stack.checked((3,))[60, 60]
+    assert not stack.verified((3,))[20, 20]
+    assert stack.verified((3,))[60, 60]
 
 
 def test_the_slice_of_a_shape_is_one_of_the_world(stack):
@@ -43,7 +43,7 @@ def test_the_slice_of_a_shape_is_one_of_the_world(stack):
     shapes = stack.viewer.add_shapes([on_slice(1, SQUARE)], scale=(4, 1, 1))
     stack.viewer.dims.set_point(0, 4)  # slice 2 of the image, 1 of the shapes
     mark_shapes(stack, shapes)
-    assert stack.checked((2,)).sum() == pytest.approx(400, abs=45)
+    assert stack.verified((2,)).sum() == pytest.approx(400, abs=45)
 
 
 def test_a_flat_shape_is_on_every_slice(stack):
@@ -51,7 +51,7 @@ def test_a_flat_shape_is_on_every_slice(stack):
     for z in (0, 4):
         stack.viewer.dims.set_point(0, z)
         mark_shapes(stack, shapes)
-        assert stack.checked((z,))[20, 20]
+        assert stack.verified((z,))[20, 20]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_encloses_nothing_here_marks_nothing(stack, kind, corners, sentence
     shapes = stack.viewer.add_shapes([corners], shape_type=kind, name="roi")
     mark_shapes(stack, shapes)
     assert sentence in stack.message
-    assert not stack.binding.ledger.checked_planes()
+    assert not stack.binding.review.verified_planes()
     stack.click("fine_tune")
     assert stack.work.job is None
 
@@ -82,8 +82,8 @@ def test_the_shapes_of_a_turned_image(bench):
     bench.layers.make_binding(image)
     shapes = bench.viewer.add_shapes([[image.data_to_world(p) for p in SQUARE]])
     mark_shapes(bench, shapes)
-    assert bench.checked()[12:29, 12:29].all()
-    assert bench.checked().sum() == pytest.approx(400, abs=45)
+    assert bench.verified()[12:29, 12:29].all()
+    assert bench.verified().sum() == pytest.approx(400, abs=45)
 
 
 def look_at(bench, y, x, zoom):
@@ -99,7 +99,7 @@ def test_with_the_image_out_of_view_nothing_happens(stack, act):
     stack.click(act)
     assert "out of view" in stack.message
     assert stack.work.job is None
-    assert not stack.binding.ledger.checked_planes()
+    assert not stack.binding.review.verified_planes()
 
 
 @pytest.mark.parametrize("levels", [1, 3])
@@ -110,10 +110,10 @@ def test_what_i_see_is_the_part_on_the_canvas(bench, levels):
     bench.viewer.canvas.size = (200, 400)
     look_at(bench, 500, 600, 2)
     bench.mark("visible")
-    rows, columns = np.nonzero(bench.checked())
+    rows, columns = np.nonzero(bench.verified())
     assert (rows.min(), rows.max()) == (450, 550)
     assert (columns.min(), columns.max()) == (500, 700)
-    assert bench.checked().sum() == 101 * 201
+    assert bench.verified().sum() == 101 * 201
 
 
 def test_of_a_turned_image_the_corners_beside_the_canvas_stay_unchecked(bench):
@@ -122,9 +122,9 @@ def test_of_a_turned_image_the_corners_beside_the_canvas_stay_unchecked(bench):
     bench.viewer.canvas.size = (200, 200)
     look_at(bench, *np.asarray(image.data_to_world((200, 200))), 1)
     bench.mark("visible")
-    off = to_world(image, np.argwhere(bench.checked())) - to_world(image, [(200, 200)])
+    off = to_world(image, np.argwhere(bench.verified())) - to_world(image, [(200, 200)])
     assert np.abs(off).max() <= 101
-    assert bench.checked().sum() == pytest.approx(200 * 200, rel=0.02)
+    assert bench.verified().sum() == pytest.approx(200 * 200, rel=0.02)
 
 
 @pytest.mark.parametrize("scope", ["slice", "visible"])
@@ -137,7 +137,7 @@ def test_beyond_the_end_of_a_shorter_stack_nothing_is_segmented(stack, scope):
     stack.controller.segment()
     stack.mark("slice")
     assert "no slice" in stack.message
-    assert not stack.binding.ledger.planes
+    assert not stack.binding.review.planes
     stack.controller.choose_scope("stack")
     assert stack.find("segment").isEnabled()
     assert len(targets_of(stack.image, stack.viewer, "stack")) == 5

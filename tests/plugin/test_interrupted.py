@@ -15,7 +15,7 @@ import torch
 from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.engine import finetune
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.session.store.checkpoint import (
     CheckpointRecord,
     find_checkpoint,
@@ -23,10 +23,10 @@ from napari_resunet.session.store.checkpoint import (
     write_checkpoint,
 )
 from napari_resunet.session.store.corrections import load_corrections, save_correction
+from napari_resunet.session.store.delta import VERIFIED, Patch
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import read_history
 from napari_resunet.session.store.images import store_image
-from napari_resunet.session.store.patch import CHECKED, Patch
 from napari_resunet.session.store.schema import ImageRecord
 
 STEPS = 12
@@ -43,7 +43,7 @@ def left_behind(tmp_path_factory, starter, nuclei):
         name="cells", shape=pixels.shape, dtype=str(pixels.dtype), axes="YX", stored=True
     )
     folder.update(folder.file.model_copy(update={"images": (image,)}))
-    marks = np.full(labels.shape, CHECKED, np.uint8)
+    marks = np.full(labels.shape, VERIFIED, np.uint8)
     patch = Patch(0, 0, labels.astype(np.int32), np.zeros_like(labels, np.int32), marks)
     folder.put_patches(image.key, (), [patch])
     assert folder.close()
@@ -55,13 +55,15 @@ def left_behind(tmp_path_factory, starter, nuclei):
     save_correction(root, image.key, correction, example)
     examples = [saved.example for saved in load_corrections(root)[0]]
     # The starter knows these nuclei: without patience it may end before its steps are done.
-    recipe = FineTuning(steps=STEPS, batch=2, patch=64, looks=12, patience=STEPS)
-    for event in fine_tune_steps(starter, examples, recipe, choose("cpu")):
+    config = FineTuneConfig(
+        steps=STEPS, batch=2, patch=64, n_evaluations=12, patience=STEPS
+    )
+    for event in fine_tune_steps(starter, examples, config, choose("cpu")):
         if event.checkpoint is not None and event.share >= 0.5:
             break
-    standing = event.checkpoint.standing
+    trainer_state = event.checkpoint.trainer_state
     record = CheckpointRecord(
-        image=image.key, base=0, steps=event.step, share=0.5, score=standing.best.value
+        image=image.key, base=0, steps=event.step, share=0.5, score=trainer_state.best.value
     )
     save_checkpoint(root, record, lambda path: write_checkpoint(event.checkpoint, path))
     return root
@@ -87,9 +89,9 @@ def test_it_goes_on_and_ends_as_any_other(dock, crashed, nuclei):
     assert not offer(dock)
     assert not dock.find("go_on").isEnabled()
     dock.wait()
-    keeper = dock.controller.keeper
-    assert keeper.flush(20)
-    entries, _ = read_history(keeper.folder.root)
+    autosave = dock.controller.autosave
+    assert autosave.flush(20)
+    entries, _ = read_history(autosave.folder.root)
     steps = [entry["step"] for entry in entries if entry["event"] == "step"]
     assert steps == list(range(STEPS // 2 + 1, STEPS + 1))
     assert entries[-1]["event"] == "end"
@@ -97,7 +99,7 @@ def test_it_goes_on_and_ends_as_any_other(dock, crashed, nuclei):
     assert "learned from" in dock.work.versions.current.title
     assert dock.work.versions.current.model.info.lineage.steps == STEPS
     assert not offer(dock)
-    assert not (keeper.folder.root / "training").exists()
+    assert not (autosave.folder.root / "training").exists()
     assert "Score on the held-out part" in dock.message
 
 
@@ -108,7 +110,7 @@ def test_the_best_so_far_becomes_a_version(dock, crashed):
     assert dock.work.versions.current.model.info.lineage.steps == STEPS // 2
     assert dock.work.versions.current.record.number == 1
     assert not offer(dock)
-    assert dock.controller.keeper.flush(20)
+    assert dock.controller.autosave.flush(20)
     assert not (crashed / "training").exists()
 
 
@@ -116,7 +118,7 @@ def test_it_is_dropped(dock, crashed):
     dock.proceed(crashed)
     dock.click("drop_interrupted")
     assert not offer(dock)
-    assert dock.controller.keeper.flush(20)
+    assert dock.controller.autosave.flush(20)
     assert not (crashed / "training").exists()
     assert len(dock.work.versions.listed()) == 1
 
@@ -145,8 +147,8 @@ def test_it_does_not_go_on_from_another_model_or_a_deleted_one(dock, crashed):
     assert "was deleted" in dock.message
     assert offer(dock)
     shutil.rmtree(crashed / "corrections")
-    dock.work.workshop.corrections.clear()
-    dock.controller.keeper.learned.interrupted = find_checkpoint(crashed).model_copy(
+    dock.work.workers.corrections.clear()
+    dock.controller.autosave.learned.interrupted = find_checkpoint(crashed).model_copy(
         update={"base": 0}
     )
     dock.click("go_on")
@@ -162,17 +164,17 @@ def test_while_it_learns_a_checkpoint_is_kept_and_cancel_removes_it(dock, nuclei
     dock.controller.choose_region("slice")
     dock.view.minutes = 0.2
     dock.click("fine_tune")
-    keeper = dock.controller.keeper
-    dock.qtbot.waitUntil(lambda: keeper.learned.interrupted is not None, timeout=60_000)
-    record = find_checkpoint(keeper.folder.root)
+    autosave = dock.controller.autosave
+    dock.qtbot.waitUntil(lambda: autosave.learned.interrupted is not None, timeout=60_000)
+    record = find_checkpoint(autosave.folder.root)
     assert record.base == 0
-    assert keeper.folder.file.image(record.image).name == "cells"
+    assert autosave.folder.file.image(record.image).name == "cells"
     assert 0 < record.share < 1
     assert not offer(dock)
     dock.click("cancel_fine_tune")
     dock.wait()
-    assert keeper.flush(20)
-    assert not (keeper.folder.root / "training").exists()
+    assert autosave.flush(20)
+    assert not (autosave.folder.root / "training").exists()
     assert not offer(dock)
 
 
@@ -190,7 +192,7 @@ def test_what_fails_on_the_way_can_go_on(dock, crashed, monkeypatch):
     dock.click("go_on")
     dock.wait()
     assert "not enough memory" in dock.message
-    assert dock.controller.keeper.flush(20)
+    assert dock.controller.autosave.flush(20)
     dock.controller.refresh()
     assert "interrupted at 75%" in offer(dock)
     monkeypatch.undo()
@@ -234,7 +236,7 @@ def test_a_program_killed_while_learning_loses_nothing_and_learns_on(
     assert dock.work.layers.binding(dock.controller.image_key).counts()[1] == labels.size
     before = dock.work.versions.current
     assert before.record.number == 1
-    record = dock.controller.keeper.learned.interrupted
+    record = dock.controller.autosave.learned.interrupted
     assert f"{record.share:.0%}" in offer(dock)
     dock.click("go_on")
     plot = dock.view._fine_tune.plot
@@ -247,5 +249,5 @@ def test_a_program_killed_while_learning_loses_nothing_and_learns_on(
     if newest.key != before.key:  # where the gate lets it through
         assert newest.record.parent_id == before.key
         assert newest.model.info.lineage.steps > record.steps
-    assert dock.controller.keeper.flush(20)
+    assert dock.controller.autosave.flush(20)
     assert not (root / "training").exists()

@@ -15,7 +15,7 @@ def two(bench):
         image = bench.viewer.add_image(np.zeros(SHAPE, np.uint8), name=name)
         bench.layers.make_binding(image).layer.data[5:15, 5:15] = 200
     bench.one, bench.other = bench.layers.bindings().values()
-    assert bench.controller.keeper.flush(10)
+    assert bench.controller.autosave.flush(10)
     return bench
 
 
@@ -72,17 +72,17 @@ def test_labels_mapped_from_a_file_are_copied_before_we_write(two, tmp_path):
     ids=["smaller", "a stack", "too large"],
 )
 def test_labels_that_fit_no_more_are_left_alone_and_the_others_go_on(two, data, sentence):
-    keeper, lost = two.controller.keeper, two.other.layer
+    autosave, lost = two.controller.autosave, two.other.layer
     lost.data = data.copy()
     assert sentence in two.message
     assert two.layers.binding(two.other.image_id) is None
     two.one.layer.data[40:50, 40:50] = 7
     two.one.layer.refresh()
-    assert keeper.flush(10)
+    assert autosave.flush(10)
     assert np.array_equal(lost.data, data)
     two.controller.choose_image(two.one.image_id)
     two.mark("slice")
-    assert two.checked().all()
+    assert two.verified().all()
     two.controller.choose_image(two.other.image_id)
     assert not two.find("mark_checked").isEnabled()
     two.layers.make_binding(two.layers.image(two.other.image_id))
@@ -93,7 +93,7 @@ def test_labels_that_no_event_told_of_stop_nobody_elses_saving(two):
     with two.other.layer.events.data.blocker():
         two.other.layer.data = np.ones((30, 40), np.int32)
     two.one.layer.data[40:50, 40:50] = 7
-    assert two.controller.keeper.flush(10)
+    assert two.controller.autosave.flush(10)
     assert "another shape" in two.other.unusable
     assert not two.one.unusable
 
@@ -137,4 +137,4 @@ def test_the_largest_label_of_all_can_be_painted_and_lived_with(two):
     two.mark("slice")
     assert two.other.counts()[0] == 3
     assert two.other.corrections()[0].labels.max() == HIGHEST
-    assert two.controller.keeper.flush(10)
+    assert two.controller.autosave.flush(10)

@@ -13,18 +13,18 @@ def proposed(dock, image_of_nuclei):
 
 
 def test_off_by_default_checking_starts_nothing(proposed):
-    assert not proposed.find("learn_along").isChecked()
+    assert not proposed.find("auto_fine_tune").isChecked()
     proposed.click("mark_checked")
     proposed.qtbot.wait(200)
     assert proposed.is_idle()
 
 
 def test_checking_learns_and_jobs_do_not_pile_up(proposed):
-    proposed.click("learn_along")
+    proposed.click("auto_fine_tune")
     proposed.click("mark_checked")
     proposed.qtbot.waitUntil(lambda: not proposed.is_idle(), timeout=5000)
     assert proposed.work.job.kind == "fine-tune"
-    checked = proposed.labels.data.copy()
+    verified = proposed.labels.data.copy()
     for _ in range(3):
         proposed.click("mark_checked")
     began = []
@@ -36,11 +36,11 @@ def test_checking_learns_and_jobs_do_not_pile_up(proposed):
     proposed.qtbot.wait(300)
     proposed.wait()
     assert began.count("fine-tune") == 1
-    assert np.array_equal(proposed.labels.data, checked)
+    assert np.array_equal(proposed.labels.data, verified)
 
 
 def test_closing_the_dock_while_a_wish_waits(proposed):
-    proposed.click("learn_along")
+    proposed.click("auto_fine_tune")
     proposed.click("mark_checked")
     proposed.controller.shut_down()
     proposed.qtbot.wait(200)

@@ -45,7 +45,7 @@ def test_segment_loads_the_starter_and_adds_a_labels_layer(dock, image_of_nuclei
     assert "px" in dock.find("object_size_text").text()
 
 
-def test_checked_and_touched_pixels_survive_while_painting_goes_on(dock, image_of_nuclei):
+def test_verified_and_edited_pixels_survive_while_painting_goes_on(dock, image_of_nuclei):
     dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.segment()
     layer = dock.labels

@@ -51,7 +51,7 @@ def test_next_goes_to_the_doubtful_part_and_says_why(desk, nuclei):
     assert column > image.shape[1] / 2 - 40
 
 
-def test_what_is_checked_is_left_and_at_last_all_is(desk, nuclei):
+def test_what_is_verified_is_left_and_at_last_all_is(desk, nuclei):
     desk.viewer.add_image(nuclei[0], name="cells")
     desk.controller.set_object_size(20)
     desk.segment()
@@ -71,7 +71,7 @@ def test_what_is_checked_is_left_and_at_last_all_is(desk, nuclei):
         desk.controller.refresh()
     assert "nothing left" in desk.message
     assert len(places) == 9
-    assert binding.ledger.plane(()).checked.all()
+    assert binding.review.plane(()).verified.all()
 
 
 def test_next_proposes_at_need_in_a_stack_and_moves_the_slider(desk, image_of_nuclei):

@@ -49,7 +49,7 @@ def test_the_labels_of_the_user_become_those_of_the_image(own, qtbot):
     assert own.find("mark_checked").isEnabled()
     assert own.find("tool_merge").isEnabled()
     qtbot.waitUntil(lambda: "3 objects · 1 edit" in own.find("checked_text").text())
-    assert "nothing is checked" in own.find("checked_text").text()
+    assert "nothing is verified" in own.find("checked_text").text()
     assert offered(own) == []
 
 
@@ -62,16 +62,16 @@ def test_they_are_the_users_corrections(own, qtbot):
     assert np.array_equal(own.binding.layer.data[cells() > 0], cells()[cells() > 0])
     own.mark("slice")
     correction = own.binding.corrections()[0]
-    assert correction.checked.all()
-    assert correction.touched[cells() > 0].all()
+    assert correction.verified.all()
+    assert correction.edited[cells() > 0].all()
 
 
 def test_they_are_kept_in_the_session(own, qtbot):
     own.viewer.add_labels(cells())
     use(own, qtbot)
-    keeper = own.controller.keeper
-    assert keeper.flush(20)
-    assert keeper.folder.file.images[0].name == "im"
+    autosave = own.controller.autosave
+    assert autosave.flush(20)
+    assert autosave.folder.file.images[0].name == "im"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64, bool])
@@ -106,7 +106,7 @@ def test_an_object_keeps_its_number_from_slice_to_slice(bench, qtbot):
     assert np.array_equal(labels > 0, stack > 0)
     assert labels[1, 35, 35] == labels[1, 52, 7] == labels.max() < 100
     assert [
-        index for index, p in bench.binding.ledger.planes.items() if p.touched.any()
+        index for index, p in bench.binding.review.planes.items() if p.edited.any()
     ] == [
         (0,),
         (1,),

@@ -122,7 +122,7 @@ def test_a_stack_of_channels_that_is_turned(bench):
 def test_an_image_turned_across_its_slices_is_refused(bench):
     image = bench.viewer.add_image(np.zeros((3, 40, 50)), rotate=(0, 30, 0))
     assert is_across_slices(image)
-    assert "across its slices" in image_layers.why_not(image, bench.viewer)
+    assert "across its slices" in image_layers.unsupported_reason(image, bench.viewer)
     image.rotate = np.eye(3)
     assert bench.find("segment").isEnabled()
 

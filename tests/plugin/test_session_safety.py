@@ -33,7 +33,7 @@ def answers(dock, monkeypatch, *given):
         asked.append(before)
         return left.pop(0) if left else None
 
-    monkeypatch.setattr(dock.controller.keeper.section, "ask_image", ask)
+    monkeypatch.setattr(dock.controller.autosave.section, "ask_image", ask)
     return asked
 
 
@@ -80,9 +80,9 @@ def test_an_image_of_another_kind_is_opened_once_the_user_chose_it(
 
 def go_on(dock, make_napari_viewer):
     """Close the dock, and open its session in another viewer."""
-    keeper = dock.controller.keeper
-    assert keeper.flush(10)
-    root = keeper.folder.root
+    autosave = dock.controller.autosave
+    assert autosave.flush(10)
+    root = autosave.folder.root
     dock.controller.shut_down()
     viewer = make_napari_viewer()
     _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
@@ -103,7 +103,7 @@ def test_an_image_edited_in_memory_comes_back_with_its_labels(
         image.data = edited
     layer = dock.work.layers.make_binding(image).layer
     layer.paint((30, 30), 77)
-    assert dock.controller.keeper.flush(10)
+    assert dock.controller.autosave.flush(10)
     if when == "after":
         image.data = edited
     elif when == "script":
@@ -119,8 +119,8 @@ def test_an_image_as_in_its_file_is_not_stored(dock, image_of_nuclei, tmp_path):
     tifffile.imwrite(tmp_path / "cells.tif", image_of_nuclei)
     (image,) = dock.viewer.open(tmp_path / "cells.tif", plugin="napari")
     dock.work.layers.make_binding(image).layer.paint((30, 30), 77)
-    assert dock.controller.keeper.flush(10)
-    folder = dock.controller.keeper.folder
+    assert dock.controller.autosave.flush(10)
+    folder = dock.controller.autosave.folder
     assert not folder.file.images[0].stored
     assert folder.file.images[0].content_hash
     assert not (folder.root / "sources").exists()
@@ -139,7 +139,7 @@ PLACES = {
 def test_a_turned_image_lies_where_it_lay(dock, make_napari_viewer, image_of_nuclei, place):
     image = dock.viewer.add_image(image_of_nuclei, name="cells", **PLACES[place])
     dock.work.layers.make_binding(image).layer.paint((30, 30), 77)
-    assert dock.controller.keeper.flush(10)
+    assert dock.controller.autosave.flush(10)
     image.translate = (7, 8)  # changed later
     later = go_on(dock, make_napari_viewer)
     found = later.viewer.layers["cells"]
@@ -160,12 +160,12 @@ def test_an_image_that_no_session_can_hold_is_told_once(dock):
 def test_files_that_vanish_are_written_again_from_memory(dock, image_of_nuclei):
     image = dock.viewer.add_image(image_of_nuclei, name="cells")
     layer = dock.work.layers.make_binding(image).layer
-    keeper = dock.controller.keeper
+    autosave = dock.controller.autosave
     for value in range(20):
         layer.paint((5 + 5 * value, 30), 77 + value)
-        keeper.tick()
-    assert keeper.flush(10)
-    root = keeper.folder.root
+        autosave.tick()
+    assert autosave.flush(10)
+    root = autosave.folder.root
     shutil.rmtree(root / "planes")
     dock.controller.shut_down()
     assert dock.message == VANISHED
@@ -184,12 +184,12 @@ def in_trouble(dock, image_of_nuclei, monkeypatch):
     image = dock.viewer.add_image(image_of_nuclei, name="cells")
     layer = dock.work.layers.make_binding(image).layer
     layer.paint((30, 30), 77)
-    keeper = dock.controller.keeper
-    assert keeper.flush(10)
-    keeper.folder.root.rename(keeper.folder.root.with_name("unplugged"))
+    autosave = dock.controller.autosave
+    assert autosave.flush(10)
+    autosave.folder.root.rename(autosave.folder.root.with_name("unplugged"))
     layer.paint((60, 60), 78)
     monkeypatch.setattr("napari_resunet.plugin.autosave.PATIENCE", 3.0)
-    dock.qtbot.waitUntil(lambda: bool(keeper.folder.trouble), timeout=5000)
+    dock.qtbot.waitUntil(lambda: bool(autosave.folder.trouble), timeout=5000)
     return dock
 
 
@@ -198,9 +198,9 @@ def close_window(dock):
     window = dock.view.window()
     while window.parentWidget() is not None:
         window = window.parentWidget()
-    dock.controller.keeper.tick()
+    dock.controller.autosave.tick()
     heard = QCloseEvent()
-    blocked = dock.controller.keeper._closing.eventFilter(window, heard)
+    blocked = dock.controller.autosave._closing.eventFilter(window, heard)
     QApplication.processEvents()
     return not blocked
 
@@ -208,17 +208,17 @@ def close_window(dock):
 def test_closing_asks_for_another_folder_and_keeps_the_work(
     in_trouble, tmp_path, monkeypatch
 ):
-    keeper, sentences = in_trouble.controller.keeper, []
+    autosave, sentences = in_trouble.controller.autosave, []
 
     def ask(sentence, can_stay):
         sentences.append(sentence)
         return tmp_path
 
-    monkeypatch.setattr(keeper.section, "ask_unsaved", ask)
+    monkeypatch.setattr(autosave.section, "ask_unsaved", ask)
     assert close_window(in_trouble)
     (sentence,) = sentences
     assert "not saved" in sentence
-    folder = keeper.folder
+    folder = autosave.folder
     assert folder.root.parent == tmp_path
     in_trouble.controller.shut_down()
     folder = SessionFolder.open(folder.root)
@@ -228,24 +228,24 @@ def test_closing_asks_for_another_folder_and_keeps_the_work(
 
 
 def test_closing_can_be_called_off_tried_again_or_lose_the_work(in_trouble, monkeypatch):
-    keeper = in_trouble.controller.keeper
+    autosave = in_trouble.controller.autosave
     given = iter(["stay"])
-    monkeypatch.setattr(keeper.section, "ask_unsaved", lambda *_: next(given))
+    monkeypatch.setattr(autosave.section, "ask_unsaved", lambda *_: next(given))
     assert not close_window(in_trouble)
-    root = keeper.folder.root
+    root = autosave.folder.root
 
     def back(*_):
         root.with_name("unplugged").rename(root)
         return "again"
 
-    monkeypatch.setattr(keeper.section, "ask_unsaved", back)
+    monkeypatch.setattr(autosave.section, "ask_unsaved", back)
     assert close_window(in_trouble)
     folder = json.loads((root / "session.json").read_text())
     assert folder["images"]
     root.rename(root.with_name("unplugged"))
     in_trouble.labels.paint((90, 60), 79)
-    keeper.tick()
-    monkeypatch.setattr(keeper.section, "ask_unsaved", lambda *_: "lose")
+    autosave.tick()
+    monkeypatch.setattr(autosave.section, "ask_unsaved", lambda *_: "lose")
     assert close_window(in_trouble)
 
 

@@ -9,10 +9,10 @@ import tifffile
 from napari.layers import Image
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 
-from napari_resunet.plugin.layer_look import image_look_of
+from napari_resunet.plugin.layer_look import image_style
 from napari_resunet.plugin.widget import SegmentWidget
 from napari_resunet.session.store.folder import SessionFolder, read_description
-from napari_resunet.session.store.planes import PlaneStore
+from napari_resunet.session.store.planes import LabelsStore
 from napari_resunet.session.store.recent import recent_sessions
 
 
@@ -20,16 +20,16 @@ def on_disk(folder, index="plane"):
     """Read the labels as another program would, while the session is open."""
     (plane,) = folder.root.glob(f"planes/*/{index}")
     shape = folder.file.images[0].plane_shape
-    return PlaneStore(plane, shape).load().labels
+    return LabelsStore(plane, shape).load().labels
 
 
 def wait_on_disk(dock, condition, seconds):
     """Wait for labels on disk; return how long it took."""
     begin = time.monotonic()
-    keeper = dock.controller.keeper
+    autosave = dock.controller.autosave
 
     def is_there():
-        folder = keeper.folder
+        folder = autosave.folder
         if folder is None or not list(folder.root.glob("planes/*/*/*")):
             return False
         return bool(condition(on_disk(folder)))
@@ -82,9 +82,9 @@ def test_nothing_is_written_before_there_is_something_to_keep(
 
 def next_window(dock, make_napari_viewer, starter):
     """Close the dock and open another one in another viewer."""
-    keeper = dock.controller.keeper
-    keeper.flush(10)
-    root = keeper.folder.root
+    autosave = dock.controller.autosave
+    autosave.flush(10)
+    root = autosave.folder.root
     dock.controller.shut_down()
     viewer = make_napari_viewer()
     _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
@@ -116,9 +116,9 @@ def test_tomorrow_goes_on_where_today_stopped(
     dock.controller.choose_scope("stack")
     dock.labels.paint((5, 5), 999)
     binding = dock.work.layers.binding(str(image.unique_id))
-    before = {"labels": dock.labels.data.copy(), "ledger": binding.ledger.plane(())}
+    before = {"labels": dock.labels.data.copy(), "review": binding.review.plane(())}
     result, version = dock.find("result_text").text(), dock.work.versions.current
-    examples = dock.work.workshop.corrections.examples()
+    examples = dock.work.workers.corrections.examples()
     root, later = next_window(dock, make_napari_viewer, starter)
     (listed,) = recent_sessions()
     assert listed.folder == root
@@ -130,7 +130,7 @@ def test_tomorrow_goes_on_where_today_stopped(
         tifffile.imwrite(other, pixels[::-1])
         answers = [other, tmp_path / "moved.tif"]
         monkeypatch.setattr(
-            later.controller.keeper.section, "ask_image", lambda *_: answers.pop(0)
+            later.controller.autosave.section, "ask_image", lambda *_: answers.pop(0)
         )
     later.proceed(root)
     layer = later.viewer.layers["cells"]
@@ -139,14 +139,14 @@ def test_tomorrow_goes_on_where_today_stopped(
     assert np.allclose(layer.translate, place["translate"])
     assert layer.axis_labels == image.axis_labels
     assert np.array_equal(later.labels.data, before["labels"])
-    found = later.work.layers.binding(later.controller.image_key).ledger.plane(())
+    found = later.work.layers.binding(later.controller.image_key).review.plane(())
     for name in ("checked", "touched", "proposed", "applied"):
-        assert np.array_equal(getattr(found, name), getattr(before["ledger"], name)), name
+        assert np.array_equal(getattr(found, name), getattr(before["review"], name)), name
     assert later.work.versions.current.key == version.key
     assert later.find("result_text").text() == result
     assert later.controller.scope == "stack"
     assert later.find("foreground").value() == 0.45
-    again = later.work.workshop.corrections.examples()
+    again = later.work.workers.corrections.examples()
     assert [e.labels.sum() for e in again] == [e.labels.sum() for e in examples]
     # The model comes from its file, and everything goes on.
     later.labels.paint((100, 100), 1000)
@@ -161,8 +161,8 @@ def test_tomorrow_goes_on_where_today_stopped(
     later.segment()
     assert later.work.versions.current.model is not None
     assert later.labels.data[100, 100] == 1000
-    assert later.controller.keeper.flush(10)
-    assert on_disk(later.controller.keeper.folder)[100, 100] == 1000
+    assert later.controller.autosave.flush(10)
+    assert on_disk(later.controller.autosave.folder)[100, 100] == 1000
     later.controller.shut_down()
 
 
@@ -172,20 +172,20 @@ def test_a_session_in_use_is_continued_as_a_copy(
     image = dock.viewer.add_image(image_of_nuclei, name="cells")
     layer = dock.work.layers.make_binding(image).layer
     layer.paint((30, 30), 77)
-    assert dock.controller.keeper.flush(10)
-    root = dock.controller.keeper.folder.root
+    assert dock.controller.autosave.flush(10)
+    root = dock.controller.autosave.folder.root
     viewer = make_napari_viewer()
     _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
     second = type(dock)(viewer, widget, dock.qtbot)
     sentences = []
     monkeypatch.setattr(
-        widget.controller.keeper.section,
+        widget.controller.autosave.section,
         "ask_copy",
         lambda sentence: sentences.append(sentence) is None,
     )
     second.proceed(root)
     assert "another window" in sentences[0]
-    assert second.controller.keeper.folder.root != root
+    assert second.controller.autosave.folder.root != root
     assert second.labels.data[30, 30] == 77
     second.controller.shut_down()
 
@@ -196,14 +196,14 @@ def test_what_was_removed_from_the_viewer_comes_back_from_its_own_session(
     image = dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.work.layers.make_binding(image).layer.paint((30, 30), 77)
     wait_on_disk(dock, lambda labels: labels[30, 30] == 77, 2)
-    root = dock.controller.keeper.folder.root
+    root = dock.controller.autosave.folder.root
     dock.proceed(root)
     assert "open in this window already" in dock.message
     dock.viewer.layers.clear()
     dock.proceed(root)
     assert dock.viewer.layers["cells"].data.shape == image_of_nuclei.shape
     assert dock.viewer.layers["cells labels"].data[30, 30] == 77
-    assert dock.controller.keeper.folder.root == root
+    assert dock.controller.autosave.folder.root == root
 
 
 def test_a_hostile_session_is_refused_with_a_sentence(dock, tmp_path):
@@ -217,10 +217,10 @@ def test_trouble_with_the_disk_is_told_once_and_nothing_is_lost(dock, image_of_n
     image = dock.viewer.add_image(image_of_nuclei, name="cells")
     layer = dock.work.layers.make_binding(image).layer
     layer.paint((30, 30), 77)
-    keeper = dock.controller.keeper
-    assert keeper.flush(10)
-    away = keeper.folder.root.with_name("unplugged")
-    keeper.folder.root.rename(away)
+    autosave = dock.controller.autosave
+    assert autosave.flush(10)
+    away = autosave.folder.root.with_name("unplugged")
+    autosave.folder.root.rename(away)
     layer.paint((60, 60), 78)
     dock.qtbot.waitUntil(lambda: "not there" in dock.message, timeout=3000)
     dock.view.set_message("")
@@ -228,10 +228,10 @@ def test_trouble_with_the_disk_is_told_once_and_nothing_is_lost(dock, image_of_n
     dock.qtbot.wait(500)
     assert not dock.message
     assert "not there" in dock.find("session_trouble").text()
-    away.rename(keeper.folder.root)
+    away.rename(autosave.folder.root)
     dock.qtbot.waitUntil(lambda: "saved again" in dock.message, timeout=5000)
     assert not dock.find("session_trouble").text()
-    labels = on_disk(keeper.folder)
+    labels = on_disk(autosave.folder)
     assert (labels[60, 60], labels[90, 60]) == (78, 79)
 
 
@@ -241,13 +241,13 @@ def test_a_folder_that_is_lost_is_begun_anew_elsewhere(dock, image_of_nuclei, tm
     image = dock.viewer.add_image(image_of_nuclei, name="cells")
     layer = dock.work.layers.make_binding(image).layer
     layer.paint((30, 30), 77)
-    keeper = dock.controller.keeper
-    assert keeper.flush(10)
-    shutil.rmtree(keeper.folder.root)
-    keeper.move(tmp_path / "anew")
-    assert keeper.flush(10)
+    autosave = dock.controller.autosave
+    assert autosave.flush(10)
+    shutil.rmtree(autosave.folder.root)
+    autosave.move(tmp_path / "anew")
+    assert autosave.flush(10)
     assert str(tmp_path / "anew") in dock.find("session_place").text()
-    assert on_disk(keeper.folder)[30, 30] == 77
+    assert on_disk(autosave.folder)[30, 30] == 77
     dock.controller.shut_down()
     reopened = SessionFolder.open(tmp_path / "anew")
     assert reopened.file.images[0].stored
@@ -257,12 +257,12 @@ def test_a_folder_that_is_lost_is_begun_anew_elsewhere(dock, image_of_nuclei, tm
 def test_moving_is_shown(dock, image_of_nuclei, tmp_path, monkeypatch):
     image = dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.work.layers.make_binding(image).layer.paint((30, 30), 77)
-    keeper = dock.controller.keeper
-    assert keeper.flush(10)
-    monkeypatch.setattr(keeper.section, "ask_parent", lambda: tmp_path / "new place")
+    autosave = dock.controller.autosave
+    assert autosave.flush(10)
+    monkeypatch.setattr(autosave.section, "ask_parent", lambda: tmp_path / "new place")
     dock.click("move_session")
     dock.qtbot.waitUntil(lambda: "new place" in dock.find("session_place").text())
-    assert read_description(keeper.folder.root).images
+    assert read_description(autosave.folder.root).images
 
 
 def next_run(dock, viewer, starter):
@@ -330,5 +330,5 @@ def test_infinite_limits_are_not_kept():
     layer = Image(np.ones((8, 8), np.float32))
     with np.errstate(invalid="ignore"):
         layer.contrast_limits = (0, np.inf)
-    kept = image_look_of(layer)
+    kept = image_style(layer)
     assert type(kept).model_validate_json(kept.model_dump_json()) == kept

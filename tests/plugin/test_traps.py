@@ -25,7 +25,7 @@ def test_an_error_in_a_worker_is_told_and_the_dock_is_not_busy_for_ever(
         raise error
 
     monkeypatch.setattr(Predictor, "_run", broken)
-    monkeypatch.setattr(dock.work.workshop, "_segmenter", None)
+    monkeypatch.setattr(dock.work.workers, "_segmenter", None)
     dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.segment()
     assert dock.message
@@ -100,7 +100,7 @@ def test_strokes_fills_undo_and_scripts_are_all_noticed(binding):
     assert len(binding.strokes) >= 3
     layer.data[5, 5] = 9  # a script: napari tells nobody
     binding.check((), np.ones((40, 50), bool))
-    assert binding.ledger.plane(()).touched[5, 5]
+    assert binding.review.plane(()).edited[5, 5]
 
 
 def test_our_own_writing_is_no_stroke(binding):

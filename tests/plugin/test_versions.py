@@ -31,7 +31,7 @@ def two(dock, image_of_nuclei, starter, random_model):
     for number in (1, 2):
         dock.work.versions.add(learned(random_model, number, starter))
     dock.controller.refresh()
-    assert dock.controller.keeper.flush(20)
+    assert dock.controller.autosave.flush(20)
     return dock
 
 
@@ -56,7 +56,7 @@ def test_versions_are_listed_and_on_disk(two):
     assert rows[1][2] == "9 obj, 2 reg, 1 img"
     item = two.view.versions.list.topLevelItem(1)
     assert "9 objects, 2 regions, 1 image" in item.toolTip(2)
-    folder = two.controller.keeper.folder
+    folder = two.controller.autosave.folder
     assert list(list_versions(folder.root)) == ["v001", "v002"]
     assert json.loads((folder.root / "session.json").read_text())["current_version"] == 2
 
@@ -67,9 +67,9 @@ def test_a_name_and_a_note_are_kept(two, monkeypatch):
     two.find("rename_version").click()
     two.find("note_version").click()
     assert "1: für Zellen" in [title for _, title, _ in two.work.versions.listed()]
-    keeper = two.controller.keeper
-    assert keeper.flush(10)
-    record = list_versions(keeper.folder.root)["v001"]
+    autosave = two.controller.autosave
+    assert autosave.flush(10)
+    record = list_versions(autosave.folder.root)["v001"]
     assert (record.name, record.note) == ("für Zellen", "für Zellen")
     assert record.sha256
 
@@ -84,9 +84,9 @@ def test_the_starter_and_the_version_in_use_cannot_be_deleted(two):
     choose(two, 1)
     two.find("delete_version").click()
     assert [row[0] for row in cells(two)] == ["0", "2"]
-    keeper = two.controller.keeper
-    assert keeper.flush(10)
-    assert list(list_versions(keeper.folder.root)) == ["v002"]
+    autosave = two.controller.autosave
+    assert autosave.flush(10)
+    assert list(list_versions(autosave.folder.root)) == ["v002"]
     assert two.work.versions.next_number() == 3
 
 
@@ -123,7 +123,7 @@ def test_two_versions_are_compared_without_touching_the_labels(two):
 
 def test_exported_labels_tell_how_they_were_made(two, tmp_path, monkeypatch):
     path = tmp_path / "out"
-    section = two.controller.keeper.section
+    section = two.controller.autosave.section
     monkeypatch.setattr(section, "ask_export", lambda suggested: path)
     two.controller.choose_region("slice")
     two.click("mark_checked")
@@ -131,8 +131,8 @@ def test_exported_labels_tell_how_they_were_made(two, tmp_path, monkeypatch):
     two.qtbot.waitUntil(lambda: two.controller.export.job is None, timeout=20_000)
     assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), two.labels.data)
     about = json.loads((tmp_path / "out.json").read_text("utf-8"))
-    keeper = two.controller.keeper
-    record = list_versions(keeper.folder.root)["v002"]
+    autosave = two.controller.autosave
+    record = list_versions(autosave.folder.root)["v002"]
     assert about["model"]["sha256"] == record.sha256
     assert about["model"]["model_id"] == two.work.versions.current.key
     assert about["checked_share"] == 1.0

@@ -53,7 +53,7 @@ TEXTS = {
     "save": "Save…",
     "load": "Load…",
     "new_classes": "New classes…",
-    "mark_checked": "Mark as checked",
+    "mark_checked": "Mark as verified",
     "unmark": "Unmark",
     "next": "Next",
     "show_map": "Show map",
@@ -118,7 +118,7 @@ def view(qtbot: QtBot) -> SegmentView:
     widget.set_images([("1", "cells"), ("2", "nuclei")], "1")
     widget.set_channels(["red", "green", "blue", "far red"], (0, 1, 2))
     widget.set_versions(VERSIONS, "a")
-    widget.set_checked_choices(AREAS, "visible")
+    widget.set_verified_choices(AREAS, "visible")
     with qtbot.waitExposed(widget):
         widget.show()
     return widget
@@ -232,7 +232,7 @@ def test_setters_are_silent(view: SegmentView) -> None:
     view.set_scope("stack")
     view.set_foreground(0.4)
     view.set_split(0.6)
-    view.set_checked_choices(AREAS, "slice")
+    view.set_verified_choices(AREAS, "slice")
     view.minutes = 3.0
     assert recorder.sent == []
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
+from napari_resunet.session.store.delta import PROPOSED, VERIFIED, LabelDelta
 
 from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.session.store import contents
@@ -37,7 +38,6 @@ from napari_resunet.session.store.models import (
     model_path,
     save_version,
 )
-from napari_resunet.session.store.patch import CHECKED, PROPOSED, Patch
 from napari_resunet.session.store.schema import ImageRecord
 
 SHAPE = (192, 256)
@@ -46,14 +46,14 @@ LOST = 1.0
 """Seconds of work that a kill may cost."""
 
 
-def patch_of(number: int) -> Patch:
+def patch_of(number: int) -> LabelDelta:
     """Make the stroke of a number: where and what follows from the number."""
     row = number * 37 % (SHAPE[0] // SIDE) * SIDE
     column = number * 53 % (SHAPE[1] // SIDE) * SIDE
     labels = np.full((SIDE, SIDE), number, np.int32)
     labels[::2, number % SIDE] = 0
-    marks = np.full((SIDE, SIDE), CHECKED if number % 3 else PROPOSED, np.uint8)
-    return Patch(row, column, labels, labels // 2, marks)
+    marks = np.full((SIDE, SIDE), VERIFIED if number % 3 else PROPOSED, np.uint8)
+    return LabelDelta(row, column, labels, labels // 2, marks)
 
 
 def canvas(number: int) -> np.ndarray:
@@ -62,8 +62,8 @@ def canvas(number: int) -> np.ndarray:
     # Each stroke covers a whole cell: of each cell only the latest counts.
     n_cells = SHAPE[0] // SIDE * (SHAPE[1] // SIDE)
     for k in range(max(1, number - 4 * n_cells), number + 1):
-        patch = patch_of(k)
-        labels[patch.window] = patch.labels
+        delta = patch_of(k)
+        labels[delta.window] = delta.labels
     return labels
 
 
@@ -87,7 +87,7 @@ class Child:
             for _ in range(rng.randrange(1, 6)):
                 self.painted += 1
                 self.say("painted", self.painted)
-                self.folder.put_patches(self.key, (), [patch_of(self.painted)])
+                self.folder.put_deltas(self.key, (), [patch_of(self.painted)])
                 time.sleep(rng.random() * 0.004)
             what = rng.randrange(6)
             if what == 0:

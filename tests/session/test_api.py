@@ -5,13 +5,13 @@ import dask.array
 import numpy as np
 import pytest
 import torch
+from napari_resunet.engine.patches import training_image
 
 import napari_resunet as nru
 from napari_resunet.engine import device
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.model_selection import FineTuned
 from napari_resunet.engine.normalize import normalize
-from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import (
     ArgumentError,
@@ -23,7 +23,7 @@ from napari_resunet.errors import (
 )
 from napari_resunet.session import api
 from napari_resunet.session.segmenter import SizeFound
-from napari_resunet.session.workers import Workshop
+from napari_resunet.session.workers import Workers
 from napari_resunet.types import Example, Notice, Progress, Statistics, Target
 
 
@@ -39,7 +39,7 @@ def test_the_snippet_of_the_readme(nuclei, tmp_path):
     mask = np.zeros(image.shape, bool)
     mask[:, :60] = True
     better = nru.fine_tune(
-        model, [nru.Example(image, truth, checked=mask)], steps=2, seed=0
+        model, [nru.Example(image, truth, verified=mask)], steps=2, seed=0
     )
     better.save(tmp_path / "mine.safetensors")
     again = nru.load_model(tmp_path / "mine.safetensors")
@@ -103,8 +103,8 @@ def learned_from(monkeypatch):
     """Examples and recipe as they reach the engine, which learns nothing here."""
     seen = []
 
-    def no_steps(model, examples, recipe, compute):
-        seen.append((examples, recipe))
+    def no_steps(model, examples, config, compute):
+        seen.append((examples, config))
         return FineTuned(model, False, None, None, 0, "nothing learned")
         yield
 
@@ -278,7 +278,7 @@ def test_a_stack_that_begins_empty_has_the_scale_of_what_it_holds(starter, nucle
     segmenter = api.Segmenter(starter, device.choose("cpu"))
 
     def scale_of(image, *indices):
-        planes = Planes([image], "ZYX" if image.ndim == 3 else "YX")
+        planes = ImageReader([image], "ZYX" if image.ndim == 3 else "YX")
         targets = [Target(index, planes.window) for index in indices]
         events = segmenter.propose(planes, targets, scale=None, decoding=Decoding())
         return next(event.scale for event in events if isinstance(event, SizeFound))
@@ -318,7 +318,7 @@ def test_fine_tuning_learns_the_pixels_that_segment_sees(
     assert np.array_equal(learned.pixels, expected)
 
 
-CHECKED = {
+VERIFIED = {
     "uint8 0/1": lambda m: m.astype(np.uint8),
     "uint8 0/255": lambda m: m.astype(np.uint8) * 255,
     "int64 0/1": lambda m: m.astype(np.int64),
@@ -328,7 +328,7 @@ CHECKED = {
 }
 
 
-@pytest.mark.parametrize("kind", CHECKED)
+@pytest.mark.parametrize("kind", VERIFIED)
 @pytest.mark.parametrize("name", ["checked", "touched"])
 def test_masks_of_whole_numbers_mean_the_pixels(name, kind, starter, nuclei):
     image, labels = nuclei
@@ -336,7 +336,7 @@ def test_masks_of_whole_numbers_mean_the_pixels(name, kind, starter, nuclei):
     mask[:50, :60] = True
     weights = [
         training_image(Example(image, labels, **{name: m}), starter.info, 3.0).weight
-        for m in (mask, CHECKED[kind](mask))
+        for m in (mask, VERIFIED[kind](mask))
     ]
     assert np.array_equal(*weights)
     assert len(np.unique(weights[0])) == 2
@@ -395,7 +395,7 @@ BAD_EXAMPLES = {
 
 
 @pytest.mark.parametrize("kind", BAD_EXAMPLES)
-def test_an_example_is_checked(kind, starter, nuclei):
+def test_an_example_is_verified(kind, starter, nuclei):
     with pytest.raises(ResunetError) as caught:
         nru.fine_tune(starter, [nru.Example(**half(*nuclei) | BAD_EXAMPLES[kind])])
     sentence_of(caught)
@@ -537,7 +537,7 @@ def test_a_model_of_an_older_version_warns_and_the_starter_does_not(monkeypatch,
 
 def test_the_dock_is_told_of_a_model_without_a_checksum(monkeypatch):
     monkeypatch.setattr(api, "STARTER_DIGEST", None)
-    events = list(Workshop().load("starter", "cpu"))
+    events = list(Workers().load("starter", "cpu"))
     assert "holds no checksum" in events[-1].message
 
 

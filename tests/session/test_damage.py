@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from napari_resunet.session.store.delta import LabelDelta
 from safetensors.numpy import save_file
 
 from napari_resunet.corrections.training_set import Correction, as_example
@@ -23,7 +24,6 @@ from napari_resunet.session.store.history import append_history
 from napari_resunet.session.store.images import store_image
 from napari_resunet.session.store.journal import MAGIC, Journal
 from napari_resunet.session.store.models import VersionRecord, save_version
-from napari_resunet.session.store.patch import Patch
 from napari_resunet.session.store.schema import ImageRecord
 
 OLD_SESSION = Path(__file__).with_name("data") / "session_v1.zip"
@@ -32,7 +32,7 @@ FLAT, STACK = "a" * 12, "b" * 12
 
 def stroke(row, column, value, size=10):
     labels = np.full((size, size), value, np.int32)
-    return Patch(row, column, labels, labels // 2, np.full((size, size), 12, np.uint8))
+    return LabelDelta(row, column, labels, labels // 2, np.full((size, size), 12, np.uint8))
 
 
 def write_weights(path):
@@ -61,17 +61,17 @@ def whole(tmp_path_factory):
         store_image(root, image, pixels)
     noise = rng.integers(1, 60_000, (400, 400)).astype(np.int32)
     marks = np.full(noise.shape, 12, np.uint8)
-    folder.put_patches(FLAT, (), [Patch(0, 0, noise, noise // 2, marks)])
-    folder.put_patches(STACK, (1,), [stroke(5, 5, 7)])
+    folder.put_deltas(FLAT, (), [LabelDelta(0, 0, noise, noise // 2, marks)])
+    folder.put_deltas(STACK, (1,), [stroke(5, 5, 7)])
     assert folder.flush(20)
     folder.put_often("compact", lambda _: folder.compact())
     for value in range(1, 6):
-        folder.put_patches(FLAT, (), [stroke(20 * value, 5, value)])
+        folder.put_deltas(FLAT, (), [stroke(20 * value, 5, value)])
         assert folder.flush(20)
-    folder.put_patches(STACK, (2,), [stroke(5, 5, 9)])
+    folder.put_deltas(STACK, (2,), [stroke(5, 5, 9)])
     box, mask = (slice(0, 20), slice(0, 20)), np.ones((20, 20), bool)
-    touched = np.eye(20) > 0
-    correction = Correction("x", (), box, np.full((20, 20), 3, np.int32), mask, touched)
+    edited = np.eye(20) > 0
+    correction = Correction("x", (), box, np.full((20, 20), 3, np.int32), mask, edited)
     example = as_example(correction, flat[:20, :20, None], scale=1.5)
     folder.note(contents.with_correction(save_correction(root, FLAT, correction, example)))
     save_version(root, VersionRecord(number=1, model_id="m1"), write_weights)
@@ -145,7 +145,7 @@ def test_a_session_of_the_first_format_opens_and_goes_on(tmp_path):
     assert len(found.rest.history) == 3
     assert all(image.fingerprint for image in found.images.values())
     folder = SessionFolder.open(root)
-    folder.put_patches(FLAT, (), [stroke(40, 5, 6)])
+    folder.put_deltas(FLAT, (), [stroke(40, 5, 6)])
     assert folder.close()
     labels = Found(root).state().labels
     assert [labels[row, 6] for row in (6, 21, 31, 41)] == [3, 4, 5, 6]
@@ -168,7 +168,7 @@ def test_a_flipped_bit_in_a_journal_costs_its_record_alone(root, place):
     assert ("1 of 5 changes" in found.told) == (sum(good) == 4)
     # Work goes on, and the damaged file stays.
     folder = SessionFolder.open(root)
-    folder.put_patches(FLAT, (), [stroke(300, 300, 77)])
+    folder.put_deltas(FLAT, (), [stroke(300, 300, 77)])
     assert folder.close()
     after = Found(root)
     assert not after.told
@@ -212,7 +212,7 @@ def test_no_folder_goes_without_a_word_and_work_goes_on(root, name, instead):
         (root / name).write_text("not a folder")
     assert Found(root).told
     folder = SessionFolder.open(root)
-    folder.put_patches(FLAT, (), [stroke(300, 300, 77)])
+    folder.put_deltas(FLAT, (), [stroke(300, 300, 77)])
     assert folder.close()
     assert Found(root).state().labels[305, 305] == 77
 
@@ -231,7 +231,7 @@ def test_exchanged_parts_are_noticed(root, one, other):
     assert Found(root).told
 
 
-def test_a_damaged_strip_costs_its_rows_alone_and_nothing_there_counts_as_checked(root):
+def test_a_damaged_strip_costs_its_rows_alone_and_nothing_there_counts_as_verified(root):
     path = file_in(root, f"planes/{FLAT}/plane/labels-1.tif")
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
@@ -248,15 +248,15 @@ def test_a_damaged_strip_costs_its_rows_alone_and_nothing_there_counts_as_checke
     assert np.array_equal(state.labels[:rows], before[:rows])
     assert not state.labels[rows:].any()
     assert not state.marks[rows:].any()
-    assert state.ledger().checked[:rows].all()
+    assert state.review().verified[:rows].all()
 
 
 def test_labels_without_marks_are_the_users_own(root):
     file_in(root, f"planes/{FLAT}/plane/marks-1.tif").unlink()
     state = Found(root).state()
     assert state.labels[300, 300]
-    assert state.ledger().touched[300, 300]
-    assert not state.ledger().checked[300, 300]
+    assert state.review().edited[300, 300]
+    assert not state.review().verified[300, 300]
 
 
 # Versions ------------------------------------------------------------------------------
@@ -365,10 +365,10 @@ def test_a_journal_that_vanished_is_begun_anew_and_told(root):
     folder = SessionFolder.open(root)
     folder.load_plane(FLAT, ())
     file_in(root, f"planes/{FLAT}/plane/journal-1.bin").unlink()
-    folder.put_patches(FLAT, (), [stroke(300, 300, 77)])
+    folder.put_deltas(FLAT, (), [stroke(300, 300, 77)])
     assert folder.flush(20)
     assert folder.take_vanished() == [(FLAT, ())]
-    folder.put_patches(FLAT, (), [stroke(20 * v, 5, v) for v in range(1, 6)])
+    folder.put_deltas(FLAT, (), [stroke(20 * v, 5, v) for v in range(1, 6)])
     assert folder.close()
     labels = Found(root).state().labels
     assert [labels[20 * v + 2, 7] for v in range(1, 6)] == [1, 2, 3, 4, 5]
@@ -380,11 +380,11 @@ def test_two_windows_do_not_write_into_one_folder(root):
     first = SessionFolder.open(root)
     (root / "session.lock").unlink()
     second = SessionFolder.open(root)
-    first.put_patches(FLAT, (), [stroke(300, 300, 77)])
-    second.put_patches(FLAT, (), [stroke(330, 300, 78)])
+    first.put_deltas(FLAT, (), [stroke(300, 300, 77)])
+    second.put_deltas(FLAT, (), [stroke(330, 300, 78)])
     assert second.flush(20)
     assert not first.flush(0.5)
-    assert not first.is_ours
+    assert not first.is_overlay
     assert "another window" in first.trouble
     assert second.close()
     assert not first.close(0.1)

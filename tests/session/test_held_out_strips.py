@@ -1,10 +1,10 @@
-"""What was held out once is never learned from, however the checked area grows."""
+"""What was held out once is never learned from, however the verified area grows."""
 
 import numpy as np
 import pytest
 
 from napari_resunet.corrections.training_set import Correction, as_example
-from napari_resunet.session.holdout_regions import held_out_strips
+from napari_resunet.session.holdout_regions import holdout_regions
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.folder import SessionFolder
 
@@ -12,11 +12,11 @@ SIDE = 200
 
 
 def correct(window, earlier=None):
-    """All that is in the window is checked and touched."""
+    """All that is in the window is verified and edited."""
     shape = tuple(s.stop - s.start for s in window)
     labels, mask = np.ones(shape, np.int32), np.ones(shape, bool)
     correction = Correction("x", (), window, labels, mask, mask)
-    strips = held_out_strips(correction, earlier, scale=1.0)
+    strips = holdout_regions(correction, earlier, scale=1.0)
     image = np.zeros((*shape, 1), np.uint8)
     return correction, as_example(correction, image, scale=1.0, held_out=strips)
 
@@ -52,7 +52,7 @@ def test_nothing_new_adds_none(first):
     assert len(little[1].held_out) == 1
 
 
-def test_what_is_not_checked_any_more_holds_none():
+def test_what_is_not_verified_any_more_holds_none():
     low = correct((slice(0, SIDE), slice(0, SIDE)))
     elsewhere = correct((slice(SIDE, 2 * SIDE), slice(SIDE, 2 * SIDE)), low)
     (mask,) = in_plane(elsewhere)

@@ -7,7 +7,7 @@ from napari_resunet.engine import uncertainty
 from napari_resunet.events import drain
 from napari_resunet.session.next_region import PROBES, Candidate, find_next
 from napari_resunet.session.segmenter import Proposal
-from napari_resunet.session.workers import ImageSnapshot, Sliders, Workshop
+from napari_resunet.session.workers import ImageSnapshot, Sliders, Workers
 from napari_resunet.types import CancelToken, Target
 
 SLIDERS = Sliders(0.5, 0.5)
@@ -23,7 +23,7 @@ def image(nuclei, monkeypatch):
 def look(model, candidate, criterion=None):
     events = []
     found = drain(
-        find_next(Workshop(), model, "cpu", [candidate], SLIDERS, CancelToken(), criterion),
+        find_next(Workers(), model, "cpu", [candidate], SLIDERS, CancelToken(), criterion),
         events.append,
     )
     return found, events
@@ -43,7 +43,7 @@ def test_what_is_kept_is_ranked_without_the_network(starter, image, monkeypatch)
     kept = tuple(
         event
         for z in (0, 1)
-        for event in Workshop().propose(
+        for event in Workers().propose(
             starter, "cpu", image, [Target((z,), window)], 1.0, SLIDERS, CancelToken()
         )
         if isinstance(event, Proposal)
@@ -59,13 +59,13 @@ def test_what_is_kept_is_ranked_without_the_network(starter, image, monkeypatch)
     done[found.region.window] = True
     second, _ = look(starter, Candidate(image, 1.0, kept, {found.index: done}))
     assert second.index != found.index
-    assert (found.checked, second.checked) == (0, 0)
+    assert (found.verified, second.verified) == (0, 0)
     half = np.zeros((160, 176), bool)
     half[:96] = True
     third, _ = look(
         starter, Candidate(image, 1.0, kept, {found.index: half, second.index: half})
     )
-    assert third.checked == pytest.approx(0.6)
+    assert third.verified == pytest.approx(0.6)
     surest, _ = look(starter, Candidate(image, 1.0, kept, {}), sureness)
     assert (surest.index, surest.region.window) != (found.index, found.region.window)
     everything = {(z,): np.ones((160, 176), bool) for z in (0, 1)}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_resunet.corrections.review import PlaneLedger
+from napari_resunet.corrections.review import ReviewMask
 from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.errors import SessionError
@@ -21,6 +21,7 @@ from napari_resunet.files import atomic_path
 from napari_resunet.session.store import planes, recent, schema
 from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import load_corrections, save_correction
+from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot, marks_of
 from napari_resunet.session.store.folder import SessionFolder, SessionInUse, copy_session
 from napari_resunet.session.store.history import append_history, last_run, read_history
 from napari_resunet.session.store.images import load_image, store_image
@@ -30,7 +31,6 @@ from napari_resunet.session.store.models import (
     model_path,
     save_version,
 )
-from napari_resunet.session.store.patch import Patch, PlaneState, marks_of
 from napari_resunet.session.store.recent import new_folder
 from napari_resunet.types import Statistics
 
@@ -39,9 +39,9 @@ ROUNDS = Path(__file__).with_name("kill_rounds.py")
 
 
 def stroke(row, column, value, size=20):
-    """Paint a checked square over labels that were half as high before."""
+    """Paint a verified square over labels that were half as high before."""
     labels = np.full((size, size), value, np.int32)
-    return Patch(row, column, labels, labels // 2, np.full((size, size), 12, np.uint8))
+    return LabelDelta(row, column, labels, labels // 2, np.full((size, size), 12, np.uint8))
 
 
 def again(session):
@@ -62,46 +62,46 @@ def test_a_hundred_kills_at_random_moments_lose_nothing(tmp_path):
 
 
 def test_strokes_come_back_with_all_that_is_known_of_them(session, key):
-    session.put_patches(key, (), [stroke(10, 10, 4), stroke(250, 290, 70_000)])
-    session.put_patches(key, (), [stroke(20, 20, 6)])
+    session.put_deltas(key, (), [stroke(10, 10, 4), stroke(250, 290, 70_000)])
+    session.put_deltas(key, (), [stroke(20, 20, 6)])
     reopened = again(session)
     state = reopened.load_plane(key, ())
     assert state.labels[15, 15] == 4
     assert state.labels[25, 25] == 6
     assert state.labels[260, 300] == 70_000
-    ledger = state.ledger()
-    assert ledger.checked[15, 15]
-    assert not ledger.checked[100, 100]
-    assert ledger.applied[15, 15] == 2
+    review = state.review()
+    assert review.verified[15, 15]
+    assert not review.verified[100, 100]
+    assert review.last_written[15, 15] == 2
     reopened.close()
 
 
-def test_a_ledger_survives_with_what_it_has_not_taken_note_of(session, key):
+def test_a_review_mask_survives_with_what_it_has_not_taken_note_of(session, key):
     rng = np.random.default_rng(0)
-    ledger = PlaneLedger.empty(SHAPE)
-    for mask in (ledger.proposed, ledger.touched, ledger.checked):
+    review = ReviewMask.empty(SHAPE)
+    for mask in (review.proposed, review.edited, review.verified):
         mask[:] = rng.random(SHAPE) < 0.5
-    ledger.applied[:] = rng.integers(0, 5, SHAPE)
+    review.last_written[:] = rng.integers(0, 5, SHAPE)
     labels = rng.integers(0, 5, SHAPE).astype(np.int32)
     window = slice(0, 300), slice(0, 320)
-    marks = marks_of(ledger, window, labels)
-    before = np.where(labels != ledger.applied, ledger.applied, 0)
-    session.put_patches(key, (), [Patch(0, 0, labels, before, marks)])
+    marks = marks_of(review, window, labels)
+    before = np.where(labels != review.last_written, review.last_written, 0)
+    session.put_deltas(key, (), [LabelDelta(0, 0, labels, before, marks)])
     reopened = again(session)
     state = reopened.load_plane(key, ())
-    found = state.ledger()
+    found = state.review()
     assert np.array_equal(state.labels, labels)
     for name in ("applied", "proposed", "touched", "checked"):
-        assert np.array_equal(getattr(found, name), getattr(ledger, name)), name
+        assert np.array_equal(getattr(found, name), getattr(review, name)), name
     reopened.close()
 
 
 def test_a_torn_record_is_left_out_and_work_goes_on_after_it(session, key):
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     assert session.flush(5)
     (journal,) = session.root.glob("planes/*/plane/journal-0.bin")
     whole = journal.read_bytes()
-    session.put_patches(key, (), [stroke(10, 10, 5)])
+    session.put_deltas(key, (), [stroke(10, 10, 5)])
     assert session.flush(5)
     torn = journal.read_bytes()[: len(whole) + 30]
     copied = session.root.with_name("after the crash")
@@ -109,7 +109,7 @@ def test_a_torn_record_is_left_out_and_work_goes_on_after_it(session, key):
     next(copied.glob("planes/*/plane/journal-0.bin")).write_bytes(torn)
     reopened = SessionFolder.open(copied)
     assert reopened.load_plane(key, ()).labels[15, 15] == 4
-    reopened.put_patches(key, (), [stroke(10, 10, 6)])
+    reopened.put_deltas(key, (), [stroke(10, 10, 6)])
     reopened = again(reopened)
     assert reopened.load_plane(key, ()).labels[15, 15] == 6
     reopened.close()
@@ -130,7 +130,7 @@ def test_half_written_files_are_swept_up(session, key):
 
 @pytest.mark.parametrize("kind", ["labels", "marks"])
 def test_a_compaction_that_breaks_off_costs_nothing(session, key, monkeypatch, kind):
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     assert session.flush(5)
     real = planes.write_tiff
 
@@ -142,7 +142,7 @@ def test_a_compaction_that_breaks_off_costs_nothing(session, key, monkeypatch, k
     monkeypatch.setattr(planes, "write_tiff", broken)
     session.compact()
     monkeypatch.undo()
-    session.put_patches(key, (), [stroke(40, 10, 5)])
+    session.put_deltas(key, (), [stroke(40, 10, 5)])
     reopened = again(session)
     labels = reopened.load_plane(key, ()).labels
     assert labels[15, 15] == 4
@@ -156,7 +156,7 @@ def test_what_waits_is_bounded_by_the_plane(session, key, monkeypatch):
 
     monkeypatch.setattr("napari_resunet.session.store.journal.Journal.append", full)
     for value in range(1, 300):
-        session.put_patches(key, (), [stroke(0, 0, value), stroke(20, 0, value)])
+        session.put_deltas(key, (), [stroke(0, 0, value), stroke(20, 0, value)])
     assert len(session._waiting[key, ()]) <= 2
     monkeypatch.undo()
     assert session.flush(10)
@@ -173,7 +173,7 @@ def wait_for(condition, seconds=8.0):
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(session, key, monkeypatch):
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     assert session.flush(5)
     real = os.fsync
 
@@ -182,9 +182,9 @@ def test_a_full_disk_is_told_and_nothing_is_lost(session, key, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    session.put_patches(key, (), [stroke(40, 10, 5)])
+    session.put_deltas(key, (), [stroke(40, 10, 5)])
     wait_for(lambda: "No space left" in session.trouble)
-    session.put_patches(key, (), [stroke(70, 10, 6)])
+    session.put_deltas(key, (), [stroke(70, 10, 6)])
     monkeypatch.setattr(os, "fsync", real)
     assert session.flush(10)
     assert not session.trouble
@@ -195,12 +195,12 @@ def test_a_full_disk_is_told_and_nothing_is_lost(session, key, monkeypatch):
 
 
 def test_a_folder_that_is_gone_is_told_and_writing_resumes_when_it_is_back(session, key):
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     assert session.flush(5)
     away = session.root.with_name("unplugged")
     session.root.rename(away)
     session.root.mkdir()  # what is left of a drive that was unmounted
-    session.put_patches(key, (), [stroke(40, 10, 5)])
+    session.put_deltas(key, (), [stroke(40, 10, 5)])
     wait_for(lambda: "not there" in session.trouble)
     assert not list(session.root.iterdir())
     session.root.rmdir()
@@ -225,7 +225,7 @@ def test_a_read_only_folder_is_told(tmp_path, monkeypatch):
         return real(self, mode, *rest, **options)
 
     monkeypatch.setattr(Path, "open", read_only)
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     wait_for(lambda: "Read-only" in session.trouble)
     monkeypatch.undo()
     assert session.flush(10)
@@ -236,7 +236,7 @@ def test_a_stalled_drive_is_told_and_the_window_goes_on(session, key, monkeypatc
     monkeypatch.setattr("napari_resunet.session.store.writer.STALLED", 0.1)
     monkeypatch.setattr(os, "fsync", lambda handle: time.sleep(0.6))
     begin = time.monotonic()
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     assert time.monotonic() - begin < 0.3
     wait_for(lambda: "does not answer" in session.trouble)
     monkeypatch.undo()
@@ -255,7 +255,7 @@ def test_an_error_that_nobody_foresaw_is_told_not_swallowed(session):
 def test_names_of_folders(tmp_path, name):
     session = SessionFolder.create(tmp_path / name / ("y" * 100) / name)
     key = with_one_image(session)
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     reopened = again(session)
     assert reopened.load_plane(key, ()).labels[15, 15] == 4
     reopened.close()
@@ -269,11 +269,11 @@ def with_one_image(session, **fields):
 
 
 def test_moving_keeps_everything_and_work_goes_on(session, key, tmp_path):
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     old, new = session.root, tmp_path / "other" / "place"
     session.move(new)
     assert not old.exists()
-    session.put_patches(key, (), [stroke(40, 10, 5)])
+    session.put_deltas(key, (), [stroke(40, 10, 5)])
     reopened = again(session)
     assert reopened.root == new
     labels = reopened.load_plane(key, ()).labels
@@ -287,14 +287,14 @@ def test_moving_keeps_everything_and_work_goes_on(session, key, tmp_path):
 
 
 def test_a_second_window_is_told_and_can_have_a_copy(session, key):
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     assert session.flush(5)
     with pytest.raises(SessionInUse, match="another window"):
         SessionFolder.open(session.root)
     target = session.root.with_name("a copy")
     copy_session(session.root, target)
     copy = SessionFolder.open(target)
-    copy.put_patches(key, (), [stroke(10, 10, 9)])
+    copy.put_deltas(key, (), [stroke(10, 10, 9)])
     copy = again(copy)
     assert copy.file.session_id != session.file.session_id
     assert copy.load_plane(key, ()).labels[15, 15] == 9
@@ -308,10 +308,10 @@ def test_a_second_window_is_told_and_can_have_a_copy(session, key):
 def correction_of(value=3, channels=1, index=()):
     rng = np.random.default_rng(value)
     labels = rng.integers(0, 9, (50, 60)).astype(np.int32)
-    checked = np.zeros((50, 60), bool)
-    checked[10:40, 5:45] = True
+    verified = np.zeros((50, 60), bool)
+    verified[10:40, 5:45] = True
     box = slice(100, 150), slice(20, 80)
-    correction = Correction("layer id", index, box, labels, checked, labels > 5)
+    correction = Correction("layer id", index, box, labels, verified, labels > 5)
     image = rng.integers(0, 60_000, (50, 60, channels)).astype(np.uint16)
     known = Statistics((1.5,) * channels, (900.25,) * channels)
     return correction, as_example(correction, image, scale=0.7, statistics=known)
@@ -422,7 +422,7 @@ def test_unknown_fields_of_a_newer_program_are_kept(session, key):
     assert kept["current_version"] == 7
 
 
-def test_an_older_schema_is_migrated_and_a_newer_one_is_not_touched(session, monkeypatch):
+def test_an_older_schema_is_migrated_and_a_newer_one_is_not_edited(session, monkeypatch):
     session.close()
     path = session.root / "session.json"
     monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
@@ -464,7 +464,7 @@ def test_recent_sessions_are_listed_the_latest_first(tmp_path, monkeypatch):
 
 
 def test_snapshots_open_with_other_tools(session, key):
-    session.put_patches(key, (), [stroke(10, 10, 4)])
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
     assert session.close()
     (path,) = session.root.glob("planes/*/plane/labels-*.tif")
     labels = tifffile.imread(path)
@@ -479,7 +479,9 @@ def test_labels_of_planes_with_one_column_come_back(tmp_path, shape):
     session = SessionFolder.create(tmp_path / "narrow")
     key = with_one_image(session, shape=shape)
     ones = np.ones(shape, np.int32)
-    session.put_patches(key, (), [Patch(0, 0, ones, ones * 2, ones.astype(np.uint8) * 8)])
+    session.put_deltas(
+        key, (), [LabelDelta(0, 0, ones, ones * 2, ones.astype(np.uint8) * 8)]
+    )
     reopened = again(session)
     state = reopened.load_plane(key, ())
     assert (state.labels == 1).all()
@@ -489,6 +491,6 @@ def test_labels_of_planes_with_one_column_come_back(tmp_path, shape):
 
 
 def test_an_empty_state_takes_patches():
-    state = PlaneState.empty(SHAPE)
+    state = LabelsSnapshot.empty(SHAPE)
     state.put(stroke(0, 0, 2))
     assert state.labels[:20, :20].min() == 2

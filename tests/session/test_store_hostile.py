@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from napari_resunet.session.store.delta import LabelDelta
 
 from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.errors import SessionError
@@ -21,7 +22,6 @@ from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.folder import SessionFolder, read_description
 from napari_resunet.session.store.images import load_image
-from napari_resunet.session.store.patch import Patch
 from napari_resunet.session.store.safety import inside, local_file
 from napari_resunet.session.store.schema import ImageRecord
 
@@ -32,7 +32,7 @@ SHAPE = (300, 320)
 def written(session, key):
     """A session with something of each kind in it, closed."""
     full = np.full((20, 20), 4, np.int32)
-    session.put_patches(key, (), [Patch(0, 0, full, full, full.astype(np.uint8))])
+    session.put_deltas(key, (), [LabelDelta(0, 0, full, full, full.astype(np.uint8))])
     mask = np.ones((20, 20), bool)
     correction = Correction("x", (), (slice(0, 20), slice(0, 20)), full, mask, mask)
     example = as_example(correction, full.astype(np.uint8)[..., None])

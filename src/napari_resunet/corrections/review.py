@@ -20,36 +20,36 @@ Index = tuple[int, ...]
 
 
 @dataclass
-class PlaneLedger:
+class ReviewMask:
     """The state of one plane of labels.
 
     Attributes
     ----------
-    applied : int32 array, shape (Y, X)
+    last_written : int32 array, shape (Y, X)
         The labels as we last wrote them.
     proposed : bool array
         Where a proposal was ever made.
-    touched : bool array
+    edited : bool array
         What the user changed, objects as a whole.
-    checked : bool array
+    verified : bool array
         Where the user vouches for every pixel.
     revision : int
         Goes up with each of our own changes, for whoever keeps a copy.
     """
 
-    applied: LabelArray
+    last_written: LabelArray
     proposed: MaskArray
-    touched: MaskArray
-    checked: MaskArray
+    edited: MaskArray
+    verified: MaskArray
     revision: int = 0
 
     @classmethod
-    def empty(cls, shape: tuple[int, int]) -> PlaneLedger:
-        """Start with no labels, nothing proposed, touched or checked."""
-        proposed, touched, checked = (np.zeros(shape, bool) for _ in range(3))
-        return cls(np.zeros(shape, np.int32), proposed, touched, checked)
+    def empty(cls, shape: tuple[int, int]) -> ReviewMask:
+        """Start with no labels, nothing proposed, edited or verified."""
+        proposed, edited, verified = (np.zeros(shape, bool) for _ in range(3))
+        return cls(np.zeros(shape, np.int32), proposed, edited, verified)
 
-    def observe(self, current: npt.NDArray[Any]) -> None:
+    def sync(self, current: npt.NDArray[Any]) -> None:
         """Take note of what the user changed.
 
         Parameters
@@ -57,34 +57,34 @@ class PlaneLedger:
         current : integer array, shape (Y, X)
             The labels now.
         """
-        self.touched |= touched_pixels(current, self.applied)
-        self.applied = current.astype(np.int32)
+        self.edited |= edited_pixels(current, self.last_written)
+        self.last_written = current.astype(np.int32)
         self.revision += 1
 
-    def check(self, region: MaskArray) -> None:
-        """Mark a region as checked, as far as there was a proposal or a correction.
+    def verify(self, region: MaskArray) -> None:
+        """Mark a region as verified, as far as there was a proposal or a correction.
 
         Parameters
         ----------
         region : bool array, shape (Y, X)
             What the user vouches for.
         """
-        known = self.proposed | self.touched
+        known = self.proposed | self.edited
         # Without any proposal the user drew everything: the region is as they say.
-        self.checked |= region & known if self.proposed.any() else region
+        self.verified |= region & known if self.proposed.any() else region
         self.revision += 1
 
-    def uncheck(self, region: MaskArray) -> None:
+    def unverify(self, region: MaskArray) -> None:
         """Take a region back; what the user changed there stays theirs."""
-        self.checked &= ~region
+        self.verified &= ~region
         self.revision += 1
 
     @property
     def protected(self) -> MaskArray:
         """Where no proposal may write."""
-        return self.checked | self.touched
+        return self.verified | self.edited
 
-    def renewed(
+    def merge_prediction(
         self,
         current: npt.NDArray[Any],
         proposal: npt.NDArray[Any],
@@ -110,34 +110,34 @@ class PlaneLedger:
         int32 array, shape of the window
             Equal to `current` on every protected pixel.
         """
-        self.observe(current)
+        self.sync(current)
         part, protected = current[window], self.protected[window]
         inner = relative(core, window)
         if task == "instances":
-            result = renew(part, proposal, protected, inner, free_label(current))
+            result = merge_objects(part, proposal, protected, inner, free_label(current))
         else:
-            result = renew_classes(part, proposal, protected, inner)
-        self.applied[window] = result
+            result = merge_classes(part, proposal, protected, inner)
+        self.last_written[window] = result
         self.proposed[core] = True
         return result
 
 
 @dataclass
-class Ledger:
+class ReviewState:
     """The planes of one Labels layer, made when first needed."""
 
     shape: tuple[int, int]
-    planes: dict[Index, PlaneLedger] = field(default_factory=dict)
+    planes: dict[Index, ReviewMask] = field(default_factory=dict)
 
-    def plane(self, index: Index) -> PlaneLedger:
+    def plane(self, index: Index) -> ReviewMask:
         """Find or make the state of a plane."""
         if index not in self.planes:
-            self.planes[index] = PlaneLedger.empty(self.shape)
+            self.planes[index] = ReviewMask.empty(self.shape)
         return self.planes[index]
 
-    def checked_planes(self) -> list[Index]:
-        """List the planes with a checked region, in the order of the stack."""
-        return sorted(index for index, p in self.planes.items() if p.checked.any())
+    def verified_planes(self) -> list[Index]:
+        """List the planes with a verified region, in the order of the stack."""
+        return sorted(index for index, p in self.planes.items() if p.verified.any())
 
 
 SAME_OBJECT = 0.5
@@ -145,12 +145,12 @@ SAME_OBJECT = 0.5
 partners, so that a label goes on to one object only."""
 
 
-def touched_pixels(current: npt.NDArray[Any], applied: npt.NDArray[Any]) -> MaskArray:
+def edited_pixels(current: npt.NDArray[Any], last_written: npt.NDArray[Any]) -> MaskArray:
     """Find what the user changed since a proposal was applied.
 
     Parameters
     ----------
-    current, applied : integer arrays of equal shape
+    current, last_written : integer arrays of equal shape
         The labels now, and as the last proposal left them.
 
     Returns
@@ -159,17 +159,17 @@ def touched_pixels(current: npt.NDArray[Any], applied: npt.NDArray[Any]) -> Mask
         True where they differ, and all over each object of `current` that has such a
         pixel: a corrected object is the user's as a whole.
     """
-    changed: MaskArray = current != applied
+    changed: MaskArray = current != last_written
     # What was painted, and what is left of objects that were erased or painted over.
-    objects = np.union1d(current[changed], applied[changed])
+    objects = np.union1d(current[changed], last_written[changed])
     objects = objects[(objects > 0) & (objects <= current.max(initial=0))]
     if not objects.size:
         return changed
-    touched: MaskArray = changed | _members(current, objects)
-    return touched
+    edited: MaskArray = changed | _members(current, objects)
+    return edited
 
 
-def renew(
+def merge_objects(
     current: npt.NDArray[Any],
     proposal: npt.NDArray[Any],
     protected: MaskArray,
@@ -201,7 +201,7 @@ def renew(
     """
     if not fits_table(current):
         numbers, compact = _compacted(current)
-        merged = renew(compact, proposal, protected, core, len(numbers))
+        merged = merge_objects(compact, proposal, protected, core, len(numbers))
         new = np.arange(next_label, next_label + int(proposal.max(initial=0)) + 1)
         return np.concatenate([numbers, new]).astype(np.int32)[merged]
     result: LabelArray = current.astype(np.int32)
@@ -215,7 +215,7 @@ def renew(
     return result
 
 
-def renew_classes(
+def merge_classes(
     current: npt.NDArray[Any],
     proposal: npt.NDArray[Any],
     protected: MaskArray,

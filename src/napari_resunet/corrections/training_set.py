@@ -31,7 +31,7 @@ class Correction:
         Rows and columns of the crop in image pixels.
     labels : int32 array, shape of the window
         Copied from the layer.
-    checked, touched : bool array, shape of the window
+    verified, edited : bool array, shape of the window
         Where the user vouches for, and where they changed, the labels.
     """
 
@@ -39,8 +39,8 @@ class Correction:
     index: tuple[int, ...]
     window: tuple[slice, slice]
     labels: npt.NDArray[np.int32]
-    checked: MaskArray
-    touched: MaskArray
+    verified: MaskArray
+    edited: MaskArray
 
     @property
     def key(self) -> Key:
@@ -49,8 +49,8 @@ class Correction:
 
     @property
     def n_objects(self) -> int:
-        """Objects with a checked pixel."""
-        return count_objects(self.labels[self.checked])
+        """Objects with a verified pixel."""
+        return count_objects(self.labels[self.verified])
 
 
 class CorrectionLog:
@@ -84,7 +84,7 @@ class CorrectionLog:
         self._kept.pop(correction.key, None)
         self._kept[correction.key] = correction, example
 
-    def keep_again(self) -> None:
+    def mark_unsaved(self) -> None:
         """Have all kept on disk once more, in another place."""
         self.fresh = list(self._kept.values())
 
@@ -127,5 +127,5 @@ def as_example(correction: Correction, image: npt.NDArray[Any], **known: Any) ->
     Example
     """
     return Example(
-        image, correction.labels, correction.checked, correction.touched, **known
+        image, correction.labels, correction.verified, correction.edited, **known
     )

@@ -1,4 +1,4 @@
-"""Agreement of a new model with a sure start, where nothing is checked.
+"""Agreement of a new model with a sure start, where nothing is verified.
 
 Few held-out objects say little about new weights. A start that is sure of its objects is
 mostly right, so new weights that find others there have lost something
@@ -16,9 +16,14 @@ from napari_resunet.engine.device import Compute
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.metrics import Rough, mean_ap
 from napari_resunet.engine.patches import TrainingImage
-from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
+from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
 from napari_resunet.engine.uncertainty import count_doubts, windows
-from napari_resunet.engine.validation import Part, Predicted, cut_by_edge, predict
+from napari_resunet.engine.validation import (
+    HeldOutPart,
+    HeldOutPrediction,
+    cut_by_edge,
+    predict,
+)
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.types import FloatArray, LabelArray, MaskArray, ModelInfo, Window
 
@@ -44,7 +49,7 @@ class Found:
     labels : int32 array, shape (h, w)
         Objects in working pixels.
     counts : bool array, shape (h, w)
-        Where nothing is checked.
+        Where nothing is verified.
     maps : float array, shape (n_maps, h, w)
         Probabilities.
     """
@@ -55,12 +60,12 @@ class Found:
 
 
 class Elsewhere:
-    """Some windows in which nothing is checked, and what the start finds there.
+    """Some windows in which nothing is verified, and what the start finds there.
 
     Parameters
     ----------
     images : sequence of TrainingImage
-        All corrections, the latest last; what is not checked has the weight 0.
+        All corrections, the latest last; what is not verified has the weight 0.
     compute : Compute
         Where to compute.
     decoding : Decoding
@@ -98,7 +103,7 @@ class Elsewhere:
         return [_found(one, info, self._decoding) for one in seen]
 
 
-def _unchecked_parts(image: TrainingImage) -> list[Part]:
+def _unchecked_parts(image: TrainingImage) -> list[HeldOutPart]:
     unchecked = image.weight == 0
     whole = slice(0, image.labels.shape[0]), slice(0, image.labels.shape[1])
     return [
@@ -108,22 +113,22 @@ def _unchecked_parts(image: TrainingImage) -> list[Part]:
     ]
 
 
-def _part(image: TrainingImage, unchecked: MaskArray, window: Window) -> Part:
-    return Part(
+def _part(image: TrainingImage, unchecked: MaskArray, window: Window) -> HeldOutPart:
+    return HeldOutPart(
         replace(
             image,
             pixels=image.pixels[:, *window],
             labels=image.labels[window],
             distance=image.distance[window],
             weight=unchecked[window].astype(np.float16),
-            touched=None,
+            edited=None,
         )
     )
 
 
-def _found(seen: Predicted, info: ModelInfo, decoding: Decoding) -> Found:
+def _found(seen: HeldOutPrediction, info: ModelInfo, decoding: Decoding) -> Found:
     height, width = seen.patch.labels.shape
-    kept = KeptMaps(seen.maps, (Axis(height, height), Axis(width, width)), info)
+    kept = PredictionMaps(seen.maps, (Axis(height, height), Axis(width, width)), info)
     counts = (seen.patch.weight.numpy() > 0) & seen.real
     return Found(decode_labels(kept, decoding), counts, seen.maps.astype(np.float32))
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_resunet.engine.postprocess import Decoding
-from napari_resunet.engine.validation import PartsScore
+from napari_resunet.engine.validation import HeldOutScore
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.network.model_file import Model, Weights, with_aliases, without_aliases
 from napari_resunet.network.resnet_unet import ResNetUNet
@@ -27,7 +27,7 @@ LAST, BEST, OPTIMIZER = "last.", "best.", "optimizer."
 
 
 @dataclass(frozen=True)
-class Standing:
+class TrainerState:
     """All of a checkpoint but its tensors: what JSON can hold.
 
     Attributes
@@ -36,8 +36,8 @@ class Standing:
         Of the model that it began with.
     corrections : str
         Fingerprint of what it learns from.
-    recipe : dict
-        Of `finetune.FineTuning`.
+    config : dict
+        Of `finetune.FineTuneConfig`.
     decoding : Decoding
         The sliders, for the score.
     steps : int
@@ -46,11 +46,11 @@ class Standing:
         How much of the work is done, 0 to 1.
     spent : float
         Seconds it took.
-    looks, without_gain : int
+    n_evaluations, without_gain : int
         Looks at the held-out part, and how many of the last brought no better score.
     peak : float
         Highest score seen.
-    best : PartsScore or None
+    best : HeldOutScore or None
         The best so far; None where nothing is held out.
     rng : dict
         State of the source of chance.
@@ -58,15 +58,15 @@ class Standing:
 
     model_id: str
     corrections: str
-    recipe: dict[str, Any]
+    config: dict[str, Any]
     decoding: Decoding
     steps: Count
     share: Share
     spent: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    looks: Count
+    n_evaluations: Count
     without_gain: Count
     peak: Share
-    best: PartsScore | None
+    best: HeldOutScore | None
     rng: dict[str, Any]
 
 
@@ -76,13 +76,13 @@ class Checkpoint:
 
     Attributes
     ----------
-    standing : Standing
+    trainer_state : TrainerState
         Numbers.
     tensors : dict of str to Tensor
         Last weights, best weights where they are not the start's, optimiser; on the CPU.
     """
 
-    standing: Standing
+    trainer_state: TrainerState
     tensors: Weights
 
     @property
@@ -106,9 +106,9 @@ class Checkpoint:
         CorrectionError
             If either is another one.
         """
-        standing = self.standing
-        same_model = standing.model_id == model.info.lineage.model_id
-        if not same_model or standing.corrections != fingerprint(examples):
+        trainer_state = self.trainer_state
+        same_model = trainer_state.model_id == model.info.lineage.model_id
+        if not same_model or trainer_state.corrections != fingerprint(examples):
             raise CorrectionError(
                 "The interrupted fine-tuning began with another model or other "
                 "corrections: drop it, and click Fine-tune to begin anew."
@@ -120,12 +120,12 @@ def fingerprint(examples: Sequence[Example]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for example in examples:
         digest.update(f"{example.labels.shape} {example.scale} {example.held_out}".encode())
-        for array in (example.labels.astype(np.int32), example.checked, example.touched):
+        for array in (example.labels.astype(np.int32), example.verified, example.edited):
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-def take(
+def state_tensors(
     network: ResNetUNet, optimizer: torch.optim.Optimizer, best: Weights | None
 ) -> Weights:
     """Copy all tensors that a training needs to go on.
@@ -151,7 +151,7 @@ def take(
     return tensors
 
 
-def put_back(
+def load_state(
     network: ResNetUNet,
     optimizer: torch.optim.Optimizer,
     rng: np.random.Generator,
@@ -176,16 +176,16 @@ def put_back(
         If it does not fit.
     """
     try:
-        rng.bit_generator.state = checkpoint.standing.rng
+        rng.bit_generator.state = checkpoint.trainer_state.rng
     except (ValueError, TypeError, LookupError, OverflowError) as error:
-        raise unfit() from error
+        raise incompatible_checkpoint() from error
     put_back_tensors(network, optimizer, checkpoint.tensors)
 
 
 def put_back_tensors(
     network: ResNetUNet, optimizer: torch.optim.Optimizer, tensors: Weights
 ) -> None:
-    """Set a network and its fresh optimiser to the tensors of `take`.
+    """Set a network and its fresh optimiser to the tensors of `state_tensors`.
 
     Raises
     ------
@@ -205,10 +205,10 @@ def put_back_tensors(
                 if value.ndim:
                     moments[name] = torch.empty_like(parameter).copy_(value)
     except (RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
-        raise unfit() from error
+        raise incompatible_checkpoint() from error
 
 
-def unfit() -> FileError:
+def incompatible_checkpoint() -> FileError:
     """Say that a checkpoint is not one of ours."""
     return FileError(
         "The interrupted fine-tuning cannot go on, for its checkpoint does not fit the "

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.errors import CorrectionError, FileError, ImageError, ResunetError
 from napari_resunet.files import IMAGE_SUFFIXES, is_hidden, read_mask, read_stored, shown
 from napari_resunet.masks import labels_from_mask
@@ -92,10 +92,10 @@ class Pair:
                 tell(notice)
         return Example(image, found.labels)
 
-    def _planes(self) -> tuple[Planes, list[str]]:
+    def _planes(self) -> tuple[ImageReader, list[str]]:
         stored = read_stored(self.image)
         try:
-            planes = Planes([stored.array], stored.axes)
+            planes = ImageReader([stored.array], stored.axes)
         except ImageError as error:
             raise FileError(f"{_named(self.image)}: {error}") from error
         if any(n > 1 for n in planes.stack_shape):
@@ -232,7 +232,7 @@ AHEAD = 4
 """So many items each process makes in advance."""
 
 
-def made_ahead(
+def prefetch(
     make: Callable[[Job], Made], jobs: Sequence[Job], compute: Compute
 ) -> Iterator[Made]:
     """Make one thing of each job, in order.

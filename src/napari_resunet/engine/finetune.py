@@ -18,7 +18,7 @@ from pydantic import Field
 
 from napari_resunet.engine import checkpoint
 from napari_resunet.engine.augment import vary_intensity
-from napari_resunet.engine.checkpoint import Checkpoint, Standing
+from napari_resunet.engine.checkpoint import Checkpoint, TrainerState
 from napari_resunet.engine.device import (
     Compute,
     failure,
@@ -28,41 +28,41 @@ from napari_resunet.engine.device import (
 from napari_resunet.engine.model_selection import (
     Best,
     FineTuned,
-    Judge,
+    ModelSelector,
     Outcome,
     verdict,
     weights,
 )
-from napari_resunet.engine.object_size import smallest_share
+from napari_resunet.engine.object_size import min_size_fraction
 from napari_resunet.engine.optim import (
     make_optimizer,
-    set_rate,
+    set_lr,
     short_schedule,
     train_step,
 )
 from napari_resunet.engine.optimized import place_for_training
 from napari_resunet.engine.patches import (
     Geometry,
-    Patch,
     Sampler,
     TrainingImage,
+    TrainingPatch,
     cut_patch,
     stacked,
     training_image,
 )
 from napari_resunet.engine.postprocess import Decoding
-from napari_resunet.engine.validation import Part, split
+from napari_resunet.engine.validation import HeldOutPart, split
 from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOfMemoryError
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import CancelToken, Example, ModelInfo, Notice, Share
 
-LOOKS_EACH = 3
+EVALUATIONS_PER_CHECKPOINT = 3
 """Looks for each checkpoint: one is 0.3 GB, too much to write every five seconds."""
 
 
 @dataclass(frozen=True)
-class FineTuning:
+class FineTuneConfig:
     """How a model learns from corrections.
 
     Attributes
@@ -75,19 +75,19 @@ class FineTuning:
         Patches in a batch.
     patch : int
         Side of a patch in working pixels, a multiple of 32.
-    rate : float
+    lr : float
         Largest learning rate of the decoder; less where the start is good already.
     encoder_share : float
         The encoder's rate is this times the decoder's.
-    touched_weight : float
-        How much what the user touched counts, and what lies around it.
-    touched_share : float
-        Share of the patches that are centred on something touched.
+    edited_weight : float
+        How much what the user edited counts, and what lies around it.
+    edited_fraction : float
+        Share of the patches that are centred on something edited.
     intensity : float
         0 to 1: how strongly intensities vary.
     zoom : float
         Patches are zoomed by up to 2 to this power, either way.
-    looks : int
+    n_evaluations : int
         How often the held-out part is scored on the way.
     patience : int
         Looks without a better score after which it stops.
@@ -99,13 +99,13 @@ class FineTuning:
     seconds: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = 60.0
     batch: Annotated[int, Field(ge=1, le=64)] = 4
     patch: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 128
-    rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    lr: Annotated[float, Field(gt=0, le=1)] = 2e-3
     encoder_share: Share = 1.0
-    touched_weight: Annotated[float, Field(ge=0, le=1000)] = 3.0
-    touched_share: Share = 0.5
+    edited_weight: Annotated[float, Field(ge=0, le=1000)] = 3.0
+    edited_fraction: Share = 0.5
     intensity: Share = 0.2
     zoom: Annotated[float, Field(ge=0, le=4)] = 0.8
-    looks: Annotated[int, Field(ge=1, le=10**6)] = 12
+    n_evaluations: Annotated[int, Field(ge=1, le=10**6)] = 12
     patience: Annotated[int, Field(ge=1, le=10**6)] = 10
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -144,7 +144,7 @@ FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuned]
 def fine_tune_steps(
     model: Model,
     examples: Sequence[Example],
-    recipe: FineTuning,
+    config: FineTuneConfig,
     compute: Compute,
     token: CancelToken | None = None,
     decoding: Decoding | None = None,
@@ -158,7 +158,7 @@ def fine_tune_steps(
         The start; not changed.
     examples : sequence of Example
         All corrections so far, the latest last.
-    recipe : FineTuning
+    config : FineTuneConfig
         How.
     compute : Compute
         Where.
@@ -180,7 +180,7 @@ def fine_tune_steps(
     Raises
     ------
     CorrectionError
-        If nothing is checked, or `start` is of another model or other examples.
+        If nothing is verified, or `start` is of another model or other examples.
     FileError
         If `start` does not fit the model.
     Cancelled
@@ -190,9 +190,9 @@ def fine_tune_steps(
     """
     if start is not None:
         start.check(model, examples)
-    material = _prepare(model.info, examples, recipe)
+    material = _prepare(model.info, examples, config)
     token, decoding = token or CancelToken(), decoding or Decoding()
-    run = _Run(model, material, recipe, compute, token, decoding)
+    run = _Run(model, material, config, compute, token, decoding)
     try:
         best = yield from run.events(checkpoint.fingerprint(examples), start)
         outcome = run.outcome(best)
@@ -214,20 +214,22 @@ class _Material:
     smallest : float
         What is dust.
     whole : list of TrainingImage
-        All corrections as they came, for what is not checked.
+        All corrections as they came, for what is not verified.
     """
 
     images: list[TrainingImage]
-    held_out: list[Part]
-    earlier: list[Part]
+    held_out: list[HeldOutPart]
+    earlier: list[HeldOutPart]
     smallest: float
     whole: list[TrainingImage]
 
 
-def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -> _Material:
-    whole = [training_image(e, info, recipe.touched_weight) for e in examples]
+def _prepare(
+    info: ModelInfo, examples: Sequence[Example], config: FineTuneConfig
+) -> _Material:
+    whole = [training_image(e, info, config.edited_weight) for e in examples]
     images: list[TrainingImage] = []
-    held_out: list[Part] = []
+    held_out: list[HeldOutPart] = []
     for complete, example in zip(whole, examples, strict=True):
         image, parts = split(complete, info.task, example.held_out)
         earlier = [*held_out, *parts[:-1]]
@@ -237,9 +239,9 @@ def _prepare(info: ModelInfo, examples: Sequence[Example], recipe: FineTuning) -
     if not images:
         raise CorrectionError(
             "There is nothing to learn from: correct some labels and mark the area as "
-            "checked first."
+            "verified first."
         )
-    return _Material(images, held_out, earlier, smallest_share(images, info), whole)
+    return _Material(images, held_out, earlier, min_size_fraction(images, info), whole)
 
 
 class _Run:
@@ -249,15 +251,15 @@ class _Run:
         self,
         model: Model,
         material: _Material,
-        recipe: FineTuning,
+        config: FineTuneConfig,
         compute: Compute,
         token: CancelToken,
         decoding: Decoding,
     ) -> None:
         self.model = model
-        self.sampler = Sampler(material.images, recipe.touched_share)
+        self.sampler = Sampler(material.images, config.edited_fraction)
         self.material = material
-        self.judge = Judge(
+        self.selector = ModelSelector(
             material.held_out,
             material.earlier,
             model.info,
@@ -265,7 +267,7 @@ class _Run:
             decoding,
             material.whole,
         )
-        self.recipe = recipe
+        self.config = config
         self.compute = compute
         self.token = token
         self.decoding = decoding
@@ -278,38 +280,40 @@ class _Run:
         """Train; return the best weights on the held-out part, or the last without one."""
         self.network.train().requires_grad_(True)
         place_for_training(self.network, self.compute)
-        optimizer = make_optimizer(
-            self.network, self.recipe.rate, self.recipe.encoder_share
-        )
-        rng = np.random.default_rng(self.recipe.seed)
+        optimizer = make_optimizer(self.network, self.config.lr, self.config.encoder_share)
+        rng = np.random.default_rng(self.config.seed)
         best, begin = self._begin(start, optimizer, rng)
         task = self.model.info.task
-        rate = self.recipe.rate * self.judge.care()
+        lr = self.config.lr * self.selector.lr_scale()
         while (share := self._share(begin)) < 1 and not self.token.stopped:
-            set_rate(optimizer, rate * short_schedule(share))
-            batch = stacked([self._patch(rng) for _ in range(self.recipe.batch)])
+            set_lr(optimizer, lr * short_schedule(share))
+            batch = stacked([self._patch(rng) for _ in range(self.config.batch)])
             loss = float(train_step(self.network, optimizer, batch, task, self.compute))
             self.steps += 1
             share = self._share(begin)
             held_out, here = None, None
-            if share >= 1 or share * self.recipe.looks >= best.looks + 1:
-                looks = int(share * self.recipe.looks)
-                due = share < 1 and looks // LOOKS_EACH > best.looks // LOOKS_EACH
-                best.looks = looks
-                held_out = self.judge.look(self.network, best)
+            if share >= 1 or share * self.config.n_evaluations >= best.n_evaluations + 1:
+                n_evaluations = int(share * self.config.n_evaluations)
+                due = (
+                    share < 1
+                    and n_evaluations // EVALUATIONS_PER_CHECKPOINT
+                    > best.n_evaluations // EVALUATIONS_PER_CHECKPOINT
+                )
+                best.n_evaluations = n_evaluations
+                held_out = self.selector.evaluate(self.network, best)
                 if due:
-                    at = self._standing(corrections, best, share, begin, rng)
+                    at = self._trainer_state(corrections, best, share, begin, rng)
                     here = Checkpoint(
-                        at, checkpoint.take(self.network, optimizer, best.state)
+                        at, checkpoint.state_tensors(self.network, optimizer, best.state)
                     )
             left = _left(begin, share)
             yield FineTuneStep(self.steps, loss, held_out, share, left, here)
             if self.token.cancelled:
                 raise Cancelled
-            if best.without_gain >= self.recipe.patience:
+            if best.without_gain >= self.config.patience:
                 break
         if self.token.stopped:
-            self.judge.look(self.network, best)
+            self.selector.evaluate(self.network, best)
         if not self.material.held_out and self.steps:
             best.state = weights(self.network)
         return best
@@ -317,18 +321,20 @@ class _Run:
     def outcome(self, best: Best) -> Outcome:
         """Sum up, once the events are through."""
         if best.state is not None:
-            self.judge.settle(self.network, weights(self.model.network), best)
+            self.selector.interpolate_until_no_regression(
+                self.network, weights(self.model.network), best
+            )
         return Outcome(
             state=best.state,
-            before=self.judge.before.value if self.judge.before else None,
+            before=self.selector.before.value if self.selector.before else None,
             after=best.score.value if best.score else None,
             n_held_out=sum(part.n_objects for part in self.material.held_out),
-            decided=self.judge.decides,
-            disagrees=self.judge.disagrees,
+            decided=self.selector.is_scorable,
+            disagrees=self.selector.disagrees,
             steps=self.steps,
-            seed=self.recipe.seed,
+            seed=self.config.seed,
             smallest=self.material.smallest,
-            levels=self.judge.levels,
+            levels=self.selector.levels,
         )
 
     def _begin(
@@ -338,32 +344,32 @@ class _Run:
         rng: np.random.Generator,
     ) -> tuple[Best, float]:
         """Begin anew, or go on where another run stood; tell since when it runs."""
-        best = self.judge.begin(self.network, self.material.smallest)
+        best = self.selector.begin(self.network, self.material.smallest)
         if start is None:
             return best, time.monotonic()
-        at = start.standing
-        checkpoint.put_back(self.network, optimizer, rng, start)
+        at = start.trainer_state
+        checkpoint.load_state(self.network, optimizer, rng, start)
         self.steps = at.steps
-        best = Best(at.best, start.best, at.peak, at.looks, at.without_gain)
+        best = Best(at.best, start.best, at.peak, at.n_evaluations, at.without_gain)
         return best, time.monotonic() - at.spent
 
-    def _standing(
+    def _trainer_state(
         self,
         corrections: str,
         best: Best,
         share: float,
         begin: float,
         rng: np.random.Generator,
-    ) -> Standing:
-        return Standing(
+    ) -> TrainerState:
+        return TrainerState(
             model_id=self.model.info.lineage.model_id,
             corrections=corrections,
-            recipe=asdict(self.recipe),
+            config=asdict(self.config),
             decoding=self.decoding,
             steps=self.steps,
             share=share,
             spent=time.monotonic() - begin,
-            looks=best.looks,
+            n_evaluations=best.n_evaluations,
             without_gain=best.without_gain,
             peak=best.peak,
             best=best.score,
@@ -371,19 +377,19 @@ class _Run:
         )
 
     def _share(self, begin: float) -> float:
-        if self.recipe.steps is not None:
-            return self.steps / max(1, self.recipe.steps)
-        return min(1.0, (time.monotonic() - begin) / self.recipe.seconds)
+        if self.config.steps is not None:
+            return self.steps / max(1, self.config.steps)
+        return min(1.0, (time.monotonic() - begin) / self.config.seconds)
 
-    def _patch(self, rng: np.random.Generator) -> Patch:
+    def _patch(self, rng: np.random.Generator) -> TrainingPatch:
         image, centre = self.sampler.draw(rng)
-        geometry = Geometry(zoom=self.recipe.zoom)
-        patch = cut_patch(image, centre, self.recipe.patch, geometry, rng)
+        geometry = Geometry(zoom=self.config.zoom)
+        patch = cut_patch(image, centre, self.config.patch, geometry, rng)
         pixels = vary_intensity(
             patch.pixels,
             self.model.info.normalization,
             rng,
-            strength=self.recipe.intensity,
+            strength=self.config.intensity,
         )
         return patch._replace(pixels=pixels)
 

@@ -38,7 +38,7 @@ NUMBERS = "buif"
 """Kinds of dtype whose pixels can be used."""
 
 
-class Planes:
+class ImageReader:
     """One image: its planes, its channels, its whole-image statistics.
 
     Parameters
@@ -358,10 +358,10 @@ def _check_mapped(array: Any) -> None:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of `n_image` pixels at `n_working` working pixels."""
+    """One axis of `n_image` pixels at `n_network` working pixels."""
 
     n_image: int
-    n_working: int
+    n_network: int
 
     @classmethod
     def scaled(cls, n_image: int, scale: float) -> Axis:
@@ -371,7 +371,7 @@ class Axis:
     @property
     def scale(self) -> float:
         """The factor in effect, after rounding."""
-        return self.n_working / self.n_image
+        return self.n_network / self.n_image
 
     def matrix(self, start: int, stop: int) -> tuple[slice, sparse.csr_matrix]:
         """Compute the filter of some working pixels.
@@ -405,10 +405,10 @@ class Axis:
         )
         return slice(first, last + 1), matrix
 
-    def nearest_working(self, window: slice) -> npt.NDArray[np.int64]:
+    def nearest_network(self, window: slice) -> npt.NDArray[np.int64]:
         """Map image pixels to the working pixel that each lies in."""
         image = np.arange(window.start, window.stop)
-        return np.minimum(((image + 0.5) * self.scale).astype(np.int64), self.n_working - 1)
+        return np.minimum(((image + 0.5) * self.scale).astype(np.int64), self.n_network - 1)
 
     def image_window(self, start: int, stop: int) -> slice:
         """Map working pixels to the image pixels whose centres lie in them."""
@@ -417,7 +417,7 @@ class Axis:
         return slice(max(0, first), min(self.n_image, last))
 
 
-def read_working(
+def read_resampled(
     read: Callable[[slice, slice], FloatArray],
     axes: tuple[Axis, Axis],
     rows: tuple[int, int],
@@ -439,7 +439,7 @@ def read_working(
     -------
     float32 array, shape (h, w, C)
     """
-    if all(axis.n_image == axis.n_working for axis in axes):
+    if all(axis.n_image == axis.n_network for axis in axes):
         return read(slice(*rows), slice(*columns))
     row_window, row_weights = axes[0].matrix(*rows)
     column_window, column_weights = axes[1].matrix(*columns)

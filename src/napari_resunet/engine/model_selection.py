@@ -21,9 +21,9 @@ from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.engine.validation import (
     FEWEST_OBJECTS,
-    Part,
-    PartsScore,
-    Predicted,
+    HeldOutPart,
+    HeldOutPrediction,
+    HeldOutScore,
     predict,
     score_together,
 )
@@ -39,7 +39,7 @@ SPREAD = 0.4
 """Standard deviation of the score of one object. That of n objects differs by chance by its
 standard error, this over the square root of n: much, for few objects are held out."""
 
-FLATTERY = 0.5
+SELECTION_BIAS = 0.5
 """Of the standard error: so much too good seems a start on parts that chose it themselves,
 as the best of many looks (see ``docs/learning.md``). New weights need not reach that. One
 that never learned from corrections was not chosen there."""
@@ -47,10 +47,10 @@ that never learned from corrections was not chosen there."""
 FEW = 10
 """With fewer held-out objects these alone do not decide."""
 
-SHARES = (1.0, 0.75, 0.5, 0.25)
+FRACTIONS = (1.0, 0.75, 0.5, 0.25)
 """Shares of the new weights in the mean of old and new that are tried, in this order."""
 
-CAREFUL = 0.35
+LOW_LR = 0.35
 """Share of the learning rate for a start that is good already: it learns as much from one
 image, and forgets less of the others. A poor one has nothing to forget."""
 
@@ -58,13 +58,15 @@ POOR, GOOD = 0.2, 0.5
 """Score on the held-out parts up to which a start finds next to nothing, and from which on
 it is good."""
 
-LEARNED = Levels(foreground=0.5, seed=0.2, smoothing=1.0, certainty=0.8)
+DEFAULT_LEVELS_FOR_NEW_DOMAIN = Levels(
+    foreground=0.5, seed=0.2, smoothing=1.0, certainty=0.8
+)
 """For objects of another kind than the start knows, learned from few: the maps are less
 sure of them than of what was learned from thousands, in other images most of all. Others
 that a few dozen held-out objects chose were worse on new images (``docs/learning.md``)."""
 
 
-Seen = dict[int, Predicted]
+Seen = dict[int, HeldOutPrediction]
 """Maps of the parts, by the identity of each."""
 
 
@@ -74,35 +76,35 @@ class Best:
 
     Attributes
     ----------
-    score : PartsScore or None
+    score : HeldOutScore or None
         The best one; None where nothing is held out.
     state : dict of str to Tensor, or None
         Its weights; None: the start is the best so far.
     peak : float
         Highest value seen, whether it was taken or not.
-    looks, without_gain : int
+    n_evaluations, without_gain : int
         Looks so far, and how many of the last brought no better score.
     """
 
-    score: PartsScore | None
+    score: HeldOutScore | None
     state: Weights | None
     peak: float = 0.0
-    looks: int = 0
+    n_evaluations: int = 0
     without_gain: int = 0
 
 
-class Judge:
+class ModelSelector:
     """Looks at a network in training; remembers how good the start was.
 
     Attributes
     ----------
-    before : PartsScore or None
+    before : HeldOutScore or None
         Of the start; None where nothing is held out.
-    decides : bool
+    is_scorable : bool
         Whether the user corrected anything on the held-out parts, so that a model can be
         better there than the start.
     disagrees : bool
-        Whether weights were refused for what they find where nothing is checked.
+        Whether weights were refused for what they find where nothing is verified.
 
     Parameters
     ----------
@@ -117,13 +119,13 @@ class Judge:
     decoding : Decoding
         The sliders.
     images : sequence of TrainingImage
-        All corrections, what is not checked included; for judging by few objects.
+        All corrections, what is not verified included; for judging by few objects.
     """
 
     def __init__(
         self,
-        held_out: Sequence[Part],
-        earlier: Sequence[Part],
+        held_out: Sequence[HeldOutPart],
+        earlier: Sequence[HeldOutPart],
         info: ModelInfo,
         compute: Compute,
         decoding: Decoding,
@@ -134,9 +136,9 @@ class Judge:
         few = info.task == "instances" and _n_objects(held_out) < FEW
         self._elsewhere = Elsewhere(images if few else (), compute, decoding)
         self.disagrees = False
-        self.decides = any(part.is_corrected for part in held_out)
-        self.before: PartsScore | None = None
-        self._before_earlier: PartsScore | None = None
+        self.is_scorable = any(part.is_corrected for part in held_out)
+        self.before: HeldOutScore | None = None
+        self._before_earlier: HeldOutScore | None = None
         # Most or all of the earlier ones are among those held out: each is seen once.
         self._parts = {id(part): part for part in (*held_out, *earlier)}
 
@@ -156,7 +158,7 @@ class Judge:
     def _suiting_levels(self) -> Levels:
         unsure = self.before is not None and self.before.value < GOOD
         if unsure and self._info.task == "instances":
-            return LEARNED
+            return DEFAULT_LEVELS_FOR_NEW_DOMAIN
         return self._info.levels
 
     @property
@@ -164,12 +166,12 @@ class Judge:
         """Those that new weights are judged at, and go with them."""
         return self._info.levels
 
-    def care(self) -> float:
-        """Compute the factor of the learning rate, 1 down to `CAREFUL`, for this start."""
+    def lr_scale(self) -> float:
+        """Compute the factor of the learning rate, 1 down to `LOW_LR`, for this start."""
         value = 0.0 if self.before is None else self.before.value
-        return float(np.interp(value, (POOR, GOOD), (1.0, CAREFUL)))
+        return float(np.interp(value, (POOR, GOOD), (1.0, LOW_LR)))
 
-    def look(self, network: ResNetUNet, best: Best) -> float | None:
+    def evaluate(self, network: ResNetUNet, best: Best) -> float | None:
         """Score the held-out parts; keep the weights in `best` where they are to be taken.
 
         Returns
@@ -187,22 +189,26 @@ class Judge:
             best.without_gain += 1
         return score.value
 
-    def _takes(self, score: PartsScore, best: Best) -> bool:
+    def _takes(self, score: HeldOutScore, best: Best) -> bool:
         # Of equal scores the later one: it has learned longer and at a lower rate.
-        return self._gains(score) and score.value >= best.peak - self._noise(self.held_out)
+        return self._improves(score) and score.value >= best.peak - self._noise(
+            self.held_out
+        )
 
-    def _gains(self, score: PartsScore | None) -> bool:
+    def _improves(self, score: HeldOutScore | None) -> bool:
         if score is None or self.before is None:
             return True
-        if not self.decides:
+        if not self.is_scorable:
             # All truth there is the start's own proposal: nothing can be better.
             return score.value >= self.before.value
         if self._earlier and self._info.lineage.corrected_pixels:
-            flattery = FLATTERY * self._noise(self.held_out)
-            return score.value >= self.before.value - flattery
+            bias = SELECTION_BIAS * self._noise(self.held_out)
+            return score.value >= self.before.value - bias
         return score.better_than(self.before)
 
-    def settle(self, network: ResNetUNet, start: Weights, best: Best) -> None:
+    def interpolate_until_no_regression(
+        self, network: ResNetUNet, start: Weights, best: Best
+    ) -> None:
         """Mix the best weights with the start's until nothing is forgotten.
 
         Parameters
@@ -215,12 +221,12 @@ class Judge:
             The best weights; afterwards those settled on, None where none will do.
         """
         new = best.state or start
-        for share in SHARES:
+        for share in FRACTIONS:
             mixed = _mixed(start, new, share)
             network.load_state_dict(mixed)
             seen = self._see(network)
             score = self._score(seen, self.held_out)
-            if self._gains(score) and self._remembers(seen):
+            if self._improves(score) and self._retains(seen):
                 with _judged(network):
                     self.disagrees = not self._elsewhere.agrees(network, self._info)
                 if not self.disagrees:
@@ -228,14 +234,14 @@ class Judge:
                     return
         best.state, best.score = None, self.before
 
-    def _remembers(self, seen: Seen) -> bool:
+    def _retains(self, seen: Seen) -> bool:
         score = self._score(seen, self._earlier)
         before = self._before_earlier
         if score is None or before is None:
             return True
         return score.value >= before.value - self._noise(self._earlier)
 
-    def _noise(self, parts: Sequence[Part]) -> float:
+    def _noise(self, parts: Sequence[HeldOutPart]) -> float:
         """Compute how far the score of these parts may differ by chance."""
         if self._info.task == "classes":
             return NOISE
@@ -250,7 +256,7 @@ class Judge:
                 for key, part in self._parts.items()
             }
 
-    def _score(self, seen: Seen, parts: Sequence[Part]) -> PartsScore | None:
+    def _score(self, seen: Seen, parts: Sequence[HeldOutPart]) -> HeldOutScore | None:
         if not parts:
             return None
         chosen = [seen[id(part)] for part in parts]
@@ -266,7 +272,7 @@ def _judged(network: ResNetUNet) -> Iterator[None]:
     network.train(training)
 
 
-def _n_objects(parts: Sequence[Part]) -> int:
+def _n_objects(parts: Sequence[HeldOutPart]) -> int:
     return sum(part.n_objects for part in parts)
 
 
@@ -288,12 +294,12 @@ STAYS = (
     "corrections), so the old one stays. Correct a few more objects and fine-tune again."
 )
 DISAGREES = (
-    "The old model stays, for the new one finds other objects where nothing is checked and "
+    "The old model stays, for the new one finds other objects where nothing is verified and "
     "the old one was sure, and only {n} held-out object(s) speak for it. Check a larger "
     "area and fine-tune again."
 )
 NO_HELD_OUT = (
-    "The model has learned, but the checked area is too small to hold a part out: look at "
+    "The model has learned, but the verified area is too small to hold a part out: look at "
     "the new proposal to judge it."
 )
 NOTHING_CORRECTED_THERE = (
@@ -317,7 +323,7 @@ class Outcome:
     decided : bool
         Whether the user corrected anything on the held-out part.
     disagrees : bool
-        Whether new weights were refused for what they find where nothing is checked.
+        Whether new weights were refused for what they find where nothing is verified.
     steps, seed : int
         Of the training.
     smallest : float
@@ -429,7 +435,7 @@ def _lineage(model: Model, examples: Sequence[Example], outcome: Outcome) -> Lin
         parent_id=model.info.lineage.model_id,
         corrected_objects=sum(_count_objects(e) for e in examples),
         corrected_pixels=sum(
-            int(e.labels.size if e.checked is None else e.checked.sum()) for e in examples
+            int(e.labels.size if e.verified is None else e.verified.sum()) for e in examples
         ),
         steps=outcome.steps,
         seed=outcome.seed,
@@ -438,5 +444,5 @@ def _lineage(model: Model, examples: Sequence[Example], outcome: Outcome) -> Lin
 
 
 def _count_objects(example: Example) -> int:
-    known = example.labels if example.checked is None else example.labels[example.checked]
+    known = example.labels if example.verified is None else example.labels[example.verified]
     return len(np.unique(known[known > 0]))

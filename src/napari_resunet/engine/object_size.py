@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.normalize import normalize
 from napari_resunet.engine.patches import TrainingImage, compact, median_diameter
 from napari_resunet.engine.postprocess import Decoding, decode
-from napari_resunet.engine.predict import Event, Plane, Predictor
+from napari_resunet.engine.predict import Event, PredictionRequest, Predictor
 from napari_resunet.types import CancelToken, ModelInfo, Normalization, Statistics
 
 Index = tuple[int, ...]
@@ -42,7 +42,7 @@ DUST = 0.5
 
 def estimate_scale(
     predictor: Predictor,
-    planes: Planes,
+    planes: ImageReader,
     indices: Sequence[Index],
     of: Statistics,
     token: CancelToken | None = None,
@@ -53,7 +53,7 @@ def estimate_scale(
     ----------
     predictor : Predictor
         The model on its device.
-    planes : Planes
+    planes : ImageReader
         The image.
     indices : sequence of tuple of int
         Of which planes; where these hold nothing, the others are looked at.
@@ -84,7 +84,7 @@ def estimate_scale(
 
 
 def _fullest(
-    planes: Planes, indices: Sequence[Index], of: Statistics, contract: Normalization
+    planes: ImageReader, indices: Sequence[Index], of: Statistics, contract: Normalization
 ) -> list[Index]:
     """List a few planes, those whose intensities vary most first."""
     if len(indices) < 2:
@@ -98,7 +98,7 @@ def _fullest(
 
 def _scale_of_plane(
     predictor: Predictor,
-    planes: Planes,
+    planes: ImageReader,
     index: Index,
     of: Statistics,
     token: CancelToken | None,
@@ -123,7 +123,7 @@ def _scale_of_plane(
     return scale
 
 
-def smallest_share(images: Sequence[TrainingImage], info: ModelInfo) -> float:
+def min_size_fraction(images: Sequence[TrainingImage], info: ModelInfo) -> float:
     """Tell from the corrections which objects are too small to be one.
 
     Parameters
@@ -137,7 +137,7 @@ def smallest_share(images: Sequence[TrainingImage], info: ModelInfo) -> float:
     -------
     float
         Share of a disc of the working diameter; the model's own where too few objects
-        are wholly inside the checked area.
+        are wholly inside the verified area.
     """
     areas = np.concatenate([_whole_areas(image) for image in images])
     if info.task == "classes" or areas.size < FEWEST_WHOLE:
@@ -146,7 +146,7 @@ def smallest_share(images: Sequence[TrainingImage], info: ModelInfo) -> float:
 
 
 def _whole_areas(image: TrainingImage) -> npt.NDArray[np.float64]:
-    """Measure the objects that the checked area does not cut, in working pixels."""
+    """Measure the objects that the verified area does not cut, in working pixels."""
     known = image.weight > 0
     rim = np.ones_like(known)
     rim[1:-1, 1:-1] = False
@@ -160,16 +160,16 @@ def _whole_areas(image: TrainingImage) -> npt.NDArray[np.float64]:
 
 def _probe(
     predictor: Predictor,
-    planes: Planes,
+    planes: ImageReader,
     index: tuple[int, ...],
     of: Statistics,
     scale: float,
-) -> Plane:
+) -> PredictionRequest:
     side = round(PROBE / scale)
     rows = _candidates(planes.height, side)
     columns = _candidates(planes.width, side)
     windows = [(r, c) for r in rows for c in columns]
-    plane = Plane(planes, index, windows[0], scale, of)
+    plane = PredictionRequest(planes, index, windows[0], scale, of)
     if len(windows) == 1:
         return plane
     contract = predictor.model.info.normalization

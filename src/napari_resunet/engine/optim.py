@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from napari_resunet.engine import device
 from napari_resunet.engine.losses import loss_of
-from napari_resunet.engine.patches import Patch
+from napari_resunet.engine.patches import TrainingPatch
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import nn, torch
 from napari_resunet.types import Task
@@ -18,7 +18,7 @@ ENCODER = ("base_model.",)
 
 
 def make_optimizer(
-    network: ResNetUNet, rate: float, encoder_share: float = 1.0
+    network: ResNetUNet, lr: float, encoder_share: float = 1.0
 ) -> torch.optim.AdamW:
     """Build AdamW with a rate of its own for the encoder.
 
@@ -26,10 +26,10 @@ def make_optimizer(
     ----------
     network : ResNetUNet
         Whose parameters are learned.
-    rate : float
+    lr : float
         Learning rate of the decoder.
     encoder_share : float
-        The encoder's rate is this times `rate`.
+        The encoder's rate is this times `lr`.
 
     Returns
     -------
@@ -40,16 +40,16 @@ def make_optimizer(
     for name, parameter in network.named_parameters():
         (encoder if name.startswith(ENCODER) else decoder).append(parameter)
     groups = [
-        {"params": decoder, "lr": rate, "share": 1.0},
-        {"params": encoder, "lr": rate * encoder_share, "share": encoder_share},
+        {"params": decoder, "lr": lr, "share": 1.0},
+        {"params": encoder, "lr": lr * encoder_share, "share": encoder_share},
     ]
-    return torch.optim.AdamW(groups, lr=rate, weight_decay=WEIGHT_DECAY, fused=True)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the decoder's learning rate; the encoder keeps its share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["share"]
+        group["lr"] = lr * group["share"]
 
 
 def short_schedule(share: float) -> float:
@@ -71,7 +71,7 @@ def short_schedule(share: float) -> float:
 def train_step(
     network: ResNetUNet,
     optimizer: torch.optim.Optimizer,
-    batch: Patch,
+    batch: TrainingPatch,
     task: Task,
     compute: device.Compute,
 ) -> torch.Tensor:

@@ -27,7 +27,7 @@ ROTATION_MARGIN = 1.42
 """A square turned by any angle covers the patch when it is sqrt(2) times as wide."""
 
 SURROUNDINGS = 0.25
-"""In working diameters: so far around what was touched the background counts as much. An
+"""In working diameters: so far around what was edited the background counts as much. An
 object that alone counted more would be learned too wide."""
 
 
@@ -47,7 +47,7 @@ class TrainingImage:
         0 where the truth is not known.
     scale : float
         Factor from image to working pixels.
-    touched : bool array, shape (Y, X), or None
+    edited : bool array, shape (Y, X), or None
         What the user corrected by hand; the other labels are proposals that were let pass.
         None: all labels are the truth.
     """
@@ -57,10 +57,10 @@ class TrainingImage:
     distance: npt.NDArray[np.float16]
     weight: npt.NDArray[np.float16]
     scale: float
-    touched: MaskArray | None = None
+    edited: MaskArray | None = None
 
 
-class Patch(NamedTuple):
+class TrainingPatch(NamedTuple):
     """A square at the working scale: pixels (C, S, S), the rest (S, S)."""
 
     pixels: torch.Tensor
@@ -69,9 +69,9 @@ class Patch(NamedTuple):
     weight: torch.Tensor
 
 
-def stacked(patches: Sequence[Patch]) -> Patch:
+def stacked(patches: Sequence[TrainingPatch]) -> TrainingPatch:
     """Stack patches of one size: pixels (N, C, S, S), the rest (N, S, S)."""
-    return Patch(*(torch.stack(parts) for parts in zip(*patches, strict=True)))
+    return TrainingPatch(*(torch.stack(parts) for parts in zip(*patches, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Geometry:
 
 
 def training_image(
-    example: Example, info: ModelInfo, touched_weight: float = 1.0
+    example: Example, info: ModelInfo, edited_weight: float = 1.0
 ) -> TrainingImage:
     """Prepare an example: normalise, compute the distance map, weigh.
 
@@ -104,8 +104,8 @@ def training_image(
         One plane and its labels.
     info : ModelInfo
         Task, intensity contract and working diameter of the model.
-    touched_weight : float
-        How much what the user touched counts, and what lies around it.
+    edited_weight : float
+        How much what the user edited counts, and what lies around it.
 
     Returns
     -------
@@ -127,12 +127,12 @@ def training_image(
     )
     scale = example.scale or scale_from_labels(labels, info)
     weight = np.ones(labels.shape, np.float16)
-    if example.touched is not None and example.touched.any():
-        # Without a touched pixel the dilation would mark a corner.
+    if example.edited is not None and example.edited.any():
+        # Without a edited pixel the dilation would mark a corner.
         reach = SURROUNDINGS * info.diameter / scale
-        weight[isotropic_dilation(example.touched, reach)] = touched_weight
-    if example.checked is not None:
-        weight[~example.checked] = 0
+        weight[isotropic_dilation(example.edited, reach)] = edited_weight
+    if example.verified is not None:
+        weight[~example.verified] = 0
     distance = inner_distance(labels) if instances else np.zeros(labels.shape)
     return TrainingImage(
         pixels=np.moveaxis(pixels, -1, 0).astype(np.float16),
@@ -140,7 +140,7 @@ def training_image(
         distance=distance.astype(np.float16),
         weight=weight,
         scale=scale,
-        touched=example.touched,
+        edited=example.edited,
     )
 
 
@@ -179,7 +179,7 @@ def cut_patch(
     size: int,
     geometry: Geometry,
     rng: np.random.Generator,
-) -> Patch:
+) -> TrainingPatch:
     """Cut one square patch, moved inside the image where it would stand out.
 
     Parameters
@@ -216,7 +216,7 @@ def cut_patch(
     if geometry.rotate:
         quarter_turns, mirror = int(rng.integers(4)), rng.random() < 0.5
         smooth, sharp = (_turn(t, quarter_turns, mirror) for t in (smooth, sharp))
-    return Patch(
+    return TrainingPatch(
         pixels=smooth[:-1], distance=smooth[-1], labels=sharp[0].long(), weight=sharp[1]
     )
 
@@ -343,23 +343,23 @@ def median_diameter(labels: npt.NDArray[Any]) -> float | None:
 
 
 class Sampler:
-    """Draws patch centres: around what was touched, and across all that is checked.
+    """Draws patch centres: around what was edited, and across all that is verified.
 
     Parameters
     ----------
     images : sequence of TrainingImage
-        Each with a pixel of weight over 0; drawn by the side of its checked area.
-    touched_share : float
-        Share of the centres that lie on a checked pixel that was touched, if any was.
+        Each with a pixel of weight over 0; drawn by the side of its verified area.
+    edited_fraction : float
+        Share of the centres that lie on a verified pixel that was edited, if any was.
     """
 
-    def __init__(self, images: Sequence[TrainingImage], touched_share: float) -> None:
+    def __init__(self, images: Sequence[TrainingImage], edited_fraction: float) -> None:
         # Found once: scanning whole images for every patch took a tenth of the time.
         self._images = images
-        self._touched_share = touched_share
-        self._checked = [np.flatnonzero(image.weight > 0) for image in images]
-        self._touched = [_touched(image) for image in images]
-        sides = np.sqrt([where.size for where in self._checked])
+        self._edited_share = edited_fraction
+        self._verified = [np.flatnonzero(image.weight > 0) for image in images]
+        self._edited = [_edited(image) for image in images]
+        sides = np.sqrt([where.size for where in self._verified])
         self._shares = sides / sides.sum()
 
     def draw(self, rng: np.random.Generator) -> tuple[TrainingImage, tuple[float, float]]:
@@ -377,15 +377,15 @@ class Sampler:
             Row and column in image pixels.
         """
         number = int(rng.choice(len(self._images), p=self._shares))
-        image, where = self._images[number], self._checked[number]
-        if rng.random() < self._touched_share and self._touched[number].size:
-            where = self._touched[number]
+        image, where = self._images[number], self._verified[number]
+        if rng.random() < self._edited_share and self._edited[number].size:
+            where = self._edited[number]
         row, column = divmod(int(rng.choice(where)), image.weight.shape[1])
         return image, (float(row), float(column))
 
 
-def _touched(image: TrainingImage) -> npt.NDArray[np.intp]:
-    """Find the checked pixels that were touched; none where all labels are the truth."""
-    if image.touched is None:
+def _edited(image: TrainingImage) -> npt.NDArray[np.intp]:
+    """Find the verified pixels that were edited; none where all labels are the truth."""
+    if image.edited is None:
         return np.empty(0, np.intp)
-    return np.flatnonzero(image.touched & (image.weight > 0))
+    return np.flatnonzero(image.edited & (image.weight > 0))

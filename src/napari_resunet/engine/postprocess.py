@@ -53,18 +53,18 @@ class Decoding:
 
     def foreground_level(self, levels: Levels) -> float:
         """Compute the probability from which a pixel is foreground."""
-        return _between(self.foreground, 0.0, levels.foreground, 1.0)
+        return _interp(self.foreground, 0.0, levels.foreground, 1.0)
 
     def certainty_level(self, levels: Levels) -> float:
         """Compute the mean probability from which an object is one."""
-        return _between(self.foreground, 0.0, levels.certainty, 1.0)
+        return _interp(self.foreground, 0.0, levels.certainty, 1.0)
 
     def seed_level(self, levels: Levels) -> float:
         """Compute the inner distance from which a pixel is a seed."""
-        return _between(self.split, LOWEST_SEED, levels.seed, HIGHEST_SEED)
+        return _interp(self.split, LOWEST_SEED, levels.seed, HIGHEST_SEED)
 
 
-def _between(slider: float, low: float, middle: float, high: float) -> float:
+def _interp(slider: float, low: float, middle: float, high: float) -> float:
     return float(np.interp(slider, (0.0, 0.5, 1.0), (low, middle, high)))
 
 
@@ -101,12 +101,12 @@ def decode(
     level = decoding.seed_level(levels)
     seeds = _seeds(ridge, foreground, level)
     for rise in RISES:
-        seeds = _fallen_apart(ridge, seeds, level + rise, SMALLEST_PART * disc)
-    labels = _flooded(ridge, seeds, foreground)
+        seeds = _split_seeds(ridge, seeds, level + rise, SMALLEST_PART * disc)
+    labels = _watershed(ridge, seeds, foreground)
     areas = np.bincount(labels.ravel())
     sums = np.bincount(labels.ravel(), maps[0].ravel())
     sure = sums >= decoding.certainty_level(levels) * areas
-    return _kept(labels, sure & (areas >= max(MIN_OBJECT_PIXELS, smallest)))
+    return _renumbered(labels, sure & (areas >= max(MIN_OBJECT_PIXELS, smallest)))
 
 
 def _seeds(
@@ -123,7 +123,7 @@ def _seeds(
     return result
 
 
-def _fallen_apart(
+def _split_seeds(
     ridge: npt.NDArray[np.float32],
     seeds: npt.NDArray[np.int32],
     level: float,
@@ -147,7 +147,7 @@ def _fallen_apart(
     return result
 
 
-def _flooded(
+def _watershed(
     ridge: npt.NDArray[np.float32],
     seeds: npt.NDArray[np.int32],
     foreground: npt.NDArray[np.bool_],
@@ -165,7 +165,7 @@ def _flooded(
     return labels
 
 
-def _kept(labels: npt.NDArray[Any], keep: npt.NDArray[np.bool_]) -> LabelArray:
+def _renumbered(labels: npt.NDArray[Any], keep: npt.NDArray[np.bool_]) -> LabelArray:
     """Take the other objects away and number these anew."""
     keep[0] = False
     renumbered = np.zeros(len(keep), np.int32)
@@ -185,7 +185,7 @@ Core = tuple[tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class KeptMaps:
+class PredictionMaps:
     """What the sliders act on.
 
     Attributes
@@ -208,12 +208,12 @@ class KeptMaps:
         return self.axes[0].n_image, self.axes[1].n_image
 
 
-def decode_labels(kept: KeptMaps, decoding: Decoding) -> LabelArray:
+def decode_labels(maps_: PredictionMaps, decoding: Decoding) -> LabelArray:
     """Decode a plane in full.
 
     Parameters
     ----------
-    kept : KeptMaps
+    maps_ : PredictionMaps
         Of the plane.
     decoding : Decoding
         The sliders.
@@ -223,67 +223,67 @@ def decode_labels(kept: KeptMaps, decoding: Decoding) -> LabelArray:
     int32 array, shape (Y, X) in image pixels
         Objects numbered from 1, or class values.
     """
-    labels = np.zeros(kept.shape, np.int32)
-    cores = _cores(kept)
-    if kept.info.task == "classes":
+    labels = np.zeros(maps_.shape, np.int32)
+    cores = _cores(maps_)
+    if maps_.info.task == "classes":
         for core in cores:
-            _decode_classes(labels, kept, decoding, core)
+            _decode_classes(labels, maps_, decoding, core)
         return labels
     n_objects = 0
     with ThreadPoolExecutor(N_THREADS) as pool:
         for first in range(0, len(cores), N_THREADS):
             # A few at a time: their labels are small beside those of the whole plane.
             few = cores[first : first + N_THREADS]
-            found = list(pool.map(lambda core: _found(kept, decoding, core), few))
+            found = list(pool.map(lambda core: _found(maps_, decoding, core), few))
             for core, objects in zip(few, found, strict=True):
-                target = labels[_image_window(kept, _with_margin(kept, core))]
+                target = labels[_image_window(maps_, _with_margin(maps_, core))]
                 write = (objects > 0) & (target == 0)
                 target[write] = objects[write] + n_objects
                 n_objects += int(objects.max(initial=0))
     return labels
 
 
-def _cores(kept: KeptMaps) -> list[Core]:
+def _cores(maps_: PredictionMaps) -> list[Core]:
     rows, columns = (
         [
-            (begin, min(begin + BLOCK, axis.n_working))
-            for begin in range(0, axis.n_working, BLOCK)
+            (begin, min(begin + BLOCK, axis.n_network))
+            for begin in range(0, axis.n_network, BLOCK)
         ]
-        for axis in kept.axes
+        for axis in maps_.axes
     )
     return list(product(rows, columns))
 
 
 def _decode_classes(
-    labels: LabelArray, kept: KeptMaps, decoding: Decoding, core: Core
+    labels: LabelArray, maps_: PredictionMaps, decoding: Decoding, core: Core
 ) -> None:
-    window = _image_window(kept, core)
-    maps = np.stack([_to_image(m, kept, window) for m in kept.maps])
+    window = _image_window(maps_, core)
+    maps = np.stack([_to_image(m, maps_, window) for m in maps_.maps])
     named = maps[1:].argmax(0) + 1
     # At a level of 0.5 the likelier of background and foreground wins.
-    level = decoding.foreground_level(kept.info.levels)
+    level = decoding.foreground_level(maps_.info.levels)
     labels[window] = np.where(1.0 - maps[0] >= level, named, 0)
 
 
-def _with_margin(kept: KeptMaps, core: Core) -> Core:
-    margin = int(MARGIN_DIAMETERS * kept.info.diameter)
+def _with_margin(maps_: PredictionMaps, core: Core) -> Core:
+    margin = int(MARGIN_DIAMETERS * maps_.info.diameter)
     rows, columns = (
-        (max(0, begin - margin), min(axis.n_working, end + margin))
-        for (begin, end), axis in zip(core, kept.axes, strict=True)
+        (max(0, begin - margin), min(axis.n_network, end + margin))
+        for (begin, end), axis in zip(core, maps_.axes, strict=True)
     )
     return rows, columns
 
 
-def _found(kept: KeptMaps, decoding: Decoding, core: Core) -> LabelArray:
+def _found(maps_: PredictionMaps, decoding: Decoding, core: Core) -> LabelArray:
     """Decode a block: the objects whose centre it holds, in its and its margin's pixels."""
-    outer = _with_margin(kept, core)
-    block = kept.maps[:, slice(*outer[0]), slice(*outer[1])]
-    info = kept.info
+    outer = _with_margin(maps_, core)
+    block = maps_.maps[:, slice(*outer[0]), slice(*outer[1])]
+    info = maps_.info
     found = decode(block, decoding, info.levels, info.smallest * info.disc, info.disc)
     if outer != core:
         found = _owned(found, core, outer)
-    window = _image_window(kept, outer)
-    return _labels_to_image(found, (outer[0][0], outer[1][0]), kept, window, decoding)
+    window = _image_window(maps_, outer)
+    return _labels_to_image(found, (outer[0][0], outer[1][0]), maps_, window, decoding)
 
 
 def _owned(found: LabelArray, core: Core, outer: Core) -> LabelArray:
@@ -301,49 +301,49 @@ def _owned(found: LabelArray, core: Core, outer: Core) -> LabelArray:
 def _labels_to_image(
     found: LabelArray,
     origin: tuple[int, int],
-    kept: KeptMaps,
+    maps_: PredictionMaps,
     window: tuple[slice, slice],
     decoding: Decoding,
 ) -> LabelArray:
-    if all(axis.n_image == axis.n_working for axis in kept.axes):
+    if all(axis.n_image == axis.n_network for axis in maps_.axes):
         return found
-    shrunk = kept.axes[0].n_working < kept.axes[0].n_image
+    shrunk = maps_.axes[0].n_network < maps_.axes[0].n_image
     if shrunk:
         # The contour comes from the interpolated foreground, not from square steps.
         found = expand_labels(found, 1)
-    rows = kept.axes[0].nearest_working(window[0]) - origin[0]
-    columns = kept.axes[1].nearest_working(window[1]) - origin[1]
+    rows = maps_.axes[0].nearest_network(window[0]) - origin[0]
+    columns = maps_.axes[1].nearest_network(window[1]) - origin[1]
     labels: LabelArray = found[np.ix_(rows, columns)]
     if shrunk:
-        level = decoding.foreground_level(kept.info.levels)
-        labels[_to_image(kept.maps[0], kept, window) < level] = 0
+        level = decoding.foreground_level(maps_.info.levels)
+        labels[_to_image(maps_.maps[0], maps_, window) < level] = 0
     return labels
 
 
-def maps_at(kept: KeptMaps, window: tuple[slice, slice]) -> npt.NDArray[np.float32]:
+def maps_at(maps_: PredictionMaps, window: tuple[slice, slice]) -> npt.NDArray[np.float32]:
     """Interpolate all kept maps at a window of image pixels.
 
     Parameters
     ----------
-    kept : KeptMaps
+    maps_ : PredictionMaps
         Of a plane, or a part of one.
     window : tuple of slice
-        Rows and columns within `kept.shape`.
+        Rows and columns within `maps_.shape`.
 
     Returns
     -------
     float32 array, shape (n_maps, h, w)
     """
-    return np.stack([_to_image(values, kept, window) for values in kept.maps])
+    return np.stack([_to_image(values, maps_, window) for values in maps_.maps])
 
 
 def _to_image(
-    values: npt.NDArray[np.float16], kept: KeptMaps, window: tuple[slice, slice]
+    values: npt.NDArray[np.float16], maps_: PredictionMaps, window: tuple[slice, slice]
 ) -> npt.NDArray[np.float32]:
     """Interpolate a working map at a window of image pixels."""
-    if all(axis.n_image == axis.n_working for axis in kept.axes):
+    if all(axis.n_image == axis.n_network for axis in maps_.axes):
         return values[window].astype(np.float32)
-    back = [Axis(axis.n_working, axis.n_image) for axis in kept.axes]
+    back = [Axis(axis.n_network, axis.n_image) for axis in maps_.axes]
     row_need, row_weights = back[0].matrix(window[0].start, window[0].stop)
     column_need, column_weights = back[1].matrix(window[1].start, window[1].stop)
     part = values[row_need, column_need].astype(np.float32)
@@ -351,5 +351,5 @@ def _to_image(
     return np.ascontiguousarray(result)
 
 
-def _image_window(kept: KeptMaps, core: Core) -> tuple[slice, slice]:
-    return (kept.axes[0].image_window(*core[0]), kept.axes[1].image_window(*core[1]))
+def _image_window(maps_: PredictionMaps, core: Core) -> tuple[slice, slice]:
+    return (maps_.axes[0].image_window(*core[0]), maps_.axes[1].image_window(*core[1]))

@@ -25,7 +25,7 @@ from napari_resunet.engine.device import (
     is_out_of_memory,
     no_memory,
 )
-from napari_resunet.engine.image_reader import Axis, Planes, read_working
+from napari_resunet.engine.image_reader import Axis, ImageReader, read_resampled
 from napari_resunet.engine.normalize import normalize, to_network_channels
 from napari_resunet.engine.optimized import fast_copy
 from napari_resunet.errors import Cancelled, FileError, ModelFileError
@@ -52,7 +52,7 @@ Event = Progress | Notice
 
 
 @dataclass(frozen=True)
-class Look:
+class TTAView:
     """One way to see an image, for the mean over several.
 
     Attributes
@@ -67,21 +67,21 @@ class Look:
     zoom: float = 1.0
 
 
-LOOKS: dict[Task, tuple[Look, ...]] = {
-    "instances": (Look(), Look((2,)), Look((3,)), Look((2, 3))),
+TTA_VIEWS: dict[Task, tuple[TTAView, ...]] = {
+    "instances": (TTAView(), TTAView((2,)), TTAView((3,)), TTAView((2, 3))),
     # What a pixel is lies in its surroundings, and a smaller image shows more of them; the
     # place of an object's edge does not (docs/learning.md).
-    "classes": (Look(), Look((2, 3)), Look((2,), 0.625), Look((3,), 0.625)),
+    "classes": (TTAView(), TTAView((2, 3)), TTAView((2,), 0.625), TTAView((3,), 0.625)),
 }
 
 
 @dataclass(frozen=True)
-class Plane:
+class PredictionRequest:
     """One plane of an image, with all that makes it the network's input.
 
     Attributes
     ----------
-    planes : Planes
+    planes : ImageReader
         The image.
     index : tuple of int
         Which plane.
@@ -93,7 +93,7 @@ class Plane:
         Of the whole image.
     """
 
-    planes: Planes
+    planes: ImageReader
     index: tuple[int, ...]
     window: tuple[slice, slice]
     scale: float
@@ -110,7 +110,7 @@ class Plane:
 
 
 @dataclass
-class Plan:
+class ExecutionPlan:
     """What out-of-memory errors may change: the network's place, batch and tile."""
 
     network: ResNetUNet
@@ -134,10 +134,14 @@ class Predictor:
         self.model = model
         batch = 1 if compute.kind == "cpu" else BATCH_ON_GPU
         network = fast_copy(model.network, compute)
-        self.plan = Plan(network, compute, batch, model.info.tile)
+        self.plan = ExecutionPlan(network, compute, batch, model.info.tile)
 
     def maps(
-        self, plane: Plane, token: CancelToken | None = None, *, mirrored: bool = False
+        self,
+        plane: PredictionRequest,
+        token: CancelToken | None = None,
+        *,
+        mirrored: bool = False,
     ) -> Generator[Event, None, Maps]:
         """Predict the maps of a plane.
 
@@ -194,16 +198,16 @@ class Predictor:
             return f"Memory was short: going on with tiles of {plan.tile} pixels."
         if plan.compute.kind != "cpu":
             cpu = Compute("cpu", torch.float32)
-            self.plan = Plan(
+            self.plan = ExecutionPlan(
                 fast_copy(self.model.network, cpu), cpu, 1, self.model.info.tile
             )
             return "Memory was short on the graphics card: going on with the CPU, slower."
         raise no_memory() from error
 
     def _attempt(
-        self, plane: Plane, token: CancelToken, mirrored: bool
+        self, plane: PredictionRequest, token: CancelToken, mirrored: bool
     ) -> Generator[Event, None, Maps]:
-        rows, columns = (strip(axis.n_working, self.plan.tile) for axis in plane.axes)
+        rows, columns = (tile_grid(axis.n_network, self.plan.tile) for axis in plane.axes)
         maps = _empty_maps((self.model.info.n_maps, rows.n, columns.n))
         places = list(product(range(len(rows.starts)), range(len(columns.starts))))
         for first in range(0, len(places), self.plan.batch):
@@ -223,12 +227,16 @@ class Predictor:
         return maps
 
     def _tile(
-        self, plane: Plane, rows: Strip, columns: Strip, place: tuple[int, int]
+        self,
+        plane: PredictionRequest,
+        rows: TileGrid1D,
+        columns: TileGrid1D,
+        place: tuple[int, int],
     ) -> FloatArray:
         """Read one tile, (3, S, S'); beyond the image it is mirrored."""
         top, left = rows.starts[place[0]], columns.starts[place[1]]
         bottom, right = min(rows.n, top + rows.size), min(columns.n, left + columns.size)
-        pixels = read_working(
+        pixels = read_resampled(
             _Reader(self.model, plane), plane.axes, (top, bottom), (left, right)
         )
         missing = ((0, top + rows.size - bottom), (0, left + columns.size - right), (0, 0))
@@ -238,24 +246,24 @@ class Predictor:
 
     def _run(self, tiles: list[FloatArray], mirrored: bool) -> torch.Tensor:
         images = torch.from_numpy(np.stack(tiles))
-        looks = LOOKS[self.model.info.task]
+        views = TTA_VIEWS[self.model.info.task]
         # One after the other: together they would need four times the memory.
-        seen = [self._seen(images, look) for look in (looks if mirrored else looks[:1])]
+        seen = [self._seen(images, view) for view in (views if mirrored else views[:1])]
         return torch.stack(seen).mean(0)
 
-    def _seen(self, images: torch.Tensor, look: Look) -> torch.Tensor:
+    def _seen(self, images: torch.Tensor, view: TTAView) -> torch.Tensor:
         """Compute the maps of images as they look, and put them back in place."""
         compute, size = self.plan.compute, list(images.shape[-2:])
-        looked = [max(STRIDE, round(n * look.zoom / STRIDE) * STRIDE) for n in size]
+        sizes = [max(STRIDE, round(n * view.zoom / STRIDE) * STRIDE) for n in size]
         # On the CPU: not every device can resize without aliasing.
-        turned = transforms.resize(images.flip(look.mirrored), looked)
+        turned = transforms.resize(images.flip(view.mirrored), sizes)
         there = turned.to(compute.device, compute.dtype).contiguous(
             memory_format=torch.channels_last
         )
         with torch.inference_mode():
             logits = self.plan.network(there).float()
             maps = to_probabilities(logits, self.model.info.task).cpu()
-        return transforms.resize(maps, size).flip(look.mirrored)
+        return transforms.resize(maps, size).flip(view.mirrored)
 
 
 @dataclass(frozen=True)
@@ -263,7 +271,7 @@ class _Reader:
     """Reads a window of the plane, normalised."""
 
     model: Model
-    plane: Plane
+    plane: PredictionRequest
 
     def __call__(self, rows: slice, columns: slice) -> FloatArray:
         window = moved((rows, columns), self.plane.window)
@@ -305,7 +313,11 @@ def _reserve(stream: IO[bytes], n_bytes: int) -> None:
 
 
 def _blend(
-    maps: Maps, output: torch.Tensor, rows: Strip, columns: Strip, place: tuple[int, int]
+    maps: Maps,
+    output: torch.Tensor,
+    rows: TileGrid1D,
+    columns: TileGrid1D,
+    place: tuple[int, int],
 ) -> None:
     top, left = rows.starts[place[0]], columns.starts[place[1]]
     weights = rows.weights(place[0])[:, None] * columns.weights(place[1])[None]
@@ -323,7 +335,7 @@ OVERLAP = 32
 
 
 @dataclass(frozen=True)
-class Strip:
+class TileGrid1D:
     """The tiles along one axis: `size` pixels from each of `starts`, `n` in all."""
 
     n: int
@@ -346,7 +358,7 @@ class Strip:
         return np.clip((position - middle) / OVERLAP + 0.5, 0.0, 1.0)
 
 
-def strip(n: int, largest: int) -> Strip:
+def tile_grid(n: int, largest: int) -> TileGrid1D:
     """Cover an axis with equal tiles.
 
     Parameters
@@ -365,6 +377,6 @@ def strip(n: int, largest: int) -> Strip:
     exact = (n + (count - 1) * OVERLAP) / count
     size = int(np.ceil(exact / STRIDE)) * STRIDE
     if count == 1:
-        return Strip(n, size, (0,))
+        return TileGrid1D(n, size, (0,))
     starts = np.linspace(0, n - size, count).round().astype(int)
-    return Strip(n, size, tuple(int(s) for s in starts))
+    return TileGrid1D(n, size, tuple(int(s) for s in starts))

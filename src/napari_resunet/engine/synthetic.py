@@ -236,7 +236,9 @@ REACH = 2.6
 """No outline goes further from its centre than so many radii."""
 
 
-def random_microscopy(shape: tuple[int, int], rng: Generator) -> tuple[Image, LabelArray]:
+def domain_randomization(
+    shape: tuple[int, int], rng: Generator
+) -> tuple[Image, LabelArray]:
     """Draw an image of objects that look like nothing in particular.
 
     Parameters

@@ -18,14 +18,14 @@ import numpy as np
 
 from napari_resunet.engine import device
 from napari_resunet.engine.augment import vary_intensity
-from napari_resunet.engine.checkpoint import BEST, part, put_back_tensors, take
-from napari_resunet.engine.dataset import made_ahead
-from napari_resunet.engine.optim import make_optimizer, set_rate, train_step
+from napari_resunet.engine.checkpoint import BEST, part, put_back_tensors, state_tensors
+from napari_resunet.engine.dataset import prefetch
+from napari_resunet.engine.optim import make_optimizer, set_lr, train_step
 from napari_resunet.engine.optimized import place_for_training
 from napari_resunet.engine.patches import (
     Geometry,
-    Patch,
     TrainingImage,
+    TrainingPatch,
     cut_patch,
     stacked,
 )
@@ -56,7 +56,7 @@ REPORT_EVERY = 20
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainConfig:
     """How a model is trained from folders.
 
     Attributes
@@ -67,7 +67,7 @@ class Recipe:
         Patches in a batch.
     patch : int
         Side of a patch in working pixels, a multiple of 32.
-    rate : float
+    lr : float
         Largest learning rate; warm-up before, a cosine after.
     warm_up : int
         Steps of warm-up.
@@ -88,7 +88,7 @@ class Recipe:
     steps: int = 8000
     batch: int = 8
     patch: int = 128
-    rate: float = 8e-4
+    lr: float = 8e-4
     warm_up: int = 200
     group_power: float = 1 / 3
     invert: float = 0.15
@@ -102,7 +102,7 @@ def train_steps(
     network: ResNetUNet,
     info: ModelInfo,
     images: Sequence[tuple[str, TrainingImage]],
-    recipe: Recipe,
+    config: TrainConfig,
     compute: device.Compute,
     checkpoint: Path | None = None,
 ) -> Iterator[Progress]:
@@ -115,8 +115,8 @@ def train_steps(
     info : ModelInfo
         Task, intensity contract, working diameter.
     images : sequence of (group, TrainingImage)
-        What to learn from; groups are balanced by `Recipe.group_power`.
-    recipe : Recipe
+        What to learn from; groups are balanced by `TrainConfig.group_power`.
+    config : TrainConfig
         How.
     compute : Compute
         Where.
@@ -135,44 +135,44 @@ def train_steps(
     FileError, OutOfMemoryError, DeviceError
     """
     try:
-        yield from _steps(network, info, images, recipe, compute, checkpoint)
+        yield from _steps(network, info, images, config, compute, checkpoint)
     except ResunetError:
         raise
     except Exception as error:
-        raise _plain(error, compute, recipe) from error
+        raise _plain(error, compute, config) from error
 
 
 def _steps(
     network: ResNetUNet,
     info: ModelInfo,
     images: Sequence[tuple[str, TrainingImage]],
-    recipe: Recipe,
+    config: TrainConfig,
     compute: device.Compute,
     checkpoint: Path | None,
 ) -> Iterator[Progress]:
     network.train()
     place_for_training(network, compute)
-    optimizer = make_optimizer(network, recipe.rate)
+    optimizer = make_optimizer(network, config.lr)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     first = 0
     if checkpoint is not None and checkpoint.exists():
         first = _resume(checkpoint, network, optimizer, average)
-    make = partial(draw_batch, _by_group(images), info, recipe)
+    make = partial(sample_batch, _by_group(images), info, config)
     smoothed, message, saved = None, "", time.monotonic()
     for step, batch in enumerate(
-        made_ahead(make, range(first, recipe.steps), compute), start=first
+        prefetch(make, range(first, config.steps), compute), start=first
     ):
-        set_rate(optimizer, _rate(recipe, step))
+        set_lr(optimizer, _lr(config, step))
         loss = train_step(network, optimizer, batch, info.task, compute)
-        _move_average(average, network, min(recipe.average, (step + 1) / (step + 10)))
+        _move_average(average, network, min(config.average, (step + 1) / (step + 10)))
         smoothed = loss if smoothed is None else torch.lerp(smoothed, loss, 0.02)
-        due = time.monotonic() - saved > CHECKPOINT_SECONDS or step + 1 == recipe.steps
+        due = time.monotonic() - saved > CHECKPOINT_SECONDS or step + 1 == config.steps
         if checkpoint is not None and due:
             _save(checkpoint, step + 1, network, optimizer, average)
             saved = time.monotonic()
         if (step - first) % REPORT_EVERY == 0:
             message = f"loss {_number(smoothed):.4f}"
-        yield Progress(step + 1, recipe.steps, message)
+        yield Progress(step + 1, config.steps, message)
     _check_numbers(average)
     network.load_state_dict(average)
     network.eval()
@@ -198,11 +198,11 @@ def _went_wrong() -> TrainingError:
     )
 
 
-def _plain(error: Exception, compute: device.Compute, recipe: Recipe) -> ResunetError:
+def _plain(error: Exception, compute: device.Compute, config: TrainConfig) -> ResunetError:
     if device.is_out_of_memory(error):
         return OutOfMemoryError(
-            f"There is not enough memory for {recipe.batch} patches of {recipe.patch} × "
-            f"{recipe.patch} pixels: train with a smaller --batch or --patch."
+            f"There is not enough memory for {config.batch} patches of {config.patch} × "
+            f"{config.patch} pixels: train with a smaller --batch or --patch."
         )
     if isinstance(error, RuntimeError):
         return device.failure(compute, error)
@@ -216,9 +216,12 @@ def _by_group(images: Sequence[tuple[str, TrainingImage]]) -> list[list[Training
     return list(members.values())
 
 
-def draw_batch(
-    pools: Sequence[Sequence[TrainingImage]], info: ModelInfo, recipe: Recipe, step: int
-) -> Patch:
+def sample_batch(
+    pools: Sequence[Sequence[TrainingImage]],
+    info: ModelInfo,
+    config: TrainConfig,
+    step: int,
+) -> TrainingPatch:
     """Draw the batch of a step: the same, whichever process does it.
 
     Parameters
@@ -227,7 +230,7 @@ def draw_batch(
         The images of each group.
     info : ModelInfo
         The intensity contract.
-    recipe : Recipe
+    config : TrainConfig
         How many patches, how large, how much they vary.
     step : int
         Which.
@@ -237,31 +240,31 @@ def draw_batch(
     Patch
         Stacked, with varied intensities: pixels of shape (batch, 3, patch, patch).
     """
-    rng = np.random.default_rng((recipe.seed, step))
-    shares = np.array([len(pool) ** recipe.group_power for pool in pools])
-    chosen = rng.choice(len(shares), size=recipe.batch, p=shares / shares.sum())
+    rng = np.random.default_rng((config.seed, step))
+    shares = np.array([len(pool) ** config.group_power for pool in pools])
+    chosen = rng.choice(len(shares), size=config.batch, p=shares / shares.sum())
     batch = []
     for group_index in chosen:
         pool = pools[group_index]
         image = pool[int(rng.integers(len(pool)))]
-        patch = cut_patch(image, _centre(image, rng), recipe.patch, GEOMETRY, rng)
+        patch = cut_patch(image, _centre(image, rng), config.patch, GEOMETRY, rng)
         pixels = vary_intensity(
             patch.pixels,
             info.normalization,
             rng,
-            recipe.invert,
-            recipe.strength,
-            recipe.tint,
+            config.invert,
+            config.strength,
+            config.tint,
         )
         batch.append(patch._replace(pixels=pixels))
     return stacked(batch)
 
 
-def _rate(recipe: Recipe, step: int) -> float:
-    if step < recipe.warm_up:
-        return recipe.rate * (step + 1) / recipe.warm_up
-    share = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
-    return recipe.rate * 0.5 * (1 + math.cos(math.pi * share))
+def _lr(config: TrainConfig, step: int) -> float:
+    if step < config.warm_up:
+        return config.lr * (step + 1) / config.warm_up
+    share = (step - config.warm_up) / max(1, config.steps - config.warm_up)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def _centre(image: TrainingImage, rng: np.random.Generator) -> tuple[float, float]:
@@ -295,7 +298,7 @@ def _save(
     optimizer: torch.optim.Optimizer,
     average: dict[str, torch.Tensor],
 ) -> None:
-    tensors = take(network, optimizer, average)
+    tensors = state_tensors(network, optimizer, average)
     # One that cannot be gone on from must not take the place of a good one.
     _check_numbers(tensors)
     own = {name: value.to("cpu", copy=True) for name, value in tensors.items()}

@@ -2,7 +2,7 @@
 
 The criterion is one function, `mean_doubt`, so that another one can be put in its place and
 compared (``docs/learning.md``, "Where to look next"). Windows are those that a user would
-correct at one go, about 256² working pixels; what is checked already does not count.
+correct at one go, about 256² working pixels; what is verified already does not count.
 
 Binary entropy of the foreground as a measure of doubt: Settles 2009, "Active learning
 literature survey", section 3.1 (uncertainty sampling).
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_resunet.engine.postprocess import KeptMaps
+from napari_resunet.engine.postprocess import PredictionMaps
 from napari_resunet.types import FloatArray, LabelArray, MaskArray, ModelInfo, Window
 
 REGION = 256
@@ -31,8 +31,8 @@ DOUBT = 0.35
 MISSED = 0.2
 """A foreground probability from which something without a label may be an object."""
 
-MOSTLY_CHECKED = 0.5
-"""A window of which a larger share is checked is done."""
+MOSTLY_VERIFIED = 0.5
+"""A window of which a larger share is verified is done."""
 
 Criterion = Callable[[FloatArray, MaskArray, ModelInfo], float]
 """From maps (n, h, w), what still counts (h, w) and the model's contract to a score."""
@@ -80,24 +80,24 @@ def mean_doubt(maps: FloatArray, counts: MaskArray, info: ModelInfo) -> float:
     return float(doubt(maps, info)[counts].mean())
 
 
-def priority(region: Region, checked: float) -> tuple[float, float]:
+def priority(region: Region, verified: float) -> tuple[float, float]:
     """Order regions of different planes: the largest is the next one to look at.
 
-    Where less is checked comes first, for regions of one image teach the same; then where
+    Where less is verified comes first, for regions of one image teach the same; then where
     the model is less sure.
 
     Parameters
     ----------
     region : Region
         Of some plane.
-    checked : float
-        Share of that plane that is checked. A few hundredths more or less are no reason.
+    verified : float
+        Share of that plane that is verified. A few hundredths more or less are no reason.
 
     Returns
     -------
     tuple of float
     """
-    return -round(checked, 1), region.score
+    return -round(verified, 1), region.score
 
 
 def doubt(maps: FloatArray, info: ModelInfo) -> FloatArray:
@@ -159,9 +159,9 @@ def foreground_of(maps: FloatArray, info: ModelInfo) -> FloatArray:
 
 
 def rank(
-    kept: KeptMaps,
+    kept: PredictionMaps,
     labels: LabelArray,
-    checked: MaskArray | None,
+    verified: MaskArray | None,
     core: Window,
     criterion: Criterion = mean_doubt,
 ) -> list[Region]:
@@ -169,11 +169,11 @@ def rank(
 
     Parameters
     ----------
-    kept : KeptMaps
+    kept : PredictionMaps
         Of the proposal.
     labels : int32 array, shape `kept.shape`
         As decoded from them.
-    checked : bool array, shape `kept.shape`, or None
+    verified : bool array, shape `kept.shape`, or None
         What is done; None for nothing.
     core : tuple of slice
         The part of the proposal to divide into windows, in its image pixels.
@@ -183,15 +183,15 @@ def rank(
     Returns
     -------
     list of Region
-        Windows in the proposal's image pixels, without those that are mostly checked;
+        Windows in the proposal's image pixels, without those that are mostly verified;
         equal scores in the order of rows and columns.
     """
-    done = np.zeros(kept.shape, bool) if checked is None else checked
-    places = np.ix_(*(_centres(axis.n_working, axis.scale) for axis in kept.axes))
+    done = np.zeros(kept.shape, bool) if verified is None else verified
+    places = np.ix_(*(_centres(axis.n_network, axis.scale) for axis in kept.axes))
     working_labels, working_done = labels[places], done[places]
     regions = []
     for window in windows(core, (kept.axes[0].scale, kept.axes[1].scale)):
-        if done[window].mean() > MOSTLY_CHECKED:
+        if done[window].mean() > MOSTLY_VERIFIED:
             continue
         part = _to_working(window, kept)
         maps = kept.maps[:, part[0], part[1]].astype(np.float32)
@@ -261,7 +261,7 @@ def _centres(n: int, scale: float) -> npt.NDArray[Any]:
     return ((np.arange(n) + 0.5) / scale).astype(int)
 
 
-def _to_working(window: Window, kept: KeptMaps) -> Window:
+def _to_working(window: Window, kept: PredictionMaps) -> Window:
     rows, columns = (
         slice(begin := int(w.start * a.scale), max(begin + 1, int(w.stop * a.scale)))
         for w, a in zip(window, kept.axes, strict=True)

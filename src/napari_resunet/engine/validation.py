@@ -21,8 +21,8 @@ from napari_resunet.engine.device import Compute, autocast
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.metrics import Rough, dice, mean_ap
-from napari_resunet.engine.patches import Geometry, Patch, TrainingImage, cut_patch
-from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
+from napari_resunet.engine.patches import Geometry, TrainingImage, TrainingPatch, cut_patch
+from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
 from napari_resunet.engine.predict import Maps, to_probabilities
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch, transforms
@@ -34,14 +34,14 @@ FEWEST_OBJECTS = 5
 """With fewer held-out objects the score says too little to judge by."""
 
 SMALLEST_SIDE = 24
-"""A checked region is split only where the strip keeps so many working pixels."""
+"""A verified region is split only where the strip keeps so many working pixels."""
 
 LARGEST_SIDE = 192
 """With its margins a part is one tile of inference: scoring is done often."""
 
 
 @dataclass(frozen=True)
-class Part:
+class HeldOutPart:
     """A part of an image to judge by.
 
     Attributes
@@ -61,16 +61,16 @@ class Part:
     @property
     def is_corrected(self) -> bool:
         """Whether the user changed anything here."""
-        touched = self.image.touched
-        return touched is None or bool((touched & (self.image.weight > 0)).any())
+        edited = self.image.edited
+        return edited is None or bool((edited & (self.image.weight > 0)).any())
 
     @property
     def let_pass(self) -> npt.NDArray[np.int32] | None:
         """Labels of the objects that the user left as they were proposed, if any can be."""
-        touched = self.image.touched
-        if touched is None:
+        edited = self.image.edited
+        if edited is None:
             return None
-        return np.setdiff1d(self._objects(self.image.weight > 0), self._objects(touched))
+        return np.setdiff1d(self._objects(self.image.weight > 0), self._objects(edited))
 
     def _objects(self, where: MaskArray) -> npt.NDArray[np.int32]:
         labels = np.unique(self.image.labels[where])
@@ -78,17 +78,17 @@ class Part:
 
 
 def split(
-    image: TrainingImage, task: Task, strips: Sequence[Window] = ()
-) -> tuple[TrainingImage, list[Part]]:
-    """Hold strips of the checked region out.
+    image: TrainingImage, task: Task, regions: Sequence[Window] = ()
+) -> tuple[TrainingImage, list[HeldOutPart]]:
+    """Hold strips of the verified region out.
 
     Parameters
     ----------
     image : TrainingImage
-        With its checked region where the weight is not 0.
+        With its verified region where the weight is not 0.
     task : {"instances", "classes"}
         What the labels are.
-    strips : sequence of tuple of slice
+    regions : sequence of tuple of slice
         What is held out already; one is chosen where there is none.
 
     Returns
@@ -98,12 +98,14 @@ def split(
     held_out : list of Part
         Empty where the region is too small.
     """
-    if not strips:
-        strip = choose_strip(image.labels, image.weight > 0, image.touched, image.scale)
-        strips = [] if strip is None else [strip]
+    if not regions:
+        region = choose_holdout_region(
+            image.labels, image.weight > 0, image.edited, image.scale
+        )
+        regions = [] if region is None else [region]
     parts = []
-    for strip in strips:
-        inside = _known_in(image, strip, task)
+    for region in regions:
+        inside = _known_in(image, region, task)
         part = _part(image, inside)
         if part is not None:
             parts.append(part)
@@ -111,10 +113,10 @@ def split(
     return image, parts
 
 
-def choose_strip(
-    labels: npt.NDArray[Any], known: MaskArray, touched: MaskArray | None, scale: float
+def choose_holdout_region(
+    labels: npt.NDArray[Any], known: MaskArray, edited: MaskArray | None, scale: float
 ) -> Window | None:
-    """Choose the strip of a checked region that is held out.
+    """Choose the strip of a verified region that is held out.
 
     Where little was corrected, most strips hold only the old model's own objects, and no
     other model could be better there; but most corrections are to be learned from. So it is
@@ -125,8 +127,8 @@ def choose_strip(
     labels : integer array, shape (Y, X)
         Objects or classes.
     known : bool array, shape (Y, X)
-        The checked region.
-    touched : bool array, shape (Y, X), or None
+        The verified region.
+    edited : bool array, shape (Y, X), or None
         What the user corrected; None for all.
     scale : float
         Factor from image to working pixels.
@@ -148,32 +150,36 @@ def choose_strip(
     ]
     if not across or min(lengths) * scale < SMALLEST_SIDE:
         return None
-    strips = chain(*(_strips(box, axis, LARGEST_SIDE / scale) for axis in across))
-    if touched is None or not (known & touched).any():
-        return next(strips)
-    places = _corrected_places(labels, known & touched)
+    regions = chain(
+        *(_candidate_regions(box, axis, LARGEST_SIDE / scale) for axis in across)
+    )
+    if edited is None or not (known & edited).any():
+        return next(regions)
+    places = _corrected_places(labels, known & edited)
 
-    def unfairness(strip: Window) -> tuple[bool, float]:
-        inside = [(p >= s.start) & (p < s.stop) for p, s in zip(places, strip, strict=True)]
+    def unfairness(region: Window) -> tuple[bool, float]:
+        inside = [
+            (p >= s.start) & (p < s.stop) for p, s in zip(places, region, strict=True)
+        ]
         n = np.count_nonzero(inside[0] & inside[1])
         total = len(places[0])
         return not 0 < n <= total / 2, abs(n - SHARE * total)
 
-    return min(strips, key=unfairness)
+    return min(regions, key=unfairness)
 
 
 def _corrected_places(
-    labels: npt.NDArray[Any], touched: MaskArray
+    labels: npt.NDArray[Any], edited: MaskArray
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Find the middles, rows and columns, of corrected objects and of what was erased."""
     pieces, n = measure.label(
-        np.where(touched, labels.astype(np.int64) + 1, 0), return_num=True
+        np.where(edited, labels.astype(np.int64) + 1, 0), return_num=True
     )
-    middles = np.asarray(ndimage.center_of_mass(touched, pieces, np.arange(1, n + 1)))
+    middles = np.asarray(ndimage.center_of_mass(edited, pieces, np.arange(1, n + 1)))
     return middles[:, 0], middles[:, 1]
 
 
-def _strips(box: Window, axis: int, longest: float) -> Iterator[Window]:
+def _candidate_regions(box: Window, axis: int, longest: float) -> Iterator[Window]:
     """List strips across an axis, half over each other, from the end."""
     sides = [min(s.stop - s.start, int(longest)) for s in box]
     sides[axis] = min(sides[axis], round(SHARE * (box[axis].stop - box[axis].start)))
@@ -203,7 +209,7 @@ def _known_in(image: TrainingImage, window: Window, task: Task) -> MaskArray:
     return known & np.where(image.labels > 0, np.isin(image.labels, objects), inside)
 
 
-def _part(image: TrainingImage, inside: MaskArray) -> Part | None:
+def _part(image: TrainingImage, inside: MaskArray) -> HeldOutPart | None:
     if not inside.any():
         return None
     view = bounding_window(inside, round(STRIDE / image.scale))
@@ -213,9 +219,9 @@ def _part(image: TrainingImage, inside: MaskArray) -> Part | None:
         distance=image.distance[view],
         weight=inside[view].astype(np.float16),
         scale=image.scale,
-        touched=None if image.touched is None else image.touched[view],
+        edited=None if image.edited is None else image.edited[view],
     )
-    return Part(part)
+    return HeldOutPart(part)
 
 
 MOSTLY = 0.5
@@ -223,7 +229,7 @@ MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
-class PartsScore:
+class HeldOutScore:
     """How good a model is on some parts.
 
     Attributes
@@ -237,13 +243,13 @@ class PartsScore:
     value: float
     loss: float
 
-    def better_than(self, other: PartsScore) -> bool:
+    def better_than(self, other: HeldOutScore) -> bool:
         """Compare by score, then by loss."""
         return (self.value, -self.loss) > (other.value, -other.loss)
 
 
 @dataclass(frozen=True)
-class Predicted:
+class HeldOutPrediction:
     """The maps of a part, beside its truth.
 
     Attributes
@@ -262,7 +268,7 @@ class Predicted:
         Labels of objects that were proposed and not corrected.
     """
 
-    patch: Patch
+    patch: TrainingPatch
     maps: Maps
     loss: float
     share: int
@@ -286,7 +292,7 @@ class Predicted:
         """
         height, width = self.patch.labels.shape
         square = Axis(height, height), Axis(width, width)
-        found = decode_labels(KeptMaps(self.maps, square, info), decoding)
+        found = decode_labels(PredictionMaps(self.maps, square, info), decoding)
         return self._compare(found, info)
 
     def _compare(self, found: LabelArray, info: ModelInfo) -> float:
@@ -302,8 +308,8 @@ class Predicted:
 
 
 def score_together(
-    seen: Sequence[Predicted], info: ModelInfo, decoding: Decoding
-) -> PartsScore:
+    seen: Sequence[HeldOutPrediction], info: ModelInfo, decoding: Decoding
+) -> HeldOutScore:
     """Score some parts, each counted by its objects.
 
     Parameters
@@ -317,19 +323,19 @@ def score_together(
 
     Returns
     -------
-    PartsScore
+    HeldOutScore
     """
     shares = [s.share for s in seen]
     values = [s.score(info, decoding) for s in seen]
-    return PartsScore(
+    return HeldOutScore(
         value=float(np.average(values, weights=shares)),
         loss=float(np.average([s.loss for s in seen], weights=shares)),
     )
 
 
 def predict(
-    network: ResNetUNet, info: ModelInfo, part: Part, compute: Compute
-) -> Predicted:
+    network: ResNetUNet, info: ModelInfo, part: HeldOutPart, compute: Compute
+) -> HeldOutPrediction:
     """Compute the maps of a part.
 
     Parameters
@@ -349,7 +355,7 @@ def predict(
     """
     image = part.image
     axes = tuple(Axis.scaled(n, image.scale) for n in image.labels.shape)
-    size = [int(np.ceil(a.n_working / STRIDE)) * STRIDE for a in axes]
+    size = [int(np.ceil(a.n_network / STRIDE)) * STRIDE for a in axes]
     patch = _as_patch(image, size)
     pixels = complete_channels(patch.pixels)[None].to(compute.device)
     with torch.inference_mode(), autocast(compute):
@@ -361,16 +367,16 @@ def predict(
     all_known = replace(image, weight=np.ones_like(image.weight))
     real = _as_patch(all_known, size).weight.numpy() > 0
     share = max(1, part.n_objects)
-    return Predicted(patch, maps, float(loss), share, real, part.let_pass)
+    return HeldOutPrediction(patch, maps, float(loss), share, real, part.let_pass)
 
 
-def _as_patch(image: TrainingImage, size: list[int]) -> Patch:
+def _as_patch(image: TrainingImage, size: list[int]) -> TrainingPatch:
     """Cut the whole image, as high and wide as `size`: a square would take more time."""
     height, width = image.labels.shape
     straight = Geometry(zoom=0.0, stretch=0.0, rotate=False)
     rng = np.random.default_rng(0)
     square = cut_patch(image, (height / 2, width / 2), max(size), straight, rng)
-    return Patch(*(transforms.center_crop(part, size) for part in square))
+    return TrainingPatch(*(transforms.center_crop(part, size) for part in square))
 
 
 def cut_by_edge(labels: npt.NDArray[Any], known: MaskArray) -> npt.NDArray[Any]:

@@ -1,6 +1,6 @@
-"""Learn while I correct: fine-tuning that starts by itself when an area was checked.
+"""Learn while I correct: fine-tuning that starts by itself when an area was verified.
 
-One wish at most is waiting, whatever was checked meanwhile, so that jobs never pile up.
+One wish at most is waiting, whatever was verified meanwhile, so that jobs never pile up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from napari_resunet.plugin.work import Work
 
-class LearnAlong:
+
+class AutoFineTune:
     """The switch, off by default.
 
     Parameters
@@ -34,11 +35,11 @@ class LearnAlong:
         self._timer.timeout.connect(self._start)
 
     def turn(self, on: bool) -> None:
-        """Turn the switch; what was checked before counts too, with the next area."""
+        """Turn the switch; what was verified before counts too, with the next area."""
         self._on = on
         self._wanted = False
 
-    def area_checked(self) -> None:
+    def area_verified(self) -> None:
         """Learn from the area as soon as no other job runs."""
         self._wanted = self._on
         self.follow()

@@ -18,10 +18,10 @@ from qtpy.QtCore import QCoreApplication, QTimer
 
 from napari_resunet.errors import FileError, ImageError
 from napari_resunet.plugin import image_layers
-from napari_resunet.plugin.autosave_training import LearnedKeeper
+from napari_resunet.plugin.autosave_training import TrainingAutosave
 from napari_resunet.plugin.jobs import Job
 from napari_resunet.plugin.session_closing import Closing
-from napari_resunet.plugin.session_describe import described
+from napari_resunet.plugin.session_describe import build_manifest
 from napari_resunet.plugin.session_images import finest, record_of, thumbnail_of
 from napari_resunet.plugin.session_watch import ROUND, TOLD, LabelsWatch
 from napari_resunet.session.pixels import keep_pixels
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from napari_resunet.plugin.controller import Controller
     from napari_resunet.plugin.session_section import SessionSection
-    from napari_resunet.session.store.patch import PlaneState
+    from napari_resunet.session.store.delta import LabelsSnapshot
 
 log = logging.getLogger(__name__)
 EVERY_MS = 100
@@ -72,7 +72,7 @@ VANISHED = (
 )
 
 
-class SessionKeeper:
+class Autosave:
     """The session of one dock.
 
     Parameters
@@ -88,17 +88,17 @@ class SessionKeeper:
         self.layers = controller.layers
         self.section = section
         self.folder: SessionFolder | None = None
-        self.learned = LearnedKeeper(controller.work)
+        self.learned = TrainingAutosave(controller.work)
         self.keys: dict[str, str] = {}
         """The session's name for each image layer, by the layer's id."""
         self._watches: dict[str, LabelsWatch] = {}
-        self._news: dict[str, dict[str, Any]] = {}
+        self._updates: dict[str, dict[str, Any]] = {}
         """What was found out of images since they were described, by the session's name."""
         self._replaced: set[str] = set()
         """Image layers that got other pixels since the dock knows them."""
         self._refused: set[str] = set()
         """Image layers that no session can hold: told once."""
-        self._told = ""
+        self._reported = ""
         self._given_up = False
         self._next_try = self._next_picture = 0.0
         self._ended = False
@@ -128,7 +128,7 @@ class SessionKeeper:
             return
         self._write_again()
         self._hand_over(self._captured())
-        self._tell()
+        self._notify()
 
     def flush(self, seconds: float) -> bool:
         """Hand over everything now and wait until it is on the disk."""
@@ -215,7 +215,7 @@ class SessionKeeper:
         self,
         layer_id: str,
         key: str,
-        states: Mapping[tuple[int, ...], PlaneState],
+        states: Mapping[tuple[int, ...], LabelsSnapshot],
         fingerprint: str = "",
     ) -> None:
         """Go on keeping an image whose labels were restored from the folder."""
@@ -223,16 +223,16 @@ class SessionKeeper:
         assert binding is not None
         self.keys[layer_id] = key
         if fingerprint:
-            self._news.setdefault(key, {})["content_hash"] = fingerprint
+            self._updates.setdefault(key, {})["content_hash"] = fingerprint
         if layer_id in self._watches:
             self._watches[layer_id].unbind()
         self._watches[layer_id] = LabelsWatch(binding, self.layers.viewer, states)
 
     def counted(self, layer_id: str | None, objects: int) -> None:
-        """Take note of how many objects of an image are checked."""
+        """Take note of how many objects of an image are verified."""
         if layer_id in self.keys:
-            news = self._news.setdefault(self.keys[layer_id], {})
-            news["checked_objects"] = objects
+            updates = self._updates.setdefault(self.keys[layer_id], {})
+            updates["checked_objects"] = objects
 
     def image_changed(self, layer_id: str) -> None:
         """Take note of an image's new pixels."""
@@ -256,7 +256,7 @@ class SessionKeeper:
         """Move the session; if its folder is gone, begin it anew from memory."""
         if self.folder is None:
             return
-        if not (self.folder.is_there and self.folder.is_ours):
+        if not (self.folder.is_there and self.folder.is_overlay):
             self._begin_anew(target)
             return
         arguments = (self.folder, target)
@@ -310,7 +310,7 @@ class SessionKeeper:
         try:
             if folder is None:
                 self.use(SessionFolder.create(free_name(parent / "session")))
-            elif folder.is_there and folder.is_ours:
+            elif folder.is_there and folder.is_overlay:
                 folder.move(free_name(parent / folder.root.name))
                 self.use(folder)
             else:
@@ -368,9 +368,9 @@ class SessionKeeper:
 
     def _hand_over(self, found: Mapping[str, Any]) -> None:
         assert self.folder is not None
-        for layer_id, patches in found.items():
-            if patches:
-                self._put(self._watches[layer_id], patches)
+        for layer_id, deltas in found.items():
+            if deltas:
+                self._put(self._watches[layer_id], deltas)
         self._describe()
         self.learned.keep(self.folder, self.keys)
         self._draw()
@@ -379,8 +379,8 @@ class SessionKeeper:
         key = self._key_of(watch) if found else None
         if key is None or self.folder is None:
             return
-        for index, patches in found.items():
-            self.folder.put_patches(key, index, patches)
+        for index, deltas in found.items():
+            self.folder.put_deltas(key, index, deltas)
 
     def _key_of(self, watch: LabelsWatch) -> str | None:
         """Find the session's name of an image; give it one with its first labels."""
@@ -407,11 +407,11 @@ class SessionKeeper:
 
     def _fingerprint(self, record: ImageRecord, image: Image) -> None:
         """Compute the hash in a writing thread; store what no file holds."""
-        data, news = finest(image), self._news.setdefault(record.key, {})
-        replaced = image_layers.key_of(image) in self._replaced
+        data, updates = finest(image), self._updates.setdefault(record.key, {})
+        replaced = image_layers.layer_id_of(image) in self._replaced
 
         def run(root: Path) -> None:
-            news.update(keep_pixels(root, record, data, replaced))
+            updates.update(keep_pixels(root, record, data, replaced))
 
         assert self.folder is not None
         self.folder.put_large(f"image {record.key}", run)
@@ -420,7 +420,7 @@ class SessionKeeper:
         """Look once more whether a script edited pixels, of which napari tells nobody."""
         for layer_id, key in self.keys.items():
             image = self.layers.image(layer_id)
-            known = self._news.get(key, {}).get("content_hash")
+            known = self._updates.get(key, {}).get("content_hash")
             record = None if self.folder is None else self.folder.file.image(key)
             if image is None or record is None or not known:
                 continue
@@ -456,7 +456,9 @@ class SessionKeeper:
         """Bring the description up to date; it is written only if it changed."""
         assert self.folder is not None
         on_disk, file = self.learned.on_disk, self.folder.file
-        self.folder.update(described(file, self.controller, self.keys, self._news, on_disk))
+        self.folder.update(
+            build_manifest(file, self.controller, self.keys, self._updates, on_disk)
+        )
 
     def _draw(self) -> None:
         """Draw the picture for the list of sessions now and then."""
@@ -482,17 +484,17 @@ class SessionKeeper:
 
     # What is said -------------------------------------------------------------------
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Say once that writing fails, and once that it works again."""
         assert self.folder is not None
         for failure in self.folder.take_lost():
             self._say(f"A part of the session could not be saved ({failure}).", "error")
         trouble = self.folder.trouble
-        if trouble == self._told:
+        if trouble == self._reported:
             return
-        if not trouble or not self._told:
+        if not trouble or not self._reported:
             self._say(trouble or "The session is being saved again.", _kind(trouble))
-        self._told = trouble
+        self._reported = trouble
         self.section.set_trouble(trouble)
 
     def _say(self, sentence: str, kind: Any) -> None:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from napari_resunet.plugin.work import Work
     from napari_resunet.types import Example
 
-class LearnedKeeper:
+
+class TrainingAutosave:
     """Keeps what was learned.
 
     Parameters
@@ -76,7 +77,7 @@ class LearnedKeeper:
     def start_anew(self) -> None:
         """Have everything written once more, in another folder."""
         self.restore({})
-        self.work.workshop.corrections.keep_again()
+        self.work.workers.corrections.mark_unsaved()
         self._entries, self._written = self._written + self._entries, []
 
     def keep(self, folder: SessionFolder, keys: Mapping[str, str]) -> None:
@@ -139,7 +140,7 @@ class LearnedKeeper:
         return save
 
     def _keep_corrections(self, folder: SessionFolder, keys: Mapping[str, str]) -> None:
-        log = self.work.workshop.corrections
+        log = self.work.workers.corrections
         fresh, log.fresh = log.fresh, []
         for correction, example in fresh:
             # What was restored of an image that is not open carries the session's name.
@@ -174,13 +175,13 @@ class LearnedKeeper:
             work.training_over = False
             self.drop_checkpoint(folder)
         elif found is not None:
-            standing, base = found.standing, work.base.record
+            trainer_state, base = found.trainer_state, work.base.record
             record = CheckpointRecord(
                 base=0 if base is None else base.number,
                 image=keys.get(work.job_image or "", ""),
-                steps=standing.steps,
-                share=standing.share,
-                score=standing.best.value if standing.best else None,
+                steps=trainer_state.steps,
+                share=trainer_state.share,
+                score=trainer_state.best.value if trainer_state.best else None,
             )
             folder.put_large(TRAINING, self._saving_checkpoint(folder, record, found))
 

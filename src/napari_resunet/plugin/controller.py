@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from napari_resunet.errors import ResunetError
 from napari_resunet.plugin import image_layers
-from napari_resunet.plugin.auto_fine_tune import LearnAlong
-from napari_resunet.plugin.autosave import SessionKeeper
+from napari_resunet.plugin.auto_fine_tune import AutoFineTune
+from napari_resunet.plugin.autosave import Autosave
 from napari_resunet.plugin.correcting import Correcting
 from napari_resunet.plugin.guides import Guides
 from napari_resunet.plugin.interrupted import Interrupted
 from napari_resunet.plugin.layers import Layers
 from napari_resunet.plugin.outcomes import score_of
 from napari_resunet.plugin.own_labels import OwnLabels
-from napari_resunet.plugin.presenter import Presenter, Situation
+from napari_resunet.plugin.presenter import Presenter, UIState
 from napari_resunet.plugin.scopes import targets_of
 from napari_resunet.plugin.session_continue import Continue
 from napari_resunet.plugin.session_export import Export
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 DIAMETER = 24.0
 """Shown before a model is loaded."""
 
-NOTHING_CHECKED = (
-    "There is nothing checked to learn from: click Segment first, or paint some labels."
+NOTHING_VERIFIED = (
+    "There is nothing verified to learn from: click Segment first, or paint some labels."
 )
 
 
@@ -75,27 +75,27 @@ class Controller:
         )
         self.own_labels = OwnLabels(self.work, self._image)
         self.size_circle = SizeCircle(self.guides)
-        self.learn_along = LearnAlong(self.work, self._image)
-        self.keeper: SessionKeeper | None = None
+        self.auto_fine_tune = AutoFineTune(self.work, self._image)
+        self.autosave: Autosave | None = None
         self.version_list: VersionActions | None = None
         self.interrupted: Interrupted | None = None
         self._connect()
         self.take_settings(settings)
         self.refresh()
-        self.keeper = SessionKeeper(self, view.session)
-        self.sessions = Continue(self.keeper)
-        self.export = Export(self.keeper)
+        self.autosave = Autosave(self, view.session)
+        self.sessions = Continue(self.autosave)
+        self.export = Export(self.autosave)
         self.version_list = VersionActions(self, view.versions)
-        self.interrupted = Interrupted(self, self.keeper)
+        self.interrupted = Interrupted(self, self.autosave)
 
     def shut_down(self) -> None:
         """Write what is left, abandon what runs and stop listening; once is enough."""
         if self._ended:
             return
         self._ended = True
-        self.learn_along.shut_down()
-        if self.keeper is not None:
-            self.keeper.shut_down()
+        self.auto_fine_tune.shut_down()
+        if self.autosave is not None:
+            self.autosave.shut_down()
         self.work.abandon_all()
         # Our own lines leave the viewer now: nobody needs to hear of that.
         self.layers.unbind()
@@ -184,7 +184,7 @@ class Controller:
         image, viewer = self._image(), self.layers.viewer
         if image is None or self.work.job is not None:
             return
-        if sentence := image_layers.why_not(image, viewer):
+        if sentence := image_layers.unsupported_reason(image, viewer):
             self._warn(sentence)
             return
         try:
@@ -225,28 +225,28 @@ class Controller:
         else:
             self.view.set_message(f"Saved as {path}.")
 
-    def mark_checked(self) -> None:
-        """Mark the chosen area as checked, and learn from it if that is switched on."""
+    def mark_verified(self) -> None:
+        """Mark the chosen area as verified, and learn from it if that is switched on."""
         if self._check():
-            self.learn_along.area_checked()
+            self.auto_fine_tune.area_verified()
 
     def _check(self) -> bool:
-        """Mark the chosen area as checked; tell whether anything of it is seen."""
+        """Mark the chosen area as verified; tell whether anything of it is seen."""
         image, region = self._image(), self._region()
         if image is None or region is None:
             return False
         index = image_layers.shown_index(image, self.layers.viewer)
-        self.layers.make_binding(image).check(index, region)
+        self.layers.make_binding(image).verify(index, region)
         self.refresh()
         return True
 
     def unmark(self) -> None:
-        """Take the chosen area back from what is checked."""
+        """Take the chosen area back from what is verified."""
         image, binding = self._image(), self.layers.binding(self._image_key)
         region = None if binding is None else self._region()
         if image is not None and binding is not None and region is not None:
             index = image_layers.shown_index(image, self.layers.viewer)
-            binding.uncheck(index, region)
+            binding.unverify(index, region)
             self.refresh()
 
     def _region(self) -> MaskArray | None:
@@ -254,7 +254,7 @@ class Controller:
         image = self._image()
         if image is None:
             return None
-        if sentence := image_layers.why_not(image, self.layers.viewer):
+        if sentence := image_layers.unsupported_reason(image, self.layers.viewer):
             self._warn(sentence)
             return None
         try:
@@ -264,12 +264,12 @@ class Controller:
             return None
 
     def fine_tune(self) -> None:
-        """Check the chosen area and learn from all checked areas so far."""
+        """Check the chosen area and learn from all verified areas so far."""
         image = self._image()
         if image is None or self.work.job is not None or not self._check():
             return
         if not self.layers.make_binding(image).counts()[1]:
-            self.view.set_message(NOTHING_CHECKED, "warning")
+            self.view.set_message(NOTHING_VERIFIED, "warning")
             return
         self.work.learn(image, 60.0 * self.view.minutes)
 
@@ -313,7 +313,7 @@ class Controller:
         self.own_labels.refresh()
         self._enable()
         self.correcting.refresh()
-        self.learn_along.follow()
+        self.auto_fine_tune.follow()
 
     @property
     def image_key(self) -> str | None:
@@ -339,13 +339,13 @@ class Controller:
         self._enable()
 
     def _counted(self, objects: int) -> None:
-        if self.keeper is not None:
-            self.keeper.counted(self._image_key, objects)
+        if self.autosave is not None:
+            self.autosave.counted(self._image_key, objects)
 
     def _image_changed(self, key: str) -> None:
         self.work.image_changed(key)
-        if self.keeper is not None:
-            self.keeper.image_changed(key)
+        if self.autosave is not None:
+            self.autosave.image_changed(key)
         self.refresh()
 
     def _show_channels(self) -> None:
@@ -362,16 +362,16 @@ class Controller:
         regions = self.layers.regions()
         if self.region not in [key for key, _ in regions]:
             self.region = regions[0][0]
-        self.view.set_checked_choices(regions, self.region)
+        self.view.set_verified_choices(regions, self.region)
 
     def _enable(self) -> None:
         image, model = self._image(), self.work.versions.current.model
-        why_not = "Open an image first."
+        unsupported_reason = "Open an image first."
         if image is not None:
-            why_not = image_layers.why_not(image, self.layers.viewer)
+            unsupported_reason = image_layers.unsupported_reason(image, self.layers.viewer)
         self.show.enable(
-            Situation(
-                no_image=why_not,
+            UIState(
+                no_image=unsupported_reason,
                 not_shown=self._shown[1],
                 whole_stack=self.scope == "stack",
                 job=self.work.job.kind if self.work.job else None,
@@ -402,11 +402,11 @@ class Controller:
         view.segment_cancelled.connect(self.cancel)
         view.foreground_changed.connect(self.move_foreground)
         view.split_changed.connect(self.move_split)
-        view.checked_area_changed.connect(self.choose_region)
-        view.mark_checked_clicked.connect(self.mark_checked)
+        view.verified_area_changed.connect(self.choose_region)
+        view.mark_verified_clicked.connect(self.mark_verified)
         view.unmark_clicked.connect(self.unmark)
         view.fine_tune_clicked.connect(self.fine_tune)
-        view.learn_along_switched.connect(self.learn_along.turn)
+        view.auto_fine_tune_switched.connect(self.auto_fine_tune.turn)
         view.fine_tune_stopped.connect(self.stop)
         view.fine_tune_cancelled.connect(self.cancel)
         self.layers.viewer.dims.events.current_step.connect(self._moved)

@@ -1,4 +1,4 @@
-"""Correcting, as the dock shows it: the tools, the checked area, the counts.
+"""Correcting, as the dock shows it: the tools, the verified area, the counts.
 
 A part of the controller; which pixels an edit changes is `object_tools`' matter.
 """
@@ -35,7 +35,7 @@ ONE_SLICE = "This image has one slice only."
 
 
 class Correcting:
-    """Tools, checked area and counts of the chosen image.
+    """Tools, verified area and counts of the chosen image.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Correcting:
     choose : callable
         Called with the key of an image to work on.
     on_counted : callable
-        Called with the number of checked objects of the chosen image.
+        Called with the number of verified objects of the chosen image.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Correcting:
         self._work, self._image, self._on_counted = work, image, on_counted
         self._view, self._viewer = work.show.view, work.layers.viewer
         self.tools = ObjectTools(work, guides, self._tool_changed)
-        self.outline = Guide(guides, "checked area", "gold")
+        self.outline = Guide(guides, "verified area", "gold")
         self.next = NextView(work, guides, image, choose)
         self.map = ProbabilityMap(work)
         self._map_wanted = False
@@ -84,7 +84,7 @@ class Correcting:
         self.map.hide()
 
     def refresh(self) -> None:
-        """Follow the layers, the choice of image, and what is checked."""
+        """Follow the layers, the choice of image, and what is verified."""
         self.tools.follow()
         self._enable()
         self._show_outline()
@@ -120,7 +120,7 @@ class Correcting:
 
     def _binding(self) -> LabelsBinding | None:
         image = self._image()
-        key = None if image is None else image_layers.key_of(image)
+        key = None if image is None else image_layers.layer_id_of(image)
         return self._work.layers.binding(key)
 
     def _tool_changed(self, name: str | None) -> None:
@@ -154,22 +154,22 @@ class Correcting:
             self.outline.clear()
             return
         index = image_layers.shown_index(image, self._viewer)
-        plane = binding.ledger.planes.get(index)
-        n_checked = 0 if plane is None else int(plane.checked.sum())
-        now = binding.layer, index, n_checked, matrix_of(image).tobytes()
+        plane = binding.review.planes.get(index)
+        n_verified = 0 if plane is None else int(plane.verified.sum())
+        now = binding.layer, index, n_verified, matrix_of(image).tobytes()
         if now == self._outlined:
             return
         self._outlined = now
         self.next.frame.clear()
-        if plane is None or not plane.checked.any():
+        if plane is None or not plane.verified.any():
             self.outline.clear()
             return
         # Slow to import, and not needed for the dock to open.
         from napari_resunet.corrections.outline import outlines
 
         # In a large plane one looks at a part, where a line for the whole were a bar.
-        part = slice(0, min(LARGE, *plane.checked.shape))
-        self.outline.draw(image, outlines(plane.checked), (part, part))
+        part = slice(0, min(LARGE, *plane.verified.shape))
+        self.outline.draw(image, outlines(plane.verified), (part, part))
 
     def _show_counts(self) -> None:
         image, binding = self._image(), self._binding()
@@ -178,6 +178,6 @@ class Correcting:
             return
         index = image_layers.shown_index(image, self._viewer)
         objects = None if self._classes else count_objects(binding.plane(index))
-        checked_objects, checked_pixels = binding.counts()
-        self._work.show.counts(objects, checked_objects, checked_pixels, binding.edits)
+        checked_objects, verified_pixels = binding.counts()
+        self._work.show.counts(objects, checked_objects, verified_pixels, binding.edits)
         self._on_counted(checked_objects)

@@ -20,7 +20,7 @@ from napari.layers import Image, Layer, Vectors
 from napari.utils.color import ColorArray
 from qtpy.QtCore import QTimer
 
-from napari_resunet.plugin.image_layers import OURS, key_of, plane_place
+from napari_resunet.plugin.image_layers import OURS, layer_id_of, plane_place
 from napari_resunet.types import Window
 
 Line = npt.NDArray[Any]
@@ -154,12 +154,14 @@ class Guides:
 
     def _shown(self) -> list[Drawing]:
         """List what is drawn on the image that was drawn on last; forget removed images."""
-        there = {key_of(layer) for layer in self._viewer.layers}
+        there = {layer_id_of(layer) for layer in self._viewer.layers}
         self._drawings = {
-            name: x for name, x in self._drawings.items() if key_of(x.image) in there
+            name: x for name, x in self._drawings.items() if layer_id_of(x.image) in there
         }
         drawings = list(self._drawings.values())
-        return [x for x in drawings if key_of(x.image) == key_of(drawings[-1].image)]
+        return [
+            x for x in drawings if layer_id_of(x.image) == layer_id_of(drawings[-1].image)
+        ]
 
     def _lay(self) -> Vectors:
         """Add the layer."""

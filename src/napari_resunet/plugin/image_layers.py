@@ -23,12 +23,12 @@ REAL_NUMBERS = "buif"
 """Kinds of NumPy dtypes that can be segmented."""
 
 
-def key_of(layer: Any) -> str:
+def layer_id_of(layer: Any) -> str:
     """Name a layer in a way that survives renames."""
     return str(layer.unique_id)
 
 
-def is_ours(layer: Any) -> bool:
+def is_overlay(layer: Any) -> bool:
     """Tell a layer that only shows something (outline, map) from the user's own."""
     return bool(layer.metadata.get(OURS))
 
@@ -59,7 +59,7 @@ def axes_of(layer: Image) -> str:
     return "".join(letters) + "YX" + ("S" if layer.rgb else "")
 
 
-def why_not(layer: Image, viewer: ViewerModel) -> str:
+def unsupported_reason(layer: Image, viewer: ViewerModel) -> str:
     """Say why a layer cannot be segmented as it is shown; empty if it can."""
     return _unfit(layer) or _shown_otherwise(layer, viewer)
 
@@ -103,7 +103,7 @@ def _shown_otherwise(layer: Image, viewer: ViewerModel) -> str:
 def snapshot(layer: Image, channels: tuple[int, ...] | None) -> ImageSnapshot:
     """Take what a job needs to know of a layer; the arrays are only read."""
     levels = tuple(layer.data) if layer.multiscale else (layer.data,)
-    return ImageSnapshot(key_of(layer), levels, axes_of(layer), channels)
+    return ImageSnapshot(layer_id_of(layer), levels, axes_of(layer), channels)
 
 
 def full_shape(layer: Any) -> tuple[int, ...]:
@@ -174,7 +174,7 @@ def whole_window(layer: Image) -> Window:
 def visible_window(layer: Image) -> Window:
     """Find about the rows and columns in view, all where none are: for drawing only.
 
-    What is checked or segmented is what `in_view` finds.
+    What is verified or segmented is what `in_view` finds.
     """
     factors = layer.downsample_factors[layer.data_level] if layer.multiscale else 1
     corners = np.asarray(layer.corner_pixels)

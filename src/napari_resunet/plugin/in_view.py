@@ -1,6 +1,6 @@
 """What the user sees of an image: its pixels in view, and the shapes on its slice.
 
-Only what is seen is checked or segmented: everything here refuses in a sentence where
+Only what is seen is verified or segmented: everything here refuses in a sentence where
 that is nothing.
 """
 

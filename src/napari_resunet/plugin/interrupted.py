@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari_resunet.plugin.version_actions import row_number
 
 if TYPE_CHECKING:
-    from napari_resunet.plugin.autosave import SessionKeeper
+    from napari_resunet.plugin.autosave import Autosave
     from napari_resunet.plugin.controller import Controller
     from napari_resunet.plugin.state import Version
     from napari_resunet.session.store.checkpoint import CheckpointRecord
@@ -26,12 +26,12 @@ class Interrupted:
     ----------
     controller : Controller
         Whose work.
-    keeper : SessionKeeper
+    autosave : Autosave
         Knows the checkpoint.
     """
 
-    def __init__(self, controller: Controller, keeper: SessionKeeper) -> None:
-        self.controller, self.keeper = controller, keeper
+    def __init__(self, controller: Controller, autosave: Autosave) -> None:
+        self.controller, self.autosave = controller, autosave
         self.row = controller.view.interrupted
         self.row.go_on_clicked.connect(self.go_on)
         self.row.keep_best_clicked.connect(self.keep_best)
@@ -52,20 +52,20 @@ class Interrupted:
 
     def drop(self) -> None:
         """Throw it away."""
-        if self.keeper.folder is not None and self._offered() is not None:
-            self.keeper.learned.drop_checkpoint(self.keeper.folder)
+        if self.autosave.folder is not None and self._offered() is not None:
+            self.autosave.learned.drop_checkpoint(self.autosave.folder)
             self.controller.view.set_message("The interrupted fine-tuning was dropped.")
             self.refresh()
 
     def _begin(self, stop: bool) -> None:
-        work, folder, record = self.controller.work, self.keeper.folder, self._offered()
+        work, folder, record = self.controller.work, self.autosave.folder, self._offered()
         if folder is None or record is None or work.job is not None:
             return
         base = self._base(record)
         if base is None:
             self.controller.view.set_message(NO_MODEL, "error")
             return
-        layer_ids = {key: layer_id for layer_id, key in self.keeper.keys.items()}
+        layer_ids = {key: layer_id for layer_id, key in self.autosave.keys.items()}
         image_key = layer_ids.get(record.image)
         self.controller.view.set_message("The fine-tuning goes on; paint on meanwhile.")
         work.go_on(base, folder.root, record, image_key, stop)
@@ -73,7 +73,7 @@ class Interrupted:
     def _offered(self) -> CheckpointRecord | None:
         work = self.controller.work
         nothing = work.is_learning or work.training_over
-        return None if nothing else self.keeper.learned.interrupted
+        return None if nothing else self.autosave.learned.interrupted
 
     def _base(self, record: CheckpointRecord) -> Version | None:
         versions = self.controller.work.versions.all()

@@ -1,7 +1,7 @@
 """One image's Labels layer: what was proposed, what the user did, how we write to it.
 
 The only place that writes into a Labels layer, always on the main thread, never into
-pixels that the user checked or touched, never in the middle of a stroke, never while the
+pixels that the user verified or edited, never in the middle of a stroke, never while the
 layer is locked. Other programs may give the layer any other data: it is looked at before
 it is read.
 """
@@ -15,14 +15,14 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_resunet.corrections.object_edits import Edit, count_objects
-from napari_resunet.corrections.review import Ledger, PlaneLedger
+from napari_resunet.corrections.review import ReviewMask, ReviewState
 from napari_resunet.corrections.training_set import Correction
 from napari_resunet.errors import CorrectionError
 from napari_resunet.plugin.image_layers import (
     channel_axis,
-    key_of,
     labels_place,
     labels_shape,
+    layer_id_of,
     plane_shape,
 )
 from napari_resunet.plugin.places import is_same
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_resunet.session.segmenter import Proposal
 
 CONTEXT = 64
-"""Image pixels around a checked region that are learned with, as surroundings only."""
+"""Image pixels around a verified region that are learned with, as surroundings only."""
 
 LOCKED = "The labels are locked (editable=False), so nothing is written: unlock them first."
 
@@ -63,14 +63,14 @@ class LabelsBinding:
         on_lost: Callable[[LabelsBinding], None],
         say: Callable[[str], None],
     ) -> None:
-        self.image_id = key_of(image)
+        self.image_id = layer_id_of(image)
         self.channel = channel_axis(image)
         self._on_stroke, self._on_lost, self._say = on_stroke, on_lost, say
         self._in_stroke = False
         self._writing = False
         self.edits = 0
         self._waiting: list[tuple[Index, Window, Window, LabelArray, Task]] = []
-        self.ledger = Ledger(plane_shape(image))
+        self.review = ReviewState(plane_shape(image))
         self.shape = labels_shape(image)
         self.layer = Labels(
             np.zeros(self.shape, np.int32),
@@ -126,8 +126,8 @@ class LabelsBinding:
     @property
     def is_empty(self) -> bool:
         """Whether there are no labels, and nothing is known of any."""
-        planes = self.ledger.planes.values()
-        known = any(p.proposed.any() or p.touched.any() or p.checked.any() for p in planes)
+        planes = self.review.planes.values()
+        known = any(p.proposed.any() or p.edited.any() or p.verified.any() for p in planes)
         return not known and not np.any(self.layer.data)
 
     def plane(self, index: Index) -> LabelArray:
@@ -148,25 +148,25 @@ class LabelsBinding:
         if not self._in_stroke:
             self._write_waiting()
 
-    def restore(self, index: Index, labels: LabelArray, ledger: PlaneLedger) -> None:
+    def restore(self, index: Index, labels: LabelArray, review: ReviewMask) -> None:
         """Put back a plane from an earlier run of the program; `show` when all are."""
         self.plane(index)[:] = labels
-        self.ledger.planes[index] = ledger
+        self.review.planes[index] = review
 
     def bring(self, index: Index, labels: LabelArray) -> None:
         """Put in what the user brought, as if painted now; `show` when all is in."""
         self.plane(index)[:] = labels
-        self.ledger.plane(index).observe(labels)
+        self.review.plane(index).sync(labels)
 
-    def check(self, index: Index, region: MaskArray) -> None:
-        """Mark a region of a plane as checked."""
-        ledger = self.ledger.plane(index)
-        ledger.observe(self.plane(index))
-        ledger.check(region)
+    def verify(self, index: Index, region: MaskArray) -> None:
+        """Mark a region of a plane as verified."""
+        review = self.review.plane(index)
+        review.sync(self.plane(index))
+        review.verify(region)
 
-    def uncheck(self, index: Index, region: MaskArray) -> None:
-        """Take a checked region of a plane back."""
-        self.ledger.plane(index).uncheck(region)
+    def unverify(self, index: Index, region: MaskArray) -> None:
+        """Take a verified region of a plane back."""
+        self.review.plane(index).unverify(region)
 
     def edit(self, index: Index, edit: Edit) -> None:
         """Write an edit of objects as one step that Ctrl-Z takes back."""
@@ -182,22 +182,22 @@ class LabelsBinding:
         return self._in_stroke
 
     def corrections(self) -> list[Correction]:
-        """Copy all checked regions with their labels, to learn from.
+        """Copy all verified regions with their labels, to learn from.
 
         Raises
         ------
         CorrectionError
             If some of the labels are negative.
         """
-        return [self._correction(index) for index in self.ledger.checked_planes()]
+        return [self._correction(index) for index in self.review.verified_planes()]
 
     def counts(self) -> tuple[int, int]:
-        """Count checked objects and checked pixels over all planes."""
+        """Count verified objects and verified pixels over all planes."""
         objects = pixels = 0
-        for index in self.ledger.checked_planes():
-            checked = self.ledger.plane(index).checked
-            objects += count_objects(self.plane(index)[checked])
-            pixels += int(checked.sum())
+        for index in self.review.verified_planes():
+            verified = self.review.plane(index).verified
+            objects += count_objects(self.plane(index)[verified])
+            pixels += int(verified.sum())
         return objects, pixels
 
     def _where(self, index: Index) -> Index:
@@ -207,10 +207,10 @@ class LabelsBinding:
         return tuple(where)
 
     def _correction(self, index: Index) -> Correction:
-        ledger, plane = self.ledger.plane(index), self.plane(index)
-        ledger.observe(plane)
-        window = bounding_window(ledger.checked, CONTEXT)
-        if (plane[ledger.checked] < 0).any():
+        review, plane = self.review.plane(index), self.plane(index)
+        review.sync(plane)
+        window = bounding_window(review.verified, CONTEXT)
+        if (plane[review.verified] < 0).any():
             where = f" of slice {', '.join(map(str, index))}" if index else ""
             raise CorrectionError(
                 f"The labels{where} hold negative numbers, which are neither objects nor "
@@ -221,8 +221,8 @@ class LabelsBinding:
             index=index,
             window=window,
             labels=plane[window].astype(np.int32),
-            checked=ledger.checked[window].copy(),
-            touched=ledger.touched[window].copy(),
+            verified=review.verified[window].copy(),
+            edited=review.edited[window].copy(),
         )
 
     def _write_waiting(self) -> None:
@@ -234,7 +234,9 @@ class LabelsBinding:
             return
         for index, window, core, labels, task in waiting:
             plane = self.plane(index)
-            merged = self.ledger.plane(index).renewed(plane, labels, window, core, task)
+            merged = self.review.plane(index).merge_prediction(
+                plane, labels, window, core, task
+            )
             plane[window] = merged
         self.show()
 

@@ -10,22 +10,22 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import Colormap
 from pydantic import ValidationError
 
-from napari_resunet.session.store.schema import ImageLook, Look
+from napari_resunet.session.store.schema import ImageStyle, LayerStyle
 
 FEW_COLORS = 32
 """Colormaps of so many colours may be the user's own: their colours are kept, too."""
 
 
-def look_of(layer: Image | Labels) -> Look:
+def layer_style(layer: Image | Labels) -> LayerStyle:
     """Tell how opaque a layer is and whether it is shown."""
-    return Look(opacity=float(layer.opacity), visible=bool(layer.visible))
+    return LayerStyle(opacity=float(layer.opacity), visible=bool(layer.visible))
 
 
-def image_look_of(layer: Image) -> ImageLook:
+def image_style(layer: Image) -> ImageStyle:
     """Tell how an image looks; colours of RGB are as they are."""
-    common = look_of(layer).model_dump()
+    common = layer_style(layer).model_dump()
     if layer.rgb:
-        return ImageLook(**common)
+        return ImageStyle(**common)
     low, high = layer.contrast_limits
     limits = float(low), float(high)
     colormap = layer.colormap
@@ -39,22 +39,22 @@ def image_look_of(layer: Image) -> ImageLook:
         "gamma": float(layer.gamma),
     }
     try:
-        return ImageLook(**common, **known)
+        return ImageStyle(**common, **known)
     except ValidationError:
         # Colours or a gamma that no session can hold: a script set them.
-        return ImageLook(**common, contrast_limits=known["contrast_limits"])
+        return ImageStyle(**common, contrast_limits=known["contrast_limits"])
 
 
 def _rounded(colors: Any) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(round(float(x), 4) for x in color) for color in colors)
 
 
-def put_look(layer: Image | Labels, look: Look | None) -> None:
+def apply_style(layer: Image | Labels, look: LayerStyle | None) -> None:
     """Give a layer a look; what napari does not take stays as it is."""
     if look is None:
         return
     layer.opacity, layer.visible = look.opacity, look.visible
-    if not isinstance(look, ImageLook) or not isinstance(layer, Image) or layer.rgb:
+    if not isinstance(look, ImageStyle) or not isinstance(layer, Image) or layer.rgb:
         return
     # Names of colormaps differ between versions of napari, and it checks the numbers.
     with contextlib.suppress(ValueError, KeyError, TypeError, AssertionError):
@@ -70,7 +70,7 @@ def _is_finite(limits: tuple[float, float]) -> bool:
     return math.isfinite(limits[1] - limits[0])
 
 
-def _colormap(look: ImageLook) -> Colormap | str:
+def _colormap(look: ImageStyle) -> Colormap | str:
     if not look.colors:
         return look.colormap
     return Colormap(look.colors, name=look.colormap, controls=look.controls)

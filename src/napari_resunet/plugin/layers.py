@@ -84,18 +84,18 @@ class Layers:
 
     def images(self) -> list[Choice]:
         """List the images, each (key, name)."""
-        return [(image_layers.key_of(x), x.name) for x in self._of_type(Image)]
+        return [(image_layers.layer_id_of(x), x.name) for x in self._of_type(Image)]
 
     def chosen_by_user(self) -> str | None:
         """Find the key of the image that the user selected in the layer list."""
         active = self.viewer.layers.selection.active
-        mine = isinstance(active, Image) and not image_layers.is_ours(active)
-        return image_layers.key_of(active) if mine else None
+        mine = isinstance(active, Image) and not image_layers.is_overlay(active)
+        return image_layers.layer_id_of(active) if mine else None
 
     def image(self, key: str | None) -> Image | None:
         """Find an image by its key."""
         return next(
-            (x for x in self._of_type(Image) if image_layers.key_of(x) == key), None
+            (x for x in self._of_type(Image) if image_layers.layer_id_of(x) == key), None
         )
 
     def binding(self, key: str | None) -> LabelsBinding | None:
@@ -108,7 +108,7 @@ class Layers:
 
     def make_binding(self, image: Image) -> LabelsBinding:
         """Find the labels of an image, or add an empty Labels layer for it."""
-        key = image_layers.key_of(image)
+        key = image_layers.layer_id_of(image)
         if key not in self._bindings:
             binding = LabelsBinding(image, self._on_stroke, self._lost, self._say)
             self._bindings[key] = binding
@@ -116,9 +116,9 @@ class Layers:
         return self._bindings[key]
 
     def regions(self) -> list[Choice]:
-        """List what can be checked, each (key, title)."""
+        """List what can be verified, each (key, title)."""
         shapes = [
-            (SHAPES + image_layers.key_of(x), f"Shapes layer: {x.name}")
+            (SHAPES + image_layers.layer_id_of(x), f"Shapes layer: {x.name}")
             for x in self._of_type(Shapes)
         ]
         return [("visible", "What I see"), ("slice", "Whole slice"), *shapes]
@@ -138,7 +138,7 @@ class Layers:
         if key == "slice":
             return np.ones(image_layers.plane_shape(image), bool)
         for shapes in self._of_type(Shapes):
-            if key == SHAPES + image_layers.key_of(shapes):
+            if key == SHAPES + image_layers.layer_id_of(shapes):
                 return in_view.shapes_region(shapes, image, self.viewer)
         raise CorrectionError("The Shapes layer was removed: choose another area.")
 
@@ -149,7 +149,7 @@ class Layers:
 
     def _of_type(self, kind: type) -> list[Any]:
         found = [layer for layer in self.viewer.layers if isinstance(layer, kind)]
-        return [layer for layer in found if not image_layers.is_ours(layer)]
+        return [layer for layer in found if not image_layers.is_overlay(layer)]
 
     def _emitters(self) -> tuple[Any, ...]:
         dims, active = self.viewer.dims.events, self.viewer.layers.selection.events.active
@@ -180,18 +180,18 @@ class Layers:
 
     def _data_changed(self, event: Any) -> None:
         self._let_go_if_unlike(event.source)
-        self._on_data(image_layers.key_of(event.source))
+        self._on_data(image_layers.layer_id_of(event.source))
 
     def _moved(self, event: Any) -> None:
         image = event.source
         self._let_go_if_unlike(image)
-        if binding := self.binding(image_layers.key_of(image)):
+        if binding := self.binding(image_layers.layer_id_of(image)):
             binding.follow(image)
         self._on_change()
 
     def _let_go_if_unlike(self, image: Image) -> None:
         """Let go of labels that no longer have their image's shape and channels."""
-        binding = self.binding(image_layers.key_of(image))
+        binding = self.binding(image_layers.layer_id_of(image))
         if binding is not None and not binding.fits(image):
             self._let_go(binding)
             self._say(OTHER_AXES)

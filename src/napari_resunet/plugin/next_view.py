@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_resunet.plugin.work import Work
     from napari_resunet.session.segmenter import Proposal
 
-ALL_CHECKED = "Everything is checked: there is nothing left to look at."
+ALL_VERIFIED = "Everything is verified: there is nothing left to look at."
 FILL = 0.9
 """Share of the canvas that the region takes."""
 
@@ -67,7 +67,7 @@ class NextView:
             return
         token = CancelToken()
         arguments = (
-            work.workshop, work.versions.current.to_use, work.device,
+            work.workers, work.versions.current.to_use, work.device,
             self._candidates(image), work.sliders, token,
         )  # fmt: skip
         work.start(NEXT, find_next, arguments, token, None, self)
@@ -87,7 +87,9 @@ class NextView:
 
     def _pressed(self, viewer: Any) -> None:
         image = self._image()
-        sentence = "" if image is None else image_layers.why_not(image, self._viewer)
+        sentence = (
+            "" if image is None else image_layers.unsupported_reason(image, self._viewer)
+        )
         if sentence:
             self._work.show.view.set_message(sentence, "warning")
         else:
@@ -96,20 +98,20 @@ class NextView:
     def _candidates(self, first: Image) -> list[Candidate]:
         layers = self._work.layers
         keys = [key for key, _ in layers.images()]
-        chosen = image_layers.key_of(first)
+        chosen = image_layers.layer_id_of(first)
         images = [first] + [x for k in keys if k != chosen and (x := layers.image(k))]
-        fit = [x for x in images if not image_layers.why_not(x, self._viewer)]
+        fit = [x for x in images if not image_layers.unsupported_reason(x, self._viewer)]
         return [self._candidate(image) for image in fit]
 
     def _candidate(self, image: Image) -> Candidate:
-        key = image_layers.key_of(image)
+        key = image_layers.layer_id_of(image)
         state, binding = self._work.state(key), self._work.layers.binding(key)
-        planes = binding.ledger.planes if binding else {}
+        planes = binding.review.planes if binding else {}
         return Candidate(
             self._work.snapshot(image),
             state.scale,
             tuple(state.kept(image_layers.shown_index(image, self._viewer))),
-            {index: plane.checked.copy() for index, plane in planes.items()},
+            {index: plane.verified.copy() for index, plane in planes.items()},
         )
 
     # What the job says --------------------------------------------------------------
@@ -123,7 +125,7 @@ class NextView:
         if isinstance(result, Found):
             self._go(result)
         else:
-            self._work.show.view.set_message(ALL_CHECKED)
+            self._work.show.view.set_message(ALL_VERIFIED)
 
     def on_error(self, job: Job, sentence: str) -> None:
         """Say what went wrong."""
@@ -149,7 +151,7 @@ class NextView:
 
     def _propose(self, image: Image, proposal: Proposal) -> None:
         self._work.layers.make_binding(image).take(proposal)
-        state = self._work.state(image_layers.key_of(image))
+        state = self._work.state(image_layers.layer_id_of(image))
         state.scale = state.scale or proposal.scale
         state.keep(proposal)
 
@@ -211,7 +213,7 @@ class ProbabilityMap:
 
     def _proposal(self, image: Image) -> Proposal | None:
         index = image_layers.shown_index(image, self._viewer)
-        state = self._work.state(image_layers.key_of(image))
+        state = self._work.state(image_layers.layer_id_of(image))
         here = [p for p in state.kept(index) if p.target.index == index]
         return max(here, key=_n_pixels, default=None)
 

@@ -165,9 +165,9 @@ class ObjectTools:
         # napari passes through None on its way from one layer to the next. What a plugin
         # gets of the viewer are proxies: layers are compared by their keys.
         active = self._viewer.layers.selection.active
-        if self._hand is None or active is None or image_layers.is_ours(active):
+        if self._hand is None or active is None or image_layers.is_overlay(active):
             return
-        if image_layers.key_of(active) != image_layers.key_of(self._hand[1]):
+        if image_layers.layer_id_of(active) != image_layers.layer_id_of(self._hand[1]):
             self.put_down()
 
     # Keys ---------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class ObjectTools:
         model = self._work.versions.current.model
         sentence = "" if image else "Segment the image first."
         if image is not None:
-            sentence = image_layers.why_not(image, self._viewer)
+            sentence = image_layers.unsupported_reason(image, self._viewer)
             sentence = sentence or image_layers.not_shown(image, self._viewer)
         if model is not None and model.info.task == "classes":
             sentence = sentence or CLASSES

@@ -1,7 +1,7 @@
 """Labels that the user has already: a Labels layer of theirs becomes an image's labels.
 
 They are copied, so that the user's layer stays as it is. The copy counts as corrected, so
-that no proposal changes it, and as unchecked until the user says otherwise.
+that no proposal changes it, and as unverified until the user says otherwise.
 """
 
 from __future__ import annotations
@@ -123,11 +123,11 @@ class OwnLabels:
 
     def refresh(self) -> None:
         """Offer what fits the image, the layer that the user just selected first."""
-        offered = {image_layers.key_of(x): x for x in self._offered()}
+        offered = {image_layers.layer_id_of(x): x for x in self._offered()}
         active = self._layers.viewer.layers.selection.active
         if active is not self._active:
             self._active = active
-            key = None if active is None else image_layers.key_of(active)
+            key = None if active is None else image_layers.layer_id_of(active)
             self._key = key if key in offered else self._key
         if self._key not in offered:
             self._key = next(iter(offered), None)
@@ -138,14 +138,14 @@ class OwnLabels:
     def use(self) -> None:
         """Read the Labels layer that is offered first; then it is taken over."""
         image, model = self._image(), self._work.versions.current.model
-        offered = {image_layers.key_of(x): x for x in self._offered()}
+        offered = {image_layers.layer_id_of(x): x for x in self._offered()}
         source = offered.get(self._key or "")
         if image is None or source is None or self._work.job is not None:
             return
         task: Task = "instances" if model is None else model.info.task
         n_classes = None if model is None else len(model.info.class_names)
         data = source.data[0] if source.multiscale else source.data
-        self._source, self._target = source, image_layers.key_of(image)
+        self._source, self._target = source, image_layers.layer_id_of(image)
         arguments, token = (data, task, n_classes), CancelToken()
         self._work.start(KIND, read_steps, arguments, token, self._target, self)
 
@@ -154,8 +154,8 @@ class OwnLabels:
         image = self._image()
         if image is None:
             return []
-        binding = self._layers.binding(image_layers.key_of(image))
-        if binding is not None and (binding.edits or binding.ledger.planes):
+        binding = self._layers.binding(image_layers.layer_id_of(image))
+        if binding is not None and (binding.edits or binding.review.planes):
             return []
         found = [x for x in self._layers.labels_of_the_user() if fits(x, image)]
         return sorted(found, key=lambda layer: not lies_over(layer, image))
@@ -239,6 +239,6 @@ def _told(brought: Brought, name: str) -> str:
     n = brought.n_objects
     said = (
         f"'{name}' was copied ({n} label{'s' if n > 1 else ''}) and hidden; Segment leaves "
-        "the copy alone. Correct it, mark what is right as checked, then click Fine-tune."
+        "the copy alone. Correct it, mark what is right as verified, then click Fine-tune."
     )
     return f"{brought.notice} {said}".strip()

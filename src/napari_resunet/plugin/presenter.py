@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Situation:
+class UIState:
     """All that decides which buttons can be used.
 
     Attributes
@@ -52,10 +52,10 @@ NO_MAPS = "Click Segment first."
 NO_LABELS = (
     "Click Segment first, paint some labels, or click Use for a Labels layer of yours."
 )
-NOTHING_YET = "nothing is checked yet"
+NOTHING_YET = "nothing is verified yet"
 
 
-def reasons(now: Situation) -> dict[ControlName, str]:
+def reasons(now: UIState) -> dict[ControlName, str]:
     """Say for each control why it cannot be used; empty if it can."""
     busy = BUSY if now.job else ""
     no_maps = "" if now.has_maps else NO_MAPS
@@ -97,7 +97,7 @@ class Presenter:
         self.view = view
         self._began = time.monotonic()
 
-    def enable(self, now: Situation) -> None:
+    def enable(self, now: UIState) -> None:
         """Switch the controls, each with its reason."""
         for name, reason in reasons(now).items():
             self.view.set_enabled(name, not reason, reason)
@@ -141,12 +141,12 @@ class Presenter:
         names = [f"Channel {i}" for i in range(n)]
         self.view.set_channels(names, tuple(chosen or (0,)) if n else ())
 
-    def counts(self, objects: int | None, checked: int, pixels: int, edits: int) -> None:
-        """Show how much is there, checked and edited; no `objects` for classes."""
+    def counts(self, objects: int | None, verified: int, pixels: int, edits: int) -> None:
+        """Show how much is there, verified and edited; no `objects` for classes."""
         parts = [] if objects is None else [_counted(objects, "object")]
         parts += [_counted(edits, "edit")]
-        parts += [f"{checked:,} checked in {pixels:,} pixels" if pixels else NOTHING_YET]
-        self.view.set_checked_text(" · ".join(parts))
+        parts += [f"{verified:,} verified in {pixels:,} pixels" if pixels else NOTHING_YET]
+        self.view.set_verified_text(" · ".join(parts))
 
 
 def _counted(n: int, what: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_resunet.corrections.review import Index, Ledger
+from napari_resunet.corrections.review import Index, ReviewState
 from napari_resunet.errors import CorrectionError
 from napari_resunet.plugin import image_layers, in_view
 from napari_resunet.types import Target
@@ -45,8 +45,8 @@ def again(proposals: Sequence[Proposal]) -> list[Target]:
     return [Target(p.target.index, p.core) for p in proposals]
 
 
-def proposed_earlier(ledger: Ledger, shown: Index) -> list[Target]:
+def proposed_earlier(review: ReviewState, shown: Index) -> list[Target]:
     """List what was proposed in an earlier run of the program, the shown plane first."""
-    masks = {i: p.proposed for i, p in ledger.planes.items() if p.proposed.any()}
+    masks = {i: p.proposed for i, p in review.planes.items() if p.proposed.any()}
     order = sorted(masks, key=lambda index: (index != shown, index))
     return [Target(index, bounding_window(masks[index], 0)) for index in order]

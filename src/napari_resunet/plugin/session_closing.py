@@ -8,7 +8,7 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 if TYPE_CHECKING:
-    from napari_resunet.plugin.autosave import SessionKeeper
+    from napari_resunet.plugin.autosave import Autosave
 
 
 class Closing(QObject):
@@ -16,13 +16,13 @@ class Closing(QObject):
 
     Parameters
     ----------
-    keeper : SessionKeeper
+    autosave : Autosave
         Whose work is at stake.
     """
 
-    def __init__(self, keeper: SessionKeeper) -> None:
-        super().__init__(keeper.section)
-        self._keeper = keeper
+    def __init__(self, autosave: Autosave) -> None:
+        super().__init__(autosave.section)
+        self._keeper = autosave
         self._window: QMainWindow | None = None
 
     def follow(self) -> None:

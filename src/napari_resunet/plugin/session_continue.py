@@ -16,7 +16,7 @@ from napari_resunet.errors import FileError
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.interrupted import CHOOSE, sentence
 from napari_resunet.plugin.jobs import Job
-from napari_resunet.plugin.layer_look import put_look
+from napari_resunet.plugin.layer_look import apply_style
 from napari_resunet.plugin.outcomes import score_of, score_text, version_of
 from napari_resunet.plugin.session_images import (
     add_image,
@@ -39,7 +39,7 @@ from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.types import CancelToken, Progress
 
 if TYPE_CHECKING:
-    from napari_resunet.plugin.autosave import SessionKeeper
+    from napari_resunet.plugin.autosave import Autosave
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +49,14 @@ class Continue:
 
     Parameters
     ----------
-    keeper : SessionKeeper
+    autosave : Autosave
         Who goes on with the session.
     """
 
-    def __init__(self, keeper: SessionKeeper) -> None:
-        self.keeper = keeper
-        self.controller = keeper.controller
-        self.section = keeper.section
+    def __init__(self, autosave: Autosave) -> None:
+        self.autosave = autosave
+        self.controller = autosave.controller
+        self.section = autosave.section
         self.job: Job | None = None
         self._folder: SessionFolder | None = None
         self._missing: list[RestoredImage] = []
@@ -77,17 +77,17 @@ class Continue:
         mine = self._is_mine(path)
         if mine:
             # All its images were removed: it is read again from its folder.
-            self.keeper.shut_session()
+            self.autosave.shut_session()
         try:
             self._folder = self._opened(path)
         except FileError as error:
             self._say(str(error), "error")
         if self._folder is None:
             if mine:
-                self.keeper.go_on()
+                self.autosave.go_on()
             return
         if not mine:
-            self.keeper.shut_session()
+            self.autosave.shut_session()
         self._missing, self._unfit = [], []
         self._say("Opening the session …", "info")
         self.job = Job("continue", restore_steps, (self._folder,), CancelToken(), self)
@@ -101,16 +101,16 @@ class Continue:
         if self._is_shown(path):
             self._say("This session is open in this window already.", "info")
             return False
-        return self.keeper.secure(can_stay=True)
+        return self.autosave.secure(can_stay=True)
 
     def _is_mine(self, path: Path) -> bool:
-        return self.keeper.folder is not None and self.keeper.folder.root == path
+        return self.autosave.folder is not None and self.autosave.folder.root == path
 
     def _is_shown(self, path: Path) -> bool:
         """Tell whether a session is this window's, with an image of it in the viewer."""
         layers = self.controller.layers
         return self._is_mine(path) and any(
-            layers.image(layer_id) is not None for layer_id in self.keeper.keys
+            layers.image(layer_id) is not None for layer_id in self.autosave.keys
         )
 
     def _opened(self, path: Path) -> SessionFolder | None:
@@ -141,7 +141,7 @@ class Continue:
         assert folder is not None
         # Opening an image may let other events run: nobody goes on before all is back.
         try:
-            self.keeper.use(folder)
+            self.autosave.use(folder)
             still = [image for image in self._missing if not self._found(image)]
             self._bring_back(folder, result)
             notices = [*result.notices, *self._unfit]
@@ -164,7 +164,7 @@ class Continue:
 
     def _go_on(self) -> None:
         self.job = None
-        self.keeper.go_on()
+        self.autosave.go_on()
         self.controller.refresh()
 
     def _tell(self, name: str, missing: list[RestoredImage], notices: list[str]) -> None:
@@ -184,11 +184,11 @@ class Continue:
             put_place(layer, record)
         layer = layer or self._open_already(record)
         layer = layer or add_image(layers.viewer, record, data)
-        put_look(layer, record.look)
+        apply_style(layer, record.look)
         binding = layers.make_binding(layer)
-        key = image_layers.key_of(layer)
+        key = image_layers.layer_id_of(layer)
         fits = image_layers.stack_shape(layer) == record.stack_shape
-        fits &= binding.ledger.shape == record.plane_shape
+        fits &= binding.review.shape == record.plane_shape
         if fits:
             restore_labels(binding, record, image.states)
         else:
@@ -197,7 +197,7 @@ class Continue:
         state.channels, state.auto = record.channels, record.auto
         state.scale = record.object_scale
         if fits:
-            self.keeper.adopt(key, record.key, image.states, image.fingerprint)
+            self.autosave.adopt(key, record.key, image.states, image.fingerprint)
 
     def _open_already(self, record: ImageRecord) -> Image | None:
         """Find the image among the layers that have no labels of ours yet."""
@@ -263,12 +263,12 @@ class Continue:
         known = [n for n in numbers if n <= file.current_version]
         current = numbers[max(known)].model_id if known else STARTER
         work.versions.restore(versions, current, restored.last_version)
-        self.keeper.learned.restore(numbers, restored.interrupted)
-        layer_ids = {key: layer_id for layer_id, key in self.keeper.keys.items()}
-        work.workshop.corrections.clear()
+        self.autosave.learned.restore(numbers, restored.interrupted)
+        layer_ids = {key: layer_id for layer_id, key in self.autosave.keys.items()}
+        work.workers.corrections.clear()
         for saved in restored.corrections:
             image_id = layer_ids.get(saved.record.image, saved.record.image)
-            work.workshop.corrections.restore(saved.correction(image_id), saved.example)
+            work.workers.corrections.restore(saved.correction(image_id), saved.example)
         self._show_history(restored.history)
         self.controller.take_settings(file.settings)
         if file.current_image in layer_ids:

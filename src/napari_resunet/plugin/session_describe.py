@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from napari_resunet.plugin.controller import Controller
 
 
-def described(
+def build_manifest(
     file: SessionFile,
     controller: Controller,
     keys: Mapping[str, str],
-    news: Mapping[str, Mapping[str, Any]],
+    updates: Mapping[str, Mapping[str, Any]],
     on_disk: Collection[int],
 ) -> SessionFile:
     """Describe a session as it is now.
@@ -34,7 +34,7 @@ def described(
         Of the dock.
     keys : mapping of str to str
         The session's name for each image layer.
-    news : mapping
+    updates : mapping
         What was found out of images, by the session's name.
     on_disk : collection of int
         Numbers of the versions that are safely written.
@@ -46,7 +46,7 @@ def described(
     """
     layer_ids = {key: layer_id for layer_id, key in keys.items()}
     images = tuple(
-        _image(image, controller, layer_ids.get(image.key), news.get(image.key, {}))
+        _image(image, controller, layer_ids.get(image.key), updates.get(image.key, {}))
         for image in file.images
     )
     return file.model_copy(
@@ -63,11 +63,11 @@ def _image(
     record: ImageRecord,
     controller: Controller,
     layer_id: str | None,
-    news: Mapping[str, Any],
+    updates: Mapping[str, Any],
 ) -> ImageRecord:
     layers = controller.layers
     image, binding = layers.image(layer_id), layers.binding(layer_id)
-    update = dict(news)
+    update = dict(updates)
     if image is not None and binding is not None:
         update |= what_changes(image, binding, controller.work.state(layer_id))
     changed = record.model_copy(update=update)

@@ -18,7 +18,7 @@ from napari_resunet.session.store.schema import SessionSettings
 from napari_resunet.types import CancelToken
 
 if TYPE_CHECKING:
-    from napari_resunet.plugin.autosave import SessionKeeper
+    from napari_resunet.plugin.autosave import Autosave
     from napari_resunet.plugin.controller import Controller
 
 SUFFIX = ".tif"
@@ -29,15 +29,15 @@ class Export:
 
     Parameters
     ----------
-    keeper : SessionKeeper
+    autosave : Autosave
         Knows the image's record and the versions on disk.
     """
 
-    def __init__(self, keeper: SessionKeeper) -> None:
-        self.keeper = keeper
-        self.controller: Controller = keeper.controller
+    def __init__(self, autosave: Autosave) -> None:
+        self.autosave = autosave
+        self.controller: Controller = autosave.controller
         self.job: Job | None = None
-        keeper.section.export_clicked.connect(self.ask)
+        autosave.section.export_clicked.connect(self.ask)
 
     def ask(self) -> None:
         """Ask for a file and write the labels of the chosen image into it."""
@@ -46,7 +46,7 @@ class Export:
         if binding is None or image is None or self.job is not None:
             self._say("There are no labels to export yet: click Segment first.", "warning")
             return
-        path = self.keeper.section.ask_export(f"{binding.layer.name}{SUFFIX}")
+        path = self.autosave.section.ask_export(f"{binding.layer.name}{SUFFIX}")
         if path is None:
             return
         if path.suffix.lower() not in (".tif", ".tiff"):
@@ -59,18 +59,18 @@ class Export:
     def _about(self, image: Any, binding: Any, labels: Any) -> dict[str, Any]:
         work, key = self.controller.work, binding.image_id
         record = record_of(image, binding, work.state(key))
-        folder, settings = self.keeper.folder, SessionSettings()
+        folder, settings = self.autosave.folder, SessionSettings()
         if folder is not None:
             settings = folder.file.settings
-            known = folder.file.image(self.keeper.keys.get(key, ""))
+            known = folder.file.image(self.autosave.keys.get(key, ""))
             record = known or record
-        checked = sum(int(p.checked.sum()) for p in binding.ledger.planes.values())
-        return describe_labels(record, self._version(), settings, labels, checked)
+        verified = sum(int(p.verified.sum()) for p in binding.review.planes.values())
+        return describe_labels(record, self._version(), settings, labels, verified)
 
     def _version(self) -> VersionRecord:
         current = self.controller.work.versions.current
         if current.record is not None:
-            return self.keeper.learned.on_disk.get(current.record.number, current.record)
+            return self.autosave.learned.on_disk.get(current.record.number, current.record)
         if current.model is not None:
             return record_of_model(current.model.info, STARTER)
         return VersionRecord(number=0, name=STARTER, origin=STARTER)

@@ -15,11 +15,11 @@ from napari_resunet.errors import ImageError
 from napari_resunet.files import IMAGE_SUFFIXES
 from napari_resunet.plugin import image_layers
 from napari_resunet.plugin.labels_binding import LabelsBinding
-from napari_resunet.plugin.layer_look import image_look_of, look_of, put_look
+from napari_resunet.plugin.layer_look import apply_style, image_style, layer_style
 from napari_resunet.plugin.state import ImageState
+from napari_resunet.session.store.delta import LabelsSnapshot
 from napari_resunet.session.store.description import fitting_image
 from napari_resunet.session.store.images import draw_thumbnail
-from napari_resunet.session.store.patch import PlaneState
 from napari_resunet.session.store.schema import ImageRecord, plain_name
 from napari_resunet.types import new_id
 
@@ -80,8 +80,8 @@ def what_changes(layer: Image, binding: LabelsBinding, state: ImageState) -> dic
         "channels": state.channels,
         "object_scale": state.scale,
         "auto": state.auto,
-        "look": image_look_of(layer),
-        "labels_look": look_of(binding.layer),
+        "look": image_style(layer),
+        "labels_look": layer_style(binding.layer),
     }
 
 
@@ -140,15 +140,17 @@ def _place_of(image: ImageRecord) -> dict[str, Any]:
 
 
 def restore_labels(
-    binding: LabelsBinding, image: ImageRecord, states: dict[tuple[int, ...], PlaneState]
+    binding: LabelsBinding,
+    image: ImageRecord,
+    states: dict[tuple[int, ...], LabelsSnapshot],
 ) -> None:
     """Put the labels of a session, and what is known of them, into a Labels layer."""
     for index, state in states.items():
-        binding.restore(index, state.labels, state.ledger())
+        binding.restore(index, state.labels, state.review())
     binding.show()
     if image.labels_name:
         binding.layer.name = image.labels_name
-    put_look(binding.layer, image.labels_look)
+    apply_style(binding.layer, image.labels_look)
 
 
 def thumbnail_of(

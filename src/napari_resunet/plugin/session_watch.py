@@ -15,12 +15,12 @@ import numpy as np
 from napari.components import ViewerModel
 
 from napari_resunet.plugin.labels_binding import LabelsBinding
-from napari_resunet.session.store.patch import Patch, PlaneState
-from napari_resunet.session.watch import BLOCK, Corner, PlaneWatch, corners
+from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot
+from napari_resunet.session.watch import BLOCK, BlockDiff, Corner, corners
 
 Index = tuple[int, ...]
 Spans = tuple[slice, ...]
-Found = dict[Index, list[Patch]]
+Found = dict[Index, list[LabelDelta]]
 
 TOLD, ROUND = 0.015, 0.004
 """Seconds that one call may take for what events told of, and for the slow round."""
@@ -35,7 +35,7 @@ class LabelsWatch:
         The labels.
     viewer : ViewerModel
         Says which plane is shown.
-    states : mapping of tuple of int to PlaneState
+    states : mapping of tuple of int to LabelsSnapshot
         What is on the disk already.
     """
 
@@ -43,21 +43,21 @@ class LabelsWatch:
         self,
         binding: LabelsBinding,
         viewer: ViewerModel,
-        states: Mapping[Index, PlaneState] | None = None,
+        states: Mapping[Index, LabelsSnapshot] | None = None,
     ) -> None:
         self.binding = binding
         self._viewer = viewer
         self._planes = {
-            index: PlaneWatch(binding.ledger.shape, state)
+            index: BlockDiff(binding.review.shape, state)
             for index, state in (states or {}).items()
         }
         self._painted_on: dict[tuple[Index, Corner], None] = {}
-        """Blocks that a stroke touched: looked at first …"""
+        """Blocks that a stroke edited: looked at first …"""
         self._dirty: dict[tuple[Index, Corner], None] = {}
         """… then those of planes that may have changed anywhere."""
-        self._revisions = {i: p.revision for i, p in binding.ledger.planes.items()}
+        self._revisions = {i: p.revision for i, p in binding.review.planes.items()}
         self._round = self._all_blocks()
-        for index in () if states is not None else binding.ledger.planes:
+        for index in () if states is not None else binding.review.planes:
             self._look(index, None)
         self.bind()
 
@@ -76,11 +76,11 @@ class LabelsWatch:
         events.set_data.disconnect(self._refreshed)
 
     def has_work(self, seconds: float) -> bool:
-        """Look for anything to keep, labels or something checked, for so long."""
+        """Look for anything to keep, labels or something verified, for so long."""
         if self.binding.unusable:
             return False
         marked = self._look_where_marked()
-        if any(self.binding.ledger.plane(index).checked.any() for index in marked):
+        if any(self.binding.review.plane(index).verified.any() for index in marked):
             return True
         end = time.perf_counter() + seconds
         while (place := self._next_place()) and time.perf_counter() < end:
@@ -149,25 +149,25 @@ class LabelsWatch:
     def _compare(self, index: Index, corner: Corner, found: Found) -> None:
         self._painted_on.pop((index, corner), None)
         self._dirty.pop((index, corner), None)
-        plane, ledgers = self.binding.plane(index), self.binding.ledger
+        plane, reviews = self.binding.plane(index), self.binding.review
         if index not in self._planes:
             # A plane that nobody worked on costs no memory.
             window = tuple(slice(start, start + BLOCK) for start in corner)
-            if index not in ledgers.planes and not plane[window].any():
+            if index not in reviews.planes and not plane[window].any():
                 return
-            self._planes[index] = PlaneWatch(ledgers.shape)
-        patch = self._planes[index].capture(corner, plane, ledgers.plane(index))
-        if patch is not None:
-            found.setdefault(index, []).append(patch)
+            self._planes[index] = BlockDiff(reviews.shape)
+        delta = self._planes[index].capture(corner, plane, reviews.plane(index))
+        if delta is not None:
+            found.setdefault(index, []).append(delta)
 
     def _look(self, index: Index, window: tuple[slice, slice] | None) -> None:
         queue = self._dirty if window is None else self._painted_on
-        for corner in corners(self.binding.ledger.shape, window):
+        for corner in corners(self.binding.review.shape, window):
             queue[index, corner] = None
 
     def _look_where_marked(self) -> list[Index]:
         """Look at the planes whose marks we changed ourselves."""
-        planes = self.binding.ledger.planes
+        planes = self.binding.review.planes
         marked = [i for i, p in planes.items() if self._revisions.get(i, 0) != p.revision]
         for index in marked:
             self._revisions[index] = planes[index].revision
@@ -180,7 +180,7 @@ class LabelsWatch:
         stack = self._without_channel(self.binding.shape[:-2])
         others = (i for i in product(*(range(n) for n in stack)) if i != shown)
         for index in (shown, *others):
-            for corner in corners(self.binding.ledger.shape):
+            for corner in corners(self.binding.review.shape):
                 yield index, corner
 
     def _shown(self) -> Index:

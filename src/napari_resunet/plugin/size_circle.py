@@ -7,7 +7,7 @@ from napari.layers import Image
 from qtpy.QtCore import QTimer
 
 from napari_resunet.plugin.guides import Guide, Guides
-from napari_resunet.plugin.image_layers import key_of, visible_window
+from napari_resunet.plugin.image_layers import layer_id_of, visible_window
 
 SHOWN_FOR = 6000
 """Milliseconds: long enough to compare it with the objects, then out of the way."""
@@ -36,7 +36,7 @@ class SizeCircle:
         """Show the size, in image pixels, if it is another than was shown last."""
         if image is None or diameter is None:
             return
-        now = key_of(image), round(diameter, 1)
+        now = layer_id_of(image), round(diameter, 1)
         if now != self._shown:
             self._shown = now
             self.guide.draw(image, [_circle(image, diameter)], visible_window(image))

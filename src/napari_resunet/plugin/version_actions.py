@@ -85,9 +85,9 @@ class VersionActions:
         if version is None or version.record is None or version is versions.current:
             return
         versions.remove(key)
-        keeper = self.controller.keeper
-        if keeper is not None:
-            keeper.learned.delete(keeper.folder, version.record)
+        autosave = self.controller.autosave
+        if autosave is not None:
+            autosave.learned.delete(autosave.folder, version.record)
         self.controller.view.set_message(f"'{version.title}' was deleted.")
         self.controller.refresh()
 
@@ -151,9 +151,9 @@ class VersionActions:
             return
         record = version.record.model_copy(update={field: text})
         versions.put(version_of(record, version.model, version.source))
-        keeper = self.controller.keeper
-        if keeper is not None:
-            keeper.learned.update(keeper.folder, record)
+        autosave = self.controller.autosave
+        if autosave is not None:
+            autosave.learned.update(autosave.folder, record)
         self.controller.refresh()
 
 

@@ -165,7 +165,7 @@ class VersionsSection(Section):
         own = row is not None and row.cells[0] != "0"
         in_use = row is not None and row.key == self._current
         starter = "The starter comes with us."
-        why_not = {
+        unsupported_reason = {
             "use_version": "It is in use." if in_use else "",
             "rename_version": "" if own else starter,
             "note_version": "" if own else starter,
@@ -174,7 +174,7 @@ class VersionsSection(Section):
             else "The starter and the version in use cannot be deleted.",
         }
         for name, (button, _, tooltip) in self._buttons.items():
-            reason = why_not.get(name, "")
+            reason = unsupported_reason.get(name, "")
             button.setEnabled(row is not None and not reason)
             button.setToolTip(reason or tooltip)
         other = row is not None and not in_use

@@ -92,8 +92,8 @@ class SegmentView(QWidget):
     use_labels_clicked = Signal()
     foreground_changed = Signal(float)
     split_changed = Signal(float)
-    checked_area_changed = Signal(str)
-    mark_checked_clicked = Signal()
+    verified_area_changed = Signal(str)
+    mark_verified_clicked = Signal()
     unmark_clicked = Signal()
     tool_clicked = Signal(str)
     next_clicked = Signal()
@@ -101,7 +101,7 @@ class SegmentView(QWidget):
     fine_tune_clicked = Signal()
     fine_tune_stopped = Signal()
     fine_tune_cancelled = Signal()
-    learn_along_switched = Signal(bool)
+    auto_fine_tune_switched = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -171,14 +171,14 @@ class SegmentView(QWidget):
         """Show how eagerly touching objects are cut apart, 0 to 1."""
         self._segment.set_split(value)
 
-    def set_checked_choices(
+    def set_verified_choices(
         self, choices: Sequence[tuple[str, str]], current: str | None
     ) -> None:
         """Offer areas to check, each (key, title)."""
         self._correct.set_choices(choices, current)
 
-    def set_checked_text(self, text: str) -> None:
-        """Show how much is checked."""
+    def set_verified_text(self, text: str) -> None:
+        """Show how much is verified."""
         self._correct.set_text(text)
 
     def set_map_shown(self, shown: bool) -> None:
@@ -317,13 +317,13 @@ class SegmentView(QWidget):
         self._segment.use_labels_clicked.connect(self.use_labels_clicked)
         self._segment.foreground_changed.connect(self.foreground_changed)
         self._segment.split_changed.connect(self.split_changed)
-        self._correct.checked_area_changed.connect(self.checked_area_changed)
-        self._correct.mark_checked_clicked.connect(self.mark_checked_clicked)
+        self._correct.verified_area_changed.connect(self.verified_area_changed)
+        self._correct.mark_verified_clicked.connect(self.mark_verified_clicked)
         self._correct.unmark_clicked.connect(self.unmark_clicked)
         self._correct.next_clicked.connect(self.next_clicked)
         self._correct.map_toggled.connect(self.map_toggled)
         self._correct.tools.tool_clicked.connect(self.tool_clicked)
         self._fine_tune.fine_tune_clicked.connect(self.fine_tune_clicked)
         self._fine_tune.fine_tune_stopped.connect(self.fine_tune_stopped)
-        self._fine_tune.learn_along_switched.connect(self.learn_along_switched)
+        self._fine_tune.auto_fine_tune_switched.connect(self.auto_fine_tune_switched)
         self._fine_tune.fine_tune_cancelled.connect(self.fine_tune_cancelled)

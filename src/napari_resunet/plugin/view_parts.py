@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent
 
 MessageKind = Literal["info", "warning", "error"]
-LONGEST_LABEL = "Checked area"
+LONGEST_LABEL = "Verified area"
 """The widest row label: all sections align their fields to it."""
 
 ICONS: Mapping[MessageKind, QStyle.StandardPixmap] = {

@@ -257,8 +257,8 @@ class SegmentSection(Section):
 class CorrectSection(Section):
     """What the user vouches for."""
 
-    checked_area_changed = Signal(str)
-    mark_checked_clicked = Signal()
+    verified_area_changed = Signal(str)
+    mark_verified_clicked = Signal()
     unmark_clicked = Signal()
     next_clicked = Signal()
     map_toggled = Signal(bool)
@@ -267,17 +267,17 @@ class CorrectSection(Section):
         super().__init__("Correct")
         self.tools = ToolButtons()
         self.add_wide(self.tools)
-        self._areas = KeyedCombo("checked_area", "Checked area")
-        self._areas.chosen.connect(self.checked_area_changed)
-        self.add_row("Checked area", self._areas)
+        self._areas = KeyedCombo("checked_area", "Verified area")
+        self._areas.chosen.connect(self.verified_area_changed)
+        self.add_row("Verified area", self._areas)
         mark = make_button(
-            "Mark as checked",
+            "Mark as verified",
             "mark_checked",
             "Every pixel of the area is right now, background too: learn from it",
         )
-        mark.clicked.connect(self.mark_checked_clicked)
+        mark.clicked.connect(self.mark_verified_clicked)
         unmark = make_button(
-            "Unmark", "unmark", "Take the area back: not checked after all"
+            "Unmark", "unmark", "Take the area back: not verified after all"
         )
         unmark.clicked.connect(self.unmark_clicked)
         self.add_wide(make_row(mark, unmark))
@@ -289,7 +289,7 @@ class CorrectSection(Section):
         next_ = make_button(
             "Next",
             "next",
-            f"Go to the unchecked area where the model is least sure (key {NEXT_KEY})",
+            f"Go to the unverified area where the model is least sure (key {NEXT_KEY})",
         )
         next_.clicked.connect(self.next_clicked)
         self._map = make_button(
@@ -308,17 +308,17 @@ class CorrectSection(Section):
         self._areas.set_items([(key, title, title) for key, title in choices], current)
 
     def set_text(self, text: str) -> None:
-        """Show how much is checked."""
+        """Show how much is verified."""
         self._text.set_text(text)
 
 
 class FineTuneSection(Section):
-    """Learn from what is checked, watch it, and see what it brought."""
+    """Learn from what is verified, watch it, and see what it brought."""
 
     fine_tune_clicked = Signal()
     fine_tune_stopped = Signal()
     fine_tune_cancelled = Signal()
-    learn_along_switched = Signal(bool)
+    auto_fine_tune_switched = Signal(bool)
 
     def __init__(self) -> None:
         super().__init__("Fine-tune")
@@ -340,7 +340,7 @@ class FineTuneSection(Section):
 
     def _add_start(self) -> None:
         start = make_button(
-            "Fine-tune", "fine_tune", "Train a copy of the model on the checked areas"
+            "Fine-tune", "fine_tune", "Train a copy of the model on the verified areas"
         )
         start.clicked.connect(self.fine_tune_clicked)
         self.minutes = QDoubleSpinBox()
@@ -362,12 +362,12 @@ class FineTuneSection(Section):
 
     def _add_switch(self) -> None:
         switch = QCheckBox("Learn while I correct")
-        switch.setObjectName("learn_along")
+        switch.setObjectName("auto_fine_tune")
         switch.setToolTip(
-            "Fine-tune by itself each time an area is marked as checked, and renew the "
+            "Fine-tune by itself each time an area is marked as verified, and renew the "
             "proposals elsewhere when the model got better"
         )
-        switch.toggled.connect(self.learn_along_switched)
+        switch.toggled.connect(self.auto_fine_tune_switched)
         self.add_wide(switch)
 
     def set_result_text(self, text: str) -> None:

@@ -33,8 +33,8 @@ from napari_resunet.session.workers import (
     Learned,
     Ready,
     Sliders,
-    Workshop,
-    go_on_steps,
+    Workers,
+    resume_steps,
 )
 from napari_resunet.types import (
     CancelToken,
@@ -74,7 +74,7 @@ class Work:
         self.show = show
         self.layers = layers
         self.versions = Versions()
-        self.workshop = Workshop()
+        self.workers = Workers()
         self.sliders = Sliders(0.5, 0.5)
         self.device: DeviceChoice = "auto"
         self.job: Job | None = None
@@ -138,14 +138,14 @@ class Work:
 
     def image_changed(self, key: str) -> None:
         """Forget what was measured and proposed of an image: it has other pixels now."""
-        self.workshop.forget(key)
+        self.workers.forget(key)
         self.state(key).forget_maps()
         if self._job_image in (key, None):  # Next looks at all images
             self.abandon_stale("The image was changed, so its segmentation was cancelled.")
 
     def snapshot(self, image: Image) -> ImageSnapshot:
         """Take what a job needs to know of an image; its channels are settled by now."""
-        state = self.state(image_layers.key_of(image))
+        state = self.state(image_layers.layer_id_of(image))
         if max(state.channels or (0,)) >= image_layers.n_channels(image):
             state.channels = None  # they were chosen when the image had other axes
         if state.channels is None:
@@ -154,7 +154,7 @@ class Work:
 
     def propose(self, image: Image, targets: list[Target]) -> None:
         """Propose labels for windows of an image, unless its labels are locked."""
-        key, token = image_layers.key_of(image), CancelToken()
+        key, token = image_layers.layer_id_of(image), CancelToken()
         state = self.state(key)
         if self.layers.make_binding(image).locked:
             self.show.view.set_message(LOCKED, "warning")
@@ -164,11 +164,11 @@ class Work:
             state.scale, self.sliders, token,
         )  # fmt: skip
         self._said = ""
-        self.start(SEGMENT, self.workshop.propose, arguments, token, key)
+        self.start(SEGMENT, self.workers.propose, arguments, token, key)
 
     def learn(self, image: Image, seconds: float) -> None:
-        """Fine-tune on all that is checked."""
-        key, token = image_layers.key_of(image), CancelToken()
+        """Fine-tune on all that is verified."""
+        key, token = image_layers.layer_id_of(image), CancelToken()
         state = self.state(key)
         try:
             corrections = self.layers.make_binding(image).corrections()
@@ -185,7 +185,7 @@ class Work:
         self.show.view.set_result_text("")
         self.history.append({"event": "begin", "time": now()})
         self.base = self.versions.current
-        self.start(FINE_TUNE, self.workshop.learn, arguments, token, key)
+        self.start(FINE_TUNE, self.workers.learn, arguments, token, key)
 
     def go_on(
         self,
@@ -199,16 +199,16 @@ class Work:
         token = CancelToken()
         if stop:
             token.stop()
-        arguments = self.workshop, base.to_use, self.device, folder, record, token
+        arguments = self.workers, base.to_use, self.device, folder, record, token
         self.show.view.cut_plot(record.steps)
         self.show.view.set_result_text("")
         self.history.append({"event": "go on", "time": now(), "step": record.steps})
         self.base = base
-        self.start(FINE_TUNE, go_on_steps, arguments, token, image_key)
+        self.start(FINE_TUNE, resume_steps, arguments, token, image_key)
 
     def compare(self, image: Image, models: tuple[Model | str, Model | str]) -> None:
         """Propose the visible area with two models; nothing is written into labels."""
-        key, token = image_layers.key_of(image), CancelToken()
+        key, token = image_layers.layer_id_of(image), CancelToken()
         try:
             targets = targets_of(image, self.layers.viewer, "visible")
         except CorrectionError as error:
@@ -219,16 +219,16 @@ class Work:
             models, self.device, self.snapshot(image), targets[0],
             self.state(key).scale, self.sliders, token,
         )  # fmt: skip
-        self.start(LOAD, self.workshop.compare, arguments, token, key)
+        self.start(LOAD, self.workers.compare, arguments, token, key)
 
     def new_classes(self, names: tuple[str, ...]) -> None:
         """Start a model of named classes from the features of the one in use."""
         arguments = (self.versions.current.to_use, names, self.device)
-        self.start(LOAD, self.workshop.new_classes, arguments, CancelToken(), None)
+        self.start(LOAD, self.workers.new_classes, arguments, CancelToken(), None)
 
     def load(self, path: str) -> None:
         """Load a model from a file."""
-        self.start(LOAD, self.workshop.load, (path, self.device), CancelToken(), None)
+        self.start(LOAD, self.workers.load, (path, self.device), CancelToken(), None)
 
     def start(
         self,
@@ -255,12 +255,12 @@ class Work:
         self._renew_next = False
         if image is None or self.job is not None:
             return
-        key = image_layers.key_of(image)
+        key = image_layers.layer_id_of(image)
         state, binding = self.state(key), self.layers.binding(key)
         shown = image_layers.shown_index(image, self.layers.viewer)
         targets = again(state.kept(shown))
         if not targets and binding is not None:
-            targets = proposed_earlier(binding.ledger, shown)
+            targets = proposed_earlier(binding.review, shown)
         state.forget_maps()
         if targets:
             self.propose(image, targets)
@@ -273,7 +273,7 @@ class Work:
             self.redraw_job.token.cancel()
             return
         self._redraw_again = False
-        key = None if image is None else image_layers.key_of(image)
+        key = None if image is None else image_layers.layer_id_of(image)
         if image is None or self.layers.binding(key) is None:
             return
         index = image_layers.shown_index(image, self.layers.viewer)
@@ -283,7 +283,7 @@ class Work:
         token = CancelToken()
         visible = Target(index, image_layers.visible_window(image))
         arguments = (kept, self.sliders, visible, token)
-        self.redraw_job = Job(REDRAW, self.workshop.decode, arguments, token, self)
+        self.redraw_job = Job(REDRAW, self.workers.decode, arguments, token, self)
         self._redraw_image = key
         self.redraw_job.start()
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from napari_resunet._package import STARTER_DIGEST, starter_path
 from napari_resunet.engine import metrics
 from napari_resunet.engine.device import choose, memory_errors
-from napari_resunet.engine.finetune import FineTuneStep, FineTuning, fine_tune_steps
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep, fine_tune_steps
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import Score
 from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import CorrectionError
@@ -114,7 +114,7 @@ def segment(
 
 
 def segment_planes(
-    planes: Planes,
+    planes: ImageReader,
     model: Model,
     *,
     scale: float | None = None,
@@ -166,7 +166,7 @@ def fine_tune(
     model : Model
         The start; not changed.
     examples : sequence of Example
-        Images with labels, and where these are checked. Labels may be masks of other
+        Images with labels, and where these are verified. Labels may be masks of other
         tools; a binary mask is split into its pieces, with a notice.
     channels : sequence of int or None
         Which one to three channels of each image feed the network, as for `segment`.
@@ -195,27 +195,27 @@ def fine_tune(
     arguments.check_model(model)
     arguments.check_device(device)
     arguments.check_on_event(on_event)
-    recipe = _recipe(steps, seconds, seed)
+    config = _config(steps, seconds, seed)
     with memory_errors():
         learned_from = []
         for example, notice in arguments.examples_of(examples, model.info, channels):
             _tell(notice, on_event)
             learned_from.append(example)
-        events = fine_tune_steps(model, learned_from, recipe, choose(device))
+        events = fine_tune_steps(model, learned_from, config, choose(device))
         result = drain(events, _Reporter(on_event) if on_event else None)
     if on_event is not None:
         on_event(Notice(result.message))
     return result.model
 
 
-def _recipe(steps: int | None, seconds: float | None, seed: int) -> FineTuning:
+def _config(steps: int | None, seconds: float | None, seed: int) -> FineTuneConfig:
     if steps is not None:
         steps = arguments.whole_number("steps", steps, 1, arguments.MOST_STEPS)
     if seconds is None:
-        seconds = FineTuning.seconds
+        seconds = FineTuneConfig.seconds
     seconds = arguments.real_number("seconds", seconds, 0.1, arguments.MOST_SECONDS)
     seed = arguments.whole_number("seed", seed, 0, arguments.LARGEST_SEED)
-    return FineTuning(steps=steps, seconds=seconds, seed=seed)
+    return FineTuneConfig(steps=steps, seconds=seconds, seed=seed)
 
 
 def score(true_labels: npt.ArrayLike, labels: npt.ArrayLike) -> Score:

@@ -1,4 +1,4 @@
-"""What users of the Python API give, checked once: right types and ranges, or a sentence.
+"""What users of the Python API give, verified once: right types and ranges, or a sentence.
 
 Arrays become numpy arrays, masks of other tools labels, and an example's image the very
 pixels that `segment` would see. What lies below trusts its arguments.
@@ -15,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import ArgumentError, CorrectionError, ImageError
 from napari_resunet.masks import MaskLabels, labels_from_mask
@@ -111,7 +111,7 @@ def channels_of(value: Any) -> tuple[int, ...] | None:
     return tuple(whole_number("channels", c, 0, 10**6) for c in value)
 
 
-def planes_of(image: Any, axes: Any, channels: Any) -> Planes:
+def planes_of(image: Any, axes: Any, channels: Any) -> ImageReader:
     """Read an image of any library; it stays as lazy as it is.
 
     Raises
@@ -120,7 +120,7 @@ def planes_of(image: Any, axes: Any, channels: Any) -> Planes:
     """
     if axes is not None:
         of_type("axes", axes, str, "a string with one letter for each dimension")
-    return Planes([_image(image)], axes, channels_of(channels))
+    return ImageReader([_image(image)], axes, channels_of(channels))
 
 
 def _image(image: Any) -> Any:
@@ -228,7 +228,7 @@ def _example(example: Example, info: ModelInfo, channels: Any) -> tuple[Example,
     return plain, made.notice
 
 
-def _plane_of(image: Any, channels: Any) -> Planes:
+def _plane_of(image: Any, channels: Any) -> ImageReader:
     """Read the image of an example: many channels are no stack."""
     image = _image(image)
     shape = image.shape

@@ -58,7 +58,7 @@ def describe_labels(
     version: VersionRecord,
     settings: Settings,
     labels: npt.NDArray[Any],
-    n_checked: int | None,
+    n_verified: int | None,
 ) -> dict[str, Any]:
     """Tell how labels were made.
 
@@ -72,8 +72,8 @@ def describe_labels(
         Of the dock, or of the command.
     labels : integer array
         The labels.
-    n_checked : int or None
-        Checked pixels; None where nobody was there to check.
+    n_verified : int or None
+        Verified pixels; None where nobody was there to check.
 
     Returns
     -------
@@ -82,15 +82,15 @@ def describe_labels(
     """
     shown = ("name", "source", "content_hash", "shape", "axes", "scale", "units",
              "channels", "object_scale")  # fmt: skip
-    share = 0.0 if not n_checked else round(n_checked / labels.size, 6)
-    checked = {} if n_checked is None else {"checked_share": share}
+    share = 0.0 if not n_verified else round(n_verified / labels.size, 6)
+    verified = {} if n_verified is None else {"checked_share": share}
     return {
         "created": now(),
         "image": image.model_dump(mode="json", include=set(shown)),
         "model": version.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),
         "n_objects": count_objects(labels),
-        **checked,
+        **verified,
         "programs": library_versions(),
     }
 

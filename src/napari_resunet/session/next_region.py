@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_resunet.engine.uncertainty import Criterion, Region
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import Proposal
-    from napari_resunet.session.workers import Workshop
+    from napari_resunet.session.workers import Workers
 
 PROBES = 6
 """Windows that are proposed to find out about what was never proposed."""
@@ -49,14 +49,14 @@ class Candidate:
         Factor from image to working pixels, if known.
     kept : sequence of Proposal
         What was proposed, the shown plane first.
-    checked : mapping of index to bool array, shape (Y, X)
+    verified : mapping of index to bool array, shape (Y, X)
         What is done; copies, or the work in a thread would see them change.
     """
 
     image: ImageSnapshot
     scale: float | None
     kept: Sequence[Proposal]
-    checked: Mapping[Index, MaskArray]
+    verified: Mapping[Index, MaskArray]
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Found:
         On which plane of it.
     region : Region
         Its window in image pixels, and why.
-    checked : float
-        Share of the plane that is checked.
+    verified : float
+        Share of the plane that is verified.
     proposal : Proposal or None
         Labels for it, where there were none yet.
     """
@@ -80,7 +80,7 @@ class Found:
     image_id: str
     index: Index
     region: Region
-    checked: float
+    verified: float
     proposal: Proposal | None
 
 
@@ -88,7 +88,7 @@ FindEvents = Generator[Progress | Notice | Ready, None, Found | None]
 
 
 def find_next(
-    workshop: Workshop,
+    workers: Workers,
     model: Model | str,
     device: DeviceChoice,
     candidates: Sequence[Candidate],
@@ -96,13 +96,13 @@ def find_next(
     token: CancelToken,
     criterion: Criterion | None = None,
 ) -> FindEvents:
-    """Find the unchecked region where the model is least sure.
+    """Find the unverified region where the model is least sure.
 
-    Planes of which less is checked come first.
+    ImageReader of which less is verified come first.
 
     Parameters
     ----------
-    workshop : Workshop
+    workers : Workers
         Proposes at need.
     model : Model or str
         A name is loaded first.
@@ -124,7 +124,7 @@ def find_next(
     Returns
     -------
     Found or None
-        None where all is checked.
+        None where all is verified.
     """
     yield Progress(0, 0, LOOKING)
     found: list[Found] = []
@@ -133,7 +133,7 @@ def find_next(
             for proposal in candidate.kept:
                 found += _best(candidate, proposal, criterion)
         probes = _spread(list(_unseen(candidates)), PROBES)
-    probe = _Probe(workshop, model, device, sliders, token)
+    probe = _Probe(workers, model, device, sliders, token)
     for number, (candidate, target) in enumerate(probes):
         yield Progress(number, len(probes), LOOKING)
         for proposal in (yield from probe.propose(candidate, target)):
@@ -147,13 +147,13 @@ class _Probe:
 
     def __init__(
         self,
-        workshop: Workshop,
+        workers: Workers,
         model: Model | str,
         device: DeviceChoice,
         sliders: Sliders,
         token: CancelToken,
     ) -> None:
-        self._workshop, self._model, self._device = workshop, model, device
+        self._workshop, self._model, self._device = workers, model, device
         self._sliders, self._token = sliders, token
         self._scales: dict[str, float] = {}
 
@@ -181,7 +181,7 @@ class _Probe:
 def _priority(found: Found) -> tuple[float, float]:
     from napari_resunet.engine.uncertainty import priority
 
-    return priority(found.region, found.checked)
+    return priority(found.region, found.verified)
 
 
 def _best(
@@ -191,15 +191,15 @@ def _best(
     from napari_resunet.engine.uncertainty import mean_doubt, rank
 
     index, whole = proposal.target.index, proposal.target.window
-    checked = candidate.checked.get(index)
+    verified = candidate.verified.get(index)
     ranked = rank(
         proposal.kept,
         proposal.labels,
-        None if checked is None else checked[whole],
+        None if verified is None else verified[whole],
         relative(proposal.core, whole),
         criterion or mean_doubt,
     )
-    share = 0.0 if checked is None else float(checked.mean())
+    share = 0.0 if verified is None else float(verified.mean())
     return [
         Found(candidate.image.image_id, index, _placed(region, whole), share, None)
         for region in ranked[:1]
@@ -211,20 +211,20 @@ def _placed(region: Region, whole: Window) -> Region:
 
 
 def _unseen(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Target]]:
-    """List the windows of all images that were neither proposed nor checked."""
-    from napari_resunet.engine.image_reader import Planes
-    from napari_resunet.engine.uncertainty import MOSTLY_CHECKED, windows
+    """List the windows of all images that were neither proposed nor verified."""
+    from napari_resunet.engine.image_reader import ImageReader
+    from napari_resunet.engine.uncertainty import MOSTLY_VERIFIED, windows
 
     known = next((c.scale for c in candidates if c.scale), 1.0)
     for candidate in candidates:
         image, scale = candidate.image, candidate.scale or known
-        planes = Planes(image.levels, image.axes, image.channels)
+        planes = ImageReader(image.levels, image.axes, image.channels)
         cores = [(p.target.index, p.core) for p in candidate.kept]
         for index in planes.indices():
-            checked = candidate.checked.get(index)
+            verified = candidate.verified.get(index)
             for window in windows(planes.window, (scale, scale)):
                 seen = any(i == index and _holds(core, window) for i, core in cores)
-                done = checked is not None and checked[window].mean() > MOSTLY_CHECKED
+                done = verified is not None and verified[window].mean() > MOSTLY_VERIFIED
                 if not seen and not done:
                     yield candidate, Target(index, window)
 

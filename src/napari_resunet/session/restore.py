@@ -14,6 +14,7 @@ from napari_resunet.errors import SessionError
 from napari_resunet.session.pixels import read_pixels
 from napari_resunet.session.store.checkpoint import CheckpointRecord, find_checkpoint
 from napari_resunet.session.store.corrections import SavedCorrection, load_corrections
+from napari_resunet.session.store.delta import LabelsSnapshot
 from napari_resunet.session.store.description import shortened
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import Entry, read_history
@@ -26,12 +27,11 @@ from napari_resunet.session.store.models import (
     recovered_versions,
     version_files,
 )
-from napari_resunet.session.store.patch import PlaneState
 from napari_resunet.session.store.safety import local_file
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.types import Progress
 
-States = dict[tuple[int, ...], PlaneState]
+States = dict[tuple[int, ...], LabelsSnapshot]
 
 
 @dataclass(frozen=True, eq=False)

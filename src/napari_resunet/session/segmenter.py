@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.image_reader import Axis, Planes
+from napari_resunet.engine.image_reader import Axis, ImageReader
 from napari_resunet.engine.object_size import estimate_scale
-from napari_resunet.engine.postprocess import Decoding, KeptMaps, decode_labels
-from napari_resunet.engine.predict import Maps, Plane, Predictor
+from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
+from napari_resunet.engine.predict import Maps, PredictionRequest, Predictor
 from napari_resunet.network.model_file import Model
 from napari_resunet.types import (
     CancelToken,
@@ -42,7 +42,7 @@ class Proposal:
         The window that was asked for.
     labels : int32 array, shape of the window, read-only
         Objects from 1, or classes.
-    kept : KeptMaps
+    kept : PredictionMaps
         For the sliders.
     scale : float
         Factor from image to working pixels.
@@ -51,7 +51,7 @@ class Proposal:
     target: Target
     core: Window
     labels: LabelArray
-    kept: KeptMaps
+    kept: PredictionMaps
     scale: float
 
 
@@ -89,7 +89,7 @@ class Segmenter:
 
     def propose(
         self,
-        planes: Planes,
+        planes: ImageReader,
         targets: Sequence[Target],
         *,
         scale: float | None,
@@ -101,7 +101,7 @@ class Segmenter:
 
         Parameters
         ----------
-        planes : Planes
+        planes : ImageReader
             The image.
         targets : sequence of Target
             What of it.
@@ -130,21 +130,26 @@ class Segmenter:
             yield SizeFound(scale)
         for number, target in enumerate(targets):
             wide = self._with_context(planes, target, scale)
-            plane = Plane(planes, wide.index, wide.window, scale, measured)
+            plane = PredictionRequest(planes, wide.index, wide.window, scale, measured)
             mirrored = self.model.info.mirrored
             events = self.predictor.maps(plane, token, mirrored=mirrored)
             maps = yield from _counted(events, number, len(targets))
             yield self._decoded(wide, target.window, plane, maps, decoding)
 
     def _decoded(
-        self, wide: Target, core: Window, plane: Plane, maps: Maps, decoding: Decoding
+        self,
+        wide: Target,
+        core: Window,
+        plane: PredictionRequest,
+        maps: Maps,
+        decoding: Decoding,
     ) -> Proposal:
-        kept = KeptMaps(maps, plane.axes, self.model.info)
+        kept = PredictionMaps(maps, plane.axes, self.model.info)
         labels = decode_labels(kept, decoding)
         labels.setflags(write=False)
         return Proposal(wide, core, labels, kept, plane.scale)
 
-    def _with_context(self, planes: Planes, target: Target, scale: float) -> Target:
+    def _with_context(self, planes: ImageReader, target: Target, scale: float) -> Target:
         margin = round(CONTEXT_DIAMETERS * self.model.info.diameter / scale)
         window = grown(target.window, margin, (planes.height, planes.width))
         return Target(target.index, window)
@@ -179,7 +184,7 @@ def part_of(proposal: Proposal, visible: Target) -> Proposal | None:
         if inner.start >= inner.stop:
             return None
         begin = max(0, int((inner.start - whole.start) * axis.scale) - margin)
-        end = min(axis.n_working, int((inner.stop - whole.start) * axis.scale) + margin)
+        end = min(axis.n_network, int((inner.stop - whole.start) * axis.scale) + margin)
         window = axis.image_window(begin, end)
         working.append((slice(begin, end), Axis(window.stop - window.start, end - begin)))
         windows.append(slice(window.start + whole.start, window.stop + whole.start))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_resunet._package import starter_path
-from napari_resunet.engine.image_reader import Planes
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.errors import FileError, ImageError
 from napari_resunet.files import cannot_write, check_regular, plain_name, read_stored, shown
 from napari_resunet.network.model_file import Model
@@ -146,7 +146,7 @@ def segment_file(
     for notice in stored.notices:
         on_event(Notice(f"{shown(path)}: {notice}"))
     try:
-        planes = Planes([stored.array], stored.axes, request.channels)
+        planes = ImageReader([stored.array], stored.axes, request.channels)
     except ImageError as error:
         raise ImageError(f"{shown(path)}: {error}") from error
     labels, scale = segment_planes(
@@ -173,7 +173,7 @@ def _check_free(target: Path, source: str, request: SegmentRequest) -> None:
 def _describe(
     path: Path,
     stored: StoredImage,
-    planes: Planes,
+    planes: ImageReader,
     labels: LabelArray,
     scale: float | None,
     request: SegmentRequest,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_resunet.engine.dataset import Pair, Skipped, find_pairs, made_ahead
+from napari_resunet.engine.dataset import Pair, Skipped, find_pairs, prefetch
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.patches import TrainingImage, training_image
-from napari_resunet.engine.synthetic import random_microscopy
-from napari_resunet.engine.train import Recipe, check_checkpoint, train_steps
+from napari_resunet.engine.synthetic import domain_randomization
+from napari_resunet.engine.train import TrainConfig, check_checkpoint, train_steps
 from napari_resunet.errors import FileError, ResunetError
 from napari_resunet.files import check_writable, shown
 from napari_resunet.network.model_file import (
@@ -83,7 +83,7 @@ class _Read:
 
 
 def train_model(
-    request: TrainRequest, recipe: Recipe
+    request: TrainRequest, config: TrainConfig
 ) -> Iterator[Progress | Notice | Skipped]:
     """Train and write a model.
 
@@ -91,7 +91,7 @@ def train_model(
     ----------
     request : TrainRequest
         From what, to what.
-    recipe : Recipe
+    config : TrainConfig
         How.
 
     Yields
@@ -108,22 +108,22 @@ def train_model(
     said: list[str] = []
     pairs = [p for folder in request.folders for p in find_pairs(folder, said.append)]
     yield from map(Notice, said)
-    model = _begin(request, recipe)
+    model = _begin(request, config)
     if request.checkpoint is not None:
         check_checkpoint(request.checkpoint)
     compute = choose(request.device)
     images: list[tuple[str, TrainingImage]] = []
-    yield from _collect(made_ahead(partial(_read, model.info), pairs, compute), images)
+    yield from _collect(prefetch(partial(_read, model.info), pairs, compute), images)
     if not images:
         raise FileError(
             "None of the images with masks can be used: correct the files named above."
         )
-    draw = partial(_draw, model.info, recipe.seed)
-    images += made_ahead(draw, range(request.synthetic), compute)
+    draw = partial(_draw, model.info, config.seed)
+    images += prefetch(draw, range(request.synthetic), compute)
     yield from train_steps(
-        model.network, model.info, images, recipe, compute, request.checkpoint
+        model.network, model.info, images, config, compute, request.checkpoint
     )
-    _write(request, recipe, model)
+    _write(request, config, model)
 
 
 def _check_output(request: TrainRequest) -> None:
@@ -153,11 +153,11 @@ def _collect(
         images.append((result.group, result.image))
 
 
-def _write(request: TrainRequest, recipe: Recipe, model: Model) -> None:
+def _write(request: TrainRequest, config: TrainConfig, model: Model) -> None:
     lineage = Lineage(
         parent_id=model.info.lineage.parent_id,
-        steps=recipe.steps,
-        seed=recipe.seed,
+        steps=config.steps,
+        seed=config.seed,
         versions=library_versions(),
     )
     trained = Model(model.network.cpu(), replace(model.info, lineage=lineage))
@@ -177,19 +177,19 @@ def _read(info: ModelInfo, pair: Pair) -> _Read | Skipped:
 
 def _draw(info: ModelInfo, seed: int, number: int) -> tuple[str, TrainingImage]:
     rng = np.random.default_rng((seed, number))
-    drawn = Example(*random_microscopy((SYNTHETIC_SIDE, SYNTHETIC_SIDE), rng))
+    drawn = Example(*domain_randomization((SYNTHETIC_SIDE, SYNTHETIC_SIDE), rng))
     return "synthetic", training_image(drawn, info)
 
 
-def _begin(request: TrainRequest, recipe: Recipe) -> Model:
+def _begin(request: TrainRequest, config: TrainConfig) -> Model:
     # The output depends on the input's size: proposals go in tiles as large as patches.
-    info = ModelInfo(tile=max(recipe.patch, ModelInfo.tile))
+    info = ModelInfo(tile=max(config.patch, ModelInfo.tile))
     if request.classes:
         info = replace(info, task="classes", class_names=("background", *request.classes))
     if request.start is None:
-        return new_model(info, seed=recipe.seed)
+        return new_model(info, seed=config.seed)
     parent = load_model(request.start)
     if parent.info.class_names != info.class_names:
-        return with_new_maps(parent, info, seed=recipe.seed)
+        return with_new_maps(parent, info, seed=config.seed)
     lineage = Lineage(parent_id=parent.info.lineage.model_id)
     return Model(parent.network, replace(parent.info, lineage=lineage, tile=info.tile))

@@ -27,8 +27,8 @@ from napari_resunet.types import (
 from napari_resunet.windows import relative
 
 if TYPE_CHECKING:
-    from napari_resunet.engine.checkpoint import Standing
-    from napari_resunet.engine.finetune import FineTuneStep, FineTuning
+    from napari_resunet.engine.checkpoint import TrainerState
+    from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep
     from napari_resunet.engine.model_selection import FineTuned
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
@@ -126,7 +126,7 @@ class Comparison:
     labels: tuple[LabelArray, LabelArray]
 
 
-class Workshop:
+class Workers:
     """Engines kept warm between jobs, and the corrections of this run of the program."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class Workshop:
         """Load a model by path or as "starter"."""
         yield Progress(0, 0, "loading the model")
         with plain_errors():
-            # The first checked area needs it: on the main thread it would stutter.
+            # The first verified area needs it: on the main thread it would stutter.
             import napari_resunet.corrections.outline  # noqa: F401
             from napari_resunet.session.api import find_model
 
@@ -182,10 +182,10 @@ class Workshop:
             model = ready.model
         with plain_errors():
             segmenter = self._segmenter_for(model, device)
-            from napari_resunet.engine.image_reader import Planes
+            from napari_resunet.engine.image_reader import ImageReader
             from napari_resunet.engine.postprocess import Decoding
 
-            planes = Planes(image.levels, image.axes, image.channels)
+            planes = ImageReader(image.levels, image.axes, image.channels)
             yield from segmenter.propose(
                 planes,
                 targets,
@@ -256,18 +256,18 @@ class Workshop:
             model = ready.model
         with plain_errors():
             from napari_resunet.engine.device import choose
-            from napari_resunet.engine.finetune import FineTuning, fine_tune_steps
+            from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
             from napari_resunet.engine.postprocess import Decoding
 
             if auto_scale:
                 scale = scale_from(corrections, model) or scale
             scale = scale or 1.0
             self._record(model, image, corrections, scale)
-            recipe = FineTuning(seconds=seconds)
+            config = FineTuneConfig(seconds=seconds)
             result = yield from fine_tune_steps(
                 model,
                 self.corrections.examples(),
-                recipe,
+                config,
                 choose(device),
                 token,
                 Decoding(sliders.foreground, sliders.split),
@@ -316,14 +316,14 @@ class Workshop:
         corrections: Sequence[Correction],
         scale: float,
     ) -> None:
-        from napari_resunet.engine.image_reader import Planes
-        from napari_resunet.session.holdout_regions import held_out_strips
+        from napari_resunet.engine.image_reader import ImageReader
+        from napari_resunet.session.holdout_regions import holdout_regions
 
-        planes = Planes(image.levels, image.axes, image.channels)
+        planes = ImageReader(image.levels, image.axes, image.channels)
         measured = self._measure(model, image, planes)
         for correction in corrections:
             crop = planes.read(correction.index, *correction.window)
-            strips = held_out_strips(
+            strips = holdout_regions(
                 correction, self.corrections.latest(correction.key), scale
             )
             example = as_example(
@@ -342,7 +342,7 @@ def _proposed(event: Any) -> LabelArray | None:
 
 
 def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:
-    """Compute the scale that the checked objects ask for; None where they are too few."""
+    """Compute the scale that the verified objects ask for; None where they are too few."""
     import numpy as np
 
     from napari_resunet.engine.patches import median_diameter
@@ -350,7 +350,7 @@ def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:
     if model.info.task == "classes":
         return None
     diameters = [
-        median_diameter(np.where(c.checked, c.labels, 0))
+        median_diameter(np.where(c.verified, c.labels, 0))
         for c in corrections
         if c.n_objects >= FEWEST_FOR_SIZE
     ]
@@ -389,8 +389,8 @@ def suggested_name(image_name: str, folder: Path) -> Path:
     return folder / f"{safe or 'model'}.safetensors"
 
 
-def go_on_steps(
-    workshop: Workshop,
+def resume_steps(
+    workers: Workers,
     model: Model | str,
     device: DeviceChoice,
     root: Path,
@@ -401,7 +401,7 @@ def go_on_steps(
 
     Parameters
     ----------
-    workshop : Workshop
+    workers : Workers
         Has the corrections of the session.
     model : Model or str
         What it began with, or the name to load it by.
@@ -429,7 +429,7 @@ def go_on_steps(
         device cannot do it.
     """
     if isinstance(model, str):
-        ready = yield from workshop.load(model, device)
+        ready = yield from workers.load(model, device)
         yield ready
         model = ready.model
     yield Progress(0, 0, "opening the checkpoint")
@@ -438,27 +438,27 @@ def go_on_steps(
         from napari_resunet.engine.finetune import fine_tune_steps
 
         checkpoint = load_checkpoint(root, record)
-        examples = workshop.corrections.examples()
+        examples = workers.corrections.examples()
         result = yield from fine_tune_steps(
             model,
             examples,
-            _recipe(checkpoint.standing),
+            _config(checkpoint.trainer_state),
             choose(device),
             token,
-            checkpoint.standing.decoding,
+            checkpoint.trainer_state.decoding,
             checkpoint,
         )
-    return workshop.learned(result, examples[-1].scale or 1.0)
+    return workers.learned(result, examples[-1].scale or 1.0)
 
 
-def _recipe(standing: Standing) -> FineTuning:
+def _config(trainer_state: TrainerState) -> FineTuneConfig:
     from pydantic import TypeAdapter, ValidationError
 
-    from napari_resunet.engine.checkpoint import unfit
-    from napari_resunet.engine.finetune import FineTuning
+    from napari_resunet.engine.checkpoint import incompatible_checkpoint
+    from napari_resunet.engine.finetune import FineTuneConfig
 
     # A session may come from anyone: nothing that would take all memory, or never end.
     try:
-        return TypeAdapter(FineTuning).validate_python(standing.recipe)
+        return TypeAdapter(FineTuneConfig).validate_python(trainer_state.config)
     except ValidationError as error:
-        raise unfit() from error
+        raise incompatible_checkpoint() from error

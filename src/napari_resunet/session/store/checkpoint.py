@@ -149,10 +149,10 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     FileError
         If it cannot be written.
     """
-    from napari_resunet.engine.checkpoint import Standing
+    from napari_resunet.engine.checkpoint import TrainerState
     from napari_resunet.network.model_file import write_tensors
 
-    header = TypeAdapter(Standing).dump_json(checkpoint.standing).decode()
+    header = TypeAdapter(TrainerState).dump_json(checkpoint.trainer_state).decode()
     write_tensors(path, checkpoint.tensors, header)
 
 
@@ -175,12 +175,12 @@ def load_checkpoint(root: Path, record: CheckpointRecord) -> Checkpoint:
     SessionError
         If it is damaged.
     """
-    from napari_resunet.engine.checkpoint import Checkpoint, Standing
+    from napari_resunet.engine.checkpoint import Checkpoint, TrainerState
     from napari_resunet.network.model_file import read_tensors
 
     try:
         tensors, header = read_tensors(inside(root, TRAINING, record.file))
-        return Checkpoint(TypeAdapter(Standing).validate_json(header), tensors)
+        return Checkpoint(TypeAdapter(TrainerState).validate_json(header), tensors)
     except (ModelFileError, FileError, ValidationError) as error:
         raise _damaged() from error
 

@@ -88,16 +88,16 @@ class SavedCorrection:
 
     def correction(self, image_id: str) -> Correction:
         """Make the correction of an image that has this id now."""
-        touched, checked = self.example.touched, self.example.checked
-        assert touched is not None
-        assert checked is not None
+        edited, verified = self.example.edited, self.example.verified
+        assert edited is not None
+        assert verified is not None
         return Correction(
             image_id,
             self.record.index,
             _window(self.record.window),
             self.example.labels,
-            checked,
-            touched,
+            verified,
+            edited,
         )
 
 
@@ -134,7 +134,7 @@ def save_correction(
     _write_ours(inside(root, CORRECTIONS, name), image, correction)
     _write_pair(root, name, image, correction)
     record = _record(image_key, correction, example, image.shape[2])
-    masks = correction.checked, correction.touched
+    masks = correction.verified, correction.edited
     pixels = _checksum(image, correction.labels, *masks)
     record = record.model_copy(update={"pixels": pixels})
     store_text(inside(root, CORRECTIONS, name, RECORD), sealed(record))
@@ -193,15 +193,15 @@ def _rounds(root: Path, image_key: str, index: Index) -> list[tuple[int, str]]:
 def _write_ours(folder: Path, image: npt.NDArray[Any], correction: Correction) -> None:
     write_image(folder / "image.tif", image)
     write_tiff(folder / "labels.tif", label_dtype(correction.labels))
-    write_tiff(folder / "checked.tif", correction.checked)
-    write_tiff(folder / "touched.tif", correction.touched)
+    write_tiff(folder / "checked.tif", correction.verified)
+    write_tiff(folder / "touched.tif", correction.edited)
 
 
 def _write_pair(
     root: Path, name: str, image: npt.NDArray[Any], correction: Correction
 ) -> None:
     """Write the checked part as tools expect it: an image, and labels of equal size."""
-    rows, columns = bounding_window(correction.checked, 0)
+    rows, columns = bounding_window(correction.verified, 0)
     labels = label_dtype(correction.labels[rows, columns])
     write_image(inside(root, IMAGES, f"{name}.tif"), image[rows, columns])
     write_tiff(inside(root, MASKS, f"{name}.tif"), labels)
@@ -252,17 +252,17 @@ def _load(root: Path, name: str) -> SavedCorrection:
     try:
         image = read_tiff(inside(folder, "image.tif"), (*shape, record.channels), "uif")
         labels = read_tiff(inside(folder, "labels.tif"), shape).astype(np.int32)
-        checked, touched = (
+        verified, edited = (
             read_tiff(inside(folder, f"{kind}.tif"), shape, "u") > 0
             for kind in ("checked", "touched")
         )
     except SessionError as error:
         raise _damaged(name) from error
-    if record.pixels not in ("", _checksum(image, labels, checked, touched)):
+    if record.pixels not in ("", _checksum(image, labels, verified, edited)):
         raise _damaged(name)
     known = Statistics(record.low, record.high) if record.low else None
     held_out = tuple(map(_window, record.held_out))
-    example = Example(image, labels, checked, touched, record.scale, known, held_out)
+    example = Example(image, labels, verified, edited, record.scale, known, held_out)
     return SavedCorrection(record, example)
 
 

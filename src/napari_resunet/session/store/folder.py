@@ -25,6 +25,7 @@ from napari_resunet.session.store.contents import (
     what_is_missing,
     with_plane,
 )
+from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot
 from napari_resunet.session.store.description import read_file
 from napari_resunet.session.store.layout import (
     BACKUP,
@@ -38,8 +39,7 @@ from napari_resunet.session.store.layout import (
 )
 from napari_resunet.session.store.lock import SessionLock
 from napari_resunet.session.store.moving import copy_folder, move_folder
-from napari_resunet.session.store.patch import Patch, PlaneState
-from napari_resunet.session.store.planes import PlaneStore
+from napari_resunet.session.store.planes import LabelsStore
 from napari_resunet.session.store.safety import copy_aside, refuse_links
 from napari_resunet.session.store.schema import Contents, SessionFile
 from napari_resunet.session.store.sealed import sealed
@@ -96,8 +96,8 @@ class SessionFolder:
         self._lock = lock
         self._token = new_id()
         self._contents = contents
-        self._planes: dict[Place, PlaneStore] = {}
-        self._waiting: dict[Place, dict[Key, Patch]] = {}
+        self._planes: dict[Place, LabelsStore] = {}
+        self._waiting: dict[Place, dict[Key, LabelDelta]] = {}
         self._guard = threading.Lock()
         self._disk = {"often": threading.Lock(), "large": threading.Lock()}
         self._last_change = 0.0
@@ -182,7 +182,9 @@ class SessionFolder:
         with self._disk["often"]:
             self._write_description()
 
-    def put_patches(self, image_key: str, index: Index, patches: Sequence[Patch]) -> None:
+    def put_deltas(
+        self, image_key: str, index: Index, deltas: Sequence[LabelDelta]
+    ) -> None:
         """Write changed rectangles of a plane; the same corner again replaces it.
 
         Of what waits, only the newest state is kept: at most the plane's size.
@@ -190,10 +192,10 @@ class SessionFolder:
         place = image_key, index
         with self._guard:
             waiting = self._waiting.setdefault(place, {})
-            for patch in patches:
-                waiting[patch.row, patch.column] = patch
+            for delta in deltas:
+                waiting[delta.row, delta.column] = delta
         self._last_change = time.monotonic()
-        task = self._guarded("often", lambda: self._write_patches(place))
+        task = self._guarded("often", lambda: self._write_deltas(place))
         self._often.put(place, task)
 
     def put_often(self, key: str, task: Callable[[Path], None]) -> None:
@@ -219,7 +221,7 @@ class SessionFolder:
         return (self.root / DESCRIPTION).is_file()
 
     @property
-    def is_ours(self) -> bool:
+    def is_overlay(self) -> bool:
         """Whether no other window has opened the folder meanwhile.
 
         The lock tells that in most cases; but it may be deleted, and some drives have none.
@@ -327,12 +329,12 @@ class SessionFolder:
         known = {index for index in noted if index is not None}
         return sorted(known.union(saved_planes(self.root, image_key)))
 
-    def load_plane(self, image_key: str, index: Index) -> PlaneState:
+    def load_plane(self, image_key: str, index: Index) -> LabelsSnapshot:
         """Read a plane, before anything of it is written in this run.
 
         Returns
         -------
-        PlaneState
+        LabelsSnapshot
             As far as it can be read: `plane_damage` tells what is lost.
 
         Raises
@@ -364,7 +366,7 @@ class SessionFolder:
                         f"The session folder '{self.root}' is not there: bring it back, "
                         "or choose another place by 'Move…'."
                     )
-                if not self.is_ours:
+                if not self.is_overlay:
                     raise FileError(
                         f"The session '{self.root.name}' was opened in another window, "
                         "which writes to it now: nothing more is written from here. "
@@ -418,38 +420,38 @@ class SessionFolder:
         if found != noted and not self._planes[place].damage:
             self.note(with_plane(key, name, found))
 
-    def _write_patches(self, place: Place) -> None:
+    def _write_deltas(self, place: Place) -> None:
         with self._guard:
-            patches = self._waiting.pop(place, {})
-        if not patches:
+            deltas = self._waiting.pop(place, {})
+        if not deltas:
             return
         try:
             plane = self._plane(place)
-            plane.append(list(patches.values()))
+            plane.append(list(deltas.values()))
         except BaseException:
             with self._guard:
-                self._waiting[place] = patches | self._waiting.get(place, {})
+                self._waiting[place] = deltas | self._waiting.get(place, {})
             raise
         self._stale = True
         if plane.journal_bytes > COMPACT_ALWAYS:
             plane.compact()
         self._note_plane(place)
 
-    def _plane(self, place: Place) -> PlaneStore:
+    def _plane(self, place: Place) -> LabelsStore:
         if place not in self._planes:
             image = self.file.image(place[0])
             if image is None:
                 raise SessionError(f"There is no image '{place[0]}' in the session.")
             folder = plane_folder(self.root, *place)
             noted = self._contents.planes.get(place[0], {}).get(plane_name(place[1]))
-            self._planes[place] = PlaneStore(folder, image.plane_shape, noted)
+            self._planes[place] = LabelsStore(folder, image.plane_shape, noted)
         return self._planes[place]
 
     def _rest(self) -> None:
         """Tidy up while the user rests."""
         if time.monotonic() - self._last_change < REST:
             return
-        if not (self.is_there and self.is_ours):
+        if not (self.is_there and self.is_overlay):
             return
         with self._disk["often"]:
             self._look_for_vanished()

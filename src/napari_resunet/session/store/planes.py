@@ -17,17 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.errors import SessionError
-from napari_resunet.session.store.journal import Journal
-from napari_resunet.session.store.patch import (
+from napari_resunet.session.store.delta import (
     CHANGED,
-    CHECKED,
+    EDITED,
     PROPOSED,
-    TOUCHED,
-    Patch,
-    PlaneState,
+    VERIFIED,
+    LabelDelta,
+    LabelsSnapshot,
     decode,
     encode,
 )
+from napari_resunet.session.store.journal import Journal
 from napari_resunet.session.store.safety import free_for_damaged, inside
 from napari_resunet.session.store.schema import PlaneContents
 from napari_resunet.session.store.tiff import (
@@ -38,7 +38,7 @@ from napari_resunet.session.store.tiff import (
 )
 from napari_resunet.session.store.tiff_reading import read_note, read_rows
 
-BITS = (PROPOSED, TOUCHED, CHECKED, CHANGED)
+BITS = (PROPOSED, EDITED, VERIFIED, CHANGED)
 """Pages of ``marks-N.tif``, in this order."""
 
 CHECKSUM = "checksum"
@@ -48,7 +48,7 @@ Rows = npt.NDArray[np.bool_]
 _FILE = re.compile(r"(labels|before|marks|journal)-(\d{1,9})\.(tif|bin)")
 
 
-class PlaneStore:
+class LabelsStore:
     """The files of one plane.
 
     Parameters
@@ -75,12 +75,12 @@ class PlaneStore:
         self._keep_older = False
         self._journal: Journal | None = None
 
-    def load(self) -> PlaneState:
+    def load(self) -> LabelsSnapshot:
         """Read the plane: its newest snapshot and all that followed, as far as possible.
 
         Returns
         -------
-        PlaneState
+        LabelsSnapshot
             Without what `damage` tells of.
         """
         self.damage, self._journal = [], None
@@ -98,12 +98,12 @@ class PlaneStore:
         self._keep_older |= bool(self.damage)
         return state
 
-    def append(self, patches: Sequence[Patch]) -> None:
+    def append(self, deltas: Sequence[LabelDelta]) -> None:
         """Write changes, all of them or none.
 
         Parameters
         ----------
-        patches : sequence of Patch
+        deltas : sequence of Patch
             The later wins where they overlap.
 
         Raises
@@ -120,7 +120,7 @@ class PlaneStore:
             self._begin_generation(self.load())
         is_new = not self._journal.end
         make_folder(self.folder)
-        self._journal.append(encode(patches))
+        self._journal.append(encode(deltas))
         if is_new:
             sync_folder(self.folder)
         self.expected = self.contents
@@ -161,7 +161,7 @@ class PlaneStore:
 
     # Reading ------------------------------------------------------------------------
 
-    def _base(self) -> PlaneState:
+    def _base(self) -> LabelsSnapshot:
         """Read the newest snapshot that is whole, or what is left of the newest."""
         counted = self._numbers("marks")
         started = 0 in self._numbers("journal")
@@ -174,7 +174,7 @@ class PlaneStore:
                 return state
         return self._remains()
 
-    def _remains(self) -> PlaneState:
+    def _remains(self) -> LabelsSnapshot:
         """Read what is left where no snapshot that should be there is whole."""
         newest = max(self._numbers(), default=0)
         self.generation = newest
@@ -184,9 +184,9 @@ class PlaneStore:
         self.damage += damage
         return state
 
-    def _snapshot(self, number: int) -> tuple[PlaneState, list[str]]:
+    def _snapshot(self, number: int) -> tuple[LabelsSnapshot, list[str]]:
         """Read a snapshot, and tell what of it is damaged."""
-        state, damage = PlaneState.empty(self.shape), list[str]()
+        state, damage = LabelsSnapshot.empty(self.shape), list[str]()
         if not number:
             return state, damage
         good = self._read_into(state.labels[None], "labels", number, damage)[0]
@@ -223,13 +223,13 @@ class PlaneStore:
             damage.append(f"{lost} of {len(good[0])} rows in '{path.name}' are damaged")
         return good
 
-    def _replay(self, state: PlaneState, journal: Journal) -> None:
+    def _replay(self, state: LabelsSnapshot, journal: Journal) -> None:
         bad = 0
         try:
             for record in journal.records():
                 try:
-                    for patch in decode(record, self.shape):
-                        state.put(patch)
+                    for delta in decode(record, self.shape):
+                        state.put(delta)
                 except ValueError:
                     bad += 1
         except OSError:
@@ -240,7 +240,7 @@ class PlaneStore:
 
     # Writing ------------------------------------------------------------------------
 
-    def _begin_generation(self, state: PlaneState) -> None:
+    def _begin_generation(self, state: LabelsSnapshot) -> None:
         """Write a snapshot of a new number; then the older files go, or are kept."""
         after = 1 + max(*self._numbers(), self.expected.generation, 0)
         write_tiff(self._path("labels", "tif", after), label_dtype(state.labels))
@@ -288,12 +288,12 @@ class PlaneStore:
         return inside(self.folder, f"{kind}-{number}.{suffix}")
 
 
-def _leave_out(state: PlaneState, labels: Rows, marks: Rows, before: Rows) -> None:
+def _leave_out(state: LabelsSnapshot, labels: Rows, marks: Rows, before: Rows) -> None:
     """Clear the rows that are not good, so that nothing wrong counts as checked.
 
     Labels whose marks are lost count as the user's own: no proposal writes over them.
     """
-    state.marks[~marks] = np.where(state.labels[~marks] != 0, TOUCHED, 0)
+    state.marks[~marks] = np.where(state.labels[~marks] != 0, EDITED, 0)
     state.marks[~before] &= np.uint8(255 - CHANGED)
     for array in (state.labels, state.before, state.marks):
         array[~labels] = 0
@@ -301,7 +301,7 @@ def _leave_out(state: PlaneState, labels: Rows, marks: Rows, before: Rows) -> No
 
 def find_contents(folder: Path) -> PlaneContents | None:
     """Tell what a plane's folder holds; None where it holds no labels."""
-    store = PlaneStore(folder, (1, 1))
+    store = LabelsStore(folder, (1, 1))
     marks, journals = store._numbers("marks"), store._numbers("journal")
     if not marks and not journals:
         return None

@@ -91,7 +91,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Look(Record):
+class LayerStyle(Record):
     """How a layer looks.
 
     Attributes
@@ -106,7 +106,7 @@ class Look(Record):
     visible: bool = True
 
 
-class ImageLook(Look):
+class ImageStyle(LayerStyle):
     """How an image looks.
 
     Attributes
@@ -174,7 +174,7 @@ class ImageRecord(Record):
         Whether that is estimated.
     checked_objects : int
         Objects with a checked pixel.
-    look, labels_look : ImageLook, Look or None
+    look, labels_look : ImageStyle, Look or None
         Of the two layers; None where it was not kept.
     """
 
@@ -202,8 +202,8 @@ class ImageRecord(Record):
     object_scale: float | None = Field(default=None, ge=1e-3, le=1e3, allow_inf_nan=False)
     auto: bool = True
     checked_objects: int = Field(default=0, ge=0)
-    look: ImageLook | None = None
-    labels_look: Look | None = None
+    look: ImageStyle | None = None
+    labels_look: LayerStyle | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

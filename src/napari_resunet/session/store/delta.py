@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.corrections.review import PlaneLedger
+from napari_resunet.corrections.review import ReviewMask
 from napari_resunet.types import LabelArray, Window
 
-PROPOSED, TOUCHED, CHECKED, CHANGED = 1, 2, 4, 8
+PROPOSED, EDITED, VERIFIED, CHANGED = 1, 2, 4, 8
 """Bits of the marks; CHANGED is where `before` counts."""
 
 MAX_SIDE = 1024
@@ -30,7 +30,7 @@ _HEAD = struct.Struct("<IIIII")
 
 
 @dataclass(frozen=True, eq=False)
-class Patch:
+class LabelDelta:
     """The new content of a rectangle.
 
     Attributes
@@ -57,25 +57,25 @@ class Patch:
 
 
 @dataclass(frozen=True, eq=False)
-class PlaneState:
-    """All that is kept of a plane: the arrays of a `Patch`, of the plane's shape."""
+class LabelsSnapshot:
+    """All that is kept of a plane: the arrays of a `LabelDelta`, of the plane's shape."""
 
     labels: LabelArray
     before: LabelArray
     marks: Marks
 
     @classmethod
-    def empty(cls, shape: tuple[int, int]) -> PlaneState:
+    def empty(cls, shape: tuple[int, int]) -> LabelsSnapshot:
         """Start with no labels and no marks."""
         return cls(
             np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.uint8)
         )
 
-    def put(self, patch: Patch) -> None:
+    def put(self, delta: LabelDelta) -> None:
         """Write a patch into the arrays."""
-        self.labels[patch.window] = patch.labels
-        self.before[patch.window] = patch.before
-        self.marks[patch.window] = patch.marks
+        self.labels[delta.window] = delta.labels
+        self.before[delta.window] = delta.before
+        self.marks[delta.window] = delta.marks
 
     def checksum(self, place: str) -> str:
         """Compute what tells this state from a damaged one, and from another plane's."""
@@ -84,23 +84,23 @@ class PlaneState:
             crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
         return f"crc32:{crc:08x}"
 
-    def ledger(self) -> PlaneLedger:
-        """Make the ledger that this was taken from."""
+    def review(self) -> ReviewMask:
+        """Make the review that this was taken from."""
         changed = (self.marks & CHANGED) > 0
-        return PlaneLedger(
-            applied=np.where(changed, self.before, self.labels).astype(np.int32),
+        return ReviewMask(
+            last_written=np.where(changed, self.before, self.labels).astype(np.int32),
             proposed=(self.marks & PROPOSED) > 0,
-            touched=(self.marks & TOUCHED) > 0,
-            checked=(self.marks & CHECKED) > 0,
+            edited=(self.marks & EDITED) > 0,
+            verified=(self.marks & VERIFIED) > 0,
         )
 
 
-def marks_of(ledger: PlaneLedger, window: Window, labels: npt.NDArray[np.int32]) -> Marks:
-    """Put the masks of a ledger's window into bits.
+def marks_of(review: ReviewMask, window: Window, labels: npt.NDArray[np.int32]) -> Marks:
+    """Put the masks of a review's window into bits.
 
     Parameters
     ----------
-    ledger : PlaneLedger
+    review : ReviewMask
         Of the plane.
     window : tuple of slice
         Rows and columns.
@@ -111,28 +111,28 @@ def marks_of(ledger: PlaneLedger, window: Window, labels: npt.NDArray[np.int32])
     -------
     uint8 array, shape of the window
     """
-    marks = ledger.proposed[window].astype(np.uint8)
+    marks = review.proposed[window].astype(np.uint8)
     for mask, bit in (
-        (ledger.touched[window], TOUCHED),
-        (ledger.checked[window], CHECKED),
-        (labels != ledger.applied[window], CHANGED),
+        (review.edited[window], EDITED),
+        (review.verified[window], VERIFIED),
+        (labels != review.last_written[window], CHANGED),
     ):
         marks |= mask.view(np.uint8) * np.uint8(bit)
     return marks
 
 
-def encode(patches: Sequence[Patch]) -> bytes:
+def encode(deltas: Sequence[LabelDelta]) -> bytes:
     """Pack patches into bytes."""
-    parts = [_COUNT.pack(len(patches))]
-    for patch in patches:
-        arrays = (patch.labels, patch.before, patch.marks)
+    parts = [_COUNT.pack(len(deltas))]
+    for delta in deltas:
+        arrays = (delta.labels, delta.before, delta.marks)
         packed = zlib.compress(b"".join(a.tobytes() for a in arrays), LEVEL)
-        height, width = patch.labels.shape
-        parts += [_HEAD.pack(patch.row, patch.column, height, width, len(packed)), packed]
+        height, width = delta.labels.shape
+        parts += [_HEAD.pack(delta.row, delta.column, height, width, len(packed)), packed]
     return b"".join(parts)
 
 
-def decode(data: bytes, shape: tuple[int, int]) -> Iterator[Patch]:
+def decode(data: bytes, shape: tuple[int, int]) -> Iterator[LabelDelta]:
     """Unpack patches of a plane of a known shape.
 
     Yields
@@ -163,7 +163,7 @@ def _check(row: int, column: int, height: int, width: int, shape: tuple[int, int
         raise ValueError("a patch lies outside its plane")
 
 
-def _patch(row: int, column: int, size: tuple[int, int], packed: bytes) -> Patch:
+def _patch(row: int, column: int, size: tuple[int, int], packed: bytes) -> LabelDelta:
     n = size[0] * size[1]
     raw = zlib.decompressobj().decompress(packed, 9 * n + 1)
     if len(raw) != 9 * n:
@@ -171,4 +171,4 @@ def _patch(row: int, column: int, size: tuple[int, int], packed: bytes) -> Patch
     labels = np.frombuffer(raw, np.int32, n).reshape(size)
     before = np.frombuffer(raw, np.int32, n, 4 * n).reshape(size)
     marks = np.frombuffer(raw, np.uint8, n, 8 * n).reshape(size)
-    return Patch(row, column, labels, before, marks)
+    return LabelDelta(row, column, labels, before, marks)
