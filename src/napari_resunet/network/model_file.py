@@ -134,8 +134,7 @@ def model_path(path: str | Path) -> Path:
     """
     if not isinstance(path, (str, Path)) or not str(path):
         raise ModelFileError(
-            "The path of a model file must be a string or a Path, not a "
-            f"{type(path).__name__}."
+            "The path of a model file must be a string or a Path that is not empty."
         )
     text = str(path)
     try:
