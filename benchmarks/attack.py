@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from attacks.verdict import BAD, GOOD, Result
 from attacks.worker import KINDS, Worker
 
-FRACTIONS = {"files": 8, "masks": 3, "flags": 4, "api": 6, "models": 3, "sessions": 5,
+SHARES = {"files": 8, "masks": 3, "flags": 4, "api": 6, "models": 3, "sessions": 5,
           "hostile": 2, "layers": 2}  # fmt: skip
 """How many inputs of each kind come in a round."""
 
@@ -43,7 +43,7 @@ def inputs(kinds: Sequence[str], first: int) -> Iterator[Input]:
     number = dict.fromkeys(kinds, first)
     while True:
         for kind in kinds:
-            for _ in range(FRACTIONS[kind]):
+            for _ in range(SHARES[kind]):
                 yield kind, number[kind]
                 number[kind] += 1
 

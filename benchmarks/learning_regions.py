@@ -1,7 +1,7 @@
 """Does *Next* save work? ``python benchmarks/learning.py DATA --choose next random``.
 
 A simulated user has a pool of images, divided into the windows of `engine.uncertainty`. In
-each round one unverified window is chosen: by *Next* the one with the highest score over all
+each round one unverified window is chosen: by *Next* the one with the highest score of all
 images, as in the plugin, with the model of that moment; or any, at random. Its edits are
 counted, it is corrected, and the model learns from all regions so far. Start, pool, images
 that are never corrected and chance are the same for all choices.

@@ -26,7 +26,7 @@ from attacks.arguments import (
 )
 from attacks.expected import is_same
 from attacks.tuning import fine_tune
-from attacks.verdict import Result, call, selector
+from attacks.verdict import Result, call, judge
 
 
 def attack(rng: Rng, room: Any) -> Result:
@@ -133,7 +133,7 @@ def segment(rng: Rng, room: Any) -> Result:
             return False
         return is_same(np.asarray(labels), np.asarray(right.value), exact=True)
 
-    return selector(what, called, program.errors(), same, must=must_of(odds))
+    return judge(what, called, program.errors(), same, must=must_of(odds))
 
 
 # score, load_model, Model.save ---------------------------------------------------------
@@ -168,7 +168,7 @@ def score(rng: Rng, room: Any) -> Result:
         right = score(np.asarray(odd.plain), np.asarray(plain))
         return repr(result) == repr(right)
 
-    return selector(what, called, program.errors(), same, must=must_of(odds))
+    return judge(what, called, program.errors(), same, must=must_of(odds))
 
 
 def load(rng: Rng, room: Any) -> Result:
@@ -197,7 +197,7 @@ def load(rng: Rng, room: Any) -> Result:
     error = called.error
     kind = program.errors() if isinstance(error, program.errors()) else ModelFileError
     right = program.weights_hash(load_model(good))
-    return selector(what, called, kind, lambda model: program.weights_hash(model) == right,
+    return judge(what, called, kind, lambda model: program.weights_hash(model) == right,
                  must=must_of(odds))  # fmt: skip
 
 
@@ -238,7 +238,7 @@ def save(rng: Rng, room: Any) -> Result:
     def same(_: Any) -> bool:
         return program.info_of(load_model(path)) == program.info_of(program.starter())
 
-    return selector(what, called, program.errors(), lambda v: not call(lambda: same(v)).error,
+    return judge(what, called, program.errors(), lambda v: not call(lambda: same(v)).error,
                  must=must_of(odds))  # fmt: skip
 
 
@@ -260,4 +260,4 @@ def signature(rng: Rng, room: Any) -> Result:
     called = called_in(what, room, calls[what])
     if isinstance(called.error, TypeError):
         return Result("right", what)
-    return selector(what, called, program.errors(), None)
+    return judge(what, called, program.errors(), None)

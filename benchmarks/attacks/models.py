@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from attacks import program
-from attacks.verdict import Result, call, selector
+from attacks.verdict import Result, call, judge
 
 Rng = np.random.Generator
 
@@ -41,7 +41,7 @@ def attack(rng: Rng, room: Any) -> Result:
         return weights == right[0] and (path.suffix != ".safetensors" or info == right[1])
 
     expected = program.errors() if must == "right" else ModelFileError
-    result = selector(what, called, expected, same, must=must, names=[path.name])
+    result = judge(what, called, expected, same, must=must, names=[path.name])
     if result.verdict == "silent" and called.error is None:
         return Result("silent", what, _difference(called.value, right, room, good))
     return result

@@ -89,7 +89,7 @@ def _signal(status: int) -> str:
 def judge_failure(
     what: str, done: Run, names: Sequence[str] = (), *, must: str = "either"
 ) -> Result | None:
-    """ModelSelector a command that failed or printed what nobody understands; None: it went well.
+    """Judge a command that failed or printed what nobody understands; None: it went well.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def judge_failure(
 
 
 def _judge_usage(what: str, done: Run, must: str) -> Result:
-    """ModelSelector argparse's own refusal: some lines of usage, then one of error."""
+    """Judge argparse's own refusal: some lines of usage, then one of error."""
     last = done.lines[-1].partition(": error: ")[2]
     if found := flaw(last + "."):
         return Result("poor", what, found)

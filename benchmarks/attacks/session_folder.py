@@ -99,14 +99,14 @@ def _images(folder: Any, base: Path, rng: np.random.Generator) -> tuple[str, str
 
 def stroke(rng: np.random.Generator, value: int = 0) -> Any:
     """Paint a square that was verified."""
-    from napari_resunet.session.store.delta import TrainingPatch
+    from napari_resunet.session.store.delta import LabelDelta
 
     size = int(rng.integers(12, 30))
     row, column = int(rng.integers(48)), int(rng.integers(48))
     labels = np.full((size, size), value or int(rng.integers(1, 999)), np.int32)
     labels[::3] = 0
     marks = np.full(labels.shape, int(rng.choice([1, 4, 12])), np.uint8)
-    return TrainingPatch(row, column, labels, labels // 2, marks)
+    return LabelDelta(row, column, labels, labels // 2, marks)
 
 
 def _learned(folder: Any, key: str, rng: np.random.Generator) -> None:
@@ -118,10 +118,10 @@ def _learned(folder: Any, key: str, rng: np.random.Generator) -> None:
     from napari_resunet.types import Statistics
 
     image, labels = program.crop(rng, 50, 60)
-    verified = np.zeros(labels.shape, bool)
-    verified[5:40, 5:50] = True
+    checked = np.zeros(labels.shape, bool)
+    checked[5:40, 5:50] = True
     window = slice(10, 60), slice(20, 80)
-    correction = Correction("x", (), window, labels, verified, labels > 2)
+    correction = Correction("x", (), window, labels, checked, labels > 2)
     known = Statistics((1.0,), (200.0,))
     example = as_example(correction, image[..., None], scale=0.9, statistics=known)
     save_correction(folder.root, key, correction, example)
@@ -203,7 +203,7 @@ def _put_rest(parts: dict[str, str], restored: Any) -> None:
     for saved in restored.corrections:
         example, record = saved.example, saved.record
         arrays = [
-            digest(getattr(example, n)) for n in ("image", "labels", "checked", "touched")
+            digest(getattr(example, n)) for n in ("image", "labels", "verified", "edited")
         ]
         text = _text(record.model_dump(mode="json")) + "".join(arrays)
         parts[f"correction {record.image} {record.index}"] = text

@@ -286,7 +286,7 @@ def _while_open(rng: Rng, room: Any, root: Path) -> Result:
 
 
 def _kept(what: str, again: Called, words: list[str], right: Any, last: Any) -> Result:
-    """ModelSelector what is on the disk after the trouble."""
+    """Judge what is on the disk after the trouble."""
     if again.error is not None:
         if not isinstance(again.error, program.errors()):
             return Result("traceback", what, where(again.error))

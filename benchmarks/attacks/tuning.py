@@ -19,7 +19,7 @@ from attacks.arguments import (
     ok,
     shown,
 )
-from attacks.verdict import Result, call, selector
+from attacks.verdict import Result, call, judge
 
 
 def _example_table(rng: Rng, image: Any, labels: Any) -> dict[str, list[Odd]]:
@@ -27,31 +27,31 @@ def _example_table(rng: Rng, image: Any, labels: Any) -> dict[str, list[Odd]]:
 
     from napari_resunet.types import Statistics
 
-    verified = np.zeros(labels.shape, bool)
-    verified[:, : labels.shape[1] // 2] = True
-    number = verified.astype(np.uint8)
+    checked = np.zeros(labels.shape, bool)
+    checked[:, : labels.shape[1] // 2] = True
+    number = checked.astype(np.uint8)
     window = (slice(0, 20), slice(0, 20))
     masks_ = [
-        ok(verified),
-        ok(number, verified),
-        ok(number * 255, verified),
-        ok(number.astype(np.int64), verified),
-        may(verified.tolist(), verified),
-        may(number.astype(float), verified),
-        may(torch.from_numpy(verified), verified),
+        ok(checked),
+        ok(number, checked),
+        ok(number * 255, checked),
+        ok(number.astype(np.int64), checked),
+        may(checked.tolist(), checked),
+        may(number.astype(float), checked),
+        may(torch.from_numpy(checked), checked),
         may(None),
         may(number * 0 > 0),
         *no(
-            verified[:-1],
-            verified.T,
-            verified[..., None],
+            checked[:-1],
+            checked.T,
+            checked[..., None],
             True,
             "x",
             5,
             [],
             number.astype(complex),
             number * np.nan,
-            verified.astype("U5"),
+            checked.astype("U5"),
         ),
     ]
     return {
@@ -71,8 +71,8 @@ def _example_table(rng: Rng, image: Any, labels: Any) -> dict[str, list[Odd]]:
                    *no(None, "x", labels[:-1], labels - 1, labels + 0.5,
                        labels.astype(complex),
                        labels.astype("U5"), np.where(labels == 0, np.nan, labels))],
-        "checked": masks_,
-        "touched": masks_,
+        "verified": masks_,
+        "edited": masks_,
         "scale": [ok(1.0), may(None, None), ok(np.float32(1), 1.0), may("1", 1.0),
                   may(True, 1.0),
                   *no(0, -1, np.nan, np.inf, 1e-300, 1e300, *NOTHING_NUMERIC)],
@@ -136,4 +136,4 @@ def fine_tune(rng: Rng, room: Any) -> Result:
             return False
         return program.weights_hash(model) == program.weights_hash(right.value)
 
-    return selector(what, called, program.errors(), same, must=must_of(odds))
+    return judge(what, called, program.errors(), same, must=must_of(odds))

@@ -109,7 +109,7 @@ def flaw(text: str, names: Sequence[str] = ()) -> str:
     return ""
 
 
-def selector(
+def judge(
     what: str,
     called: Called,
     expected: type[BaseException] | tuple[type[BaseException], ...],
@@ -118,7 +118,7 @@ def selector(
     must: str = "either",
     names: Sequence[str] = (),
 ) -> Result:
-    """ModelSelector a call of the API.
+    """Judge a call of the API.
 
     Parameters
     ----------

@@ -192,8 +192,8 @@ class Example:
 
     def __post_init__(self) -> None:
         """Make the masks bool: integers would pick rows and columns, not pixels."""
-        object.__setattr__(self, "checked", _as_mask(self.verified, "checked"))
-        object.__setattr__(self, "touched", _as_mask(self.edited, "touched"))
+        object.__setattr__(self, "verified", _as_mask(self.verified, "verified"))
+        object.__setattr__(self, "edited", _as_mask(self.edited, "edited"))
 
 
 def _as_mask(mask: Any, name: str) -> MaskArray | None:

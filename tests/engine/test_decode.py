@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_resunet.engine import decode as decode_module
+from napari_resunet.engine import postprocess
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.metrics import mean_ap, score
 from napari_resunet.engine.patches import inner_distance
@@ -38,7 +38,7 @@ def test_perfect_maps_give_the_objects_back(truth):
 
 def test_blocks_give_the_same_objects_as_the_whole(truth, monkeypatch):
     whole = decode_labels(perfect_maps(truth), Decoding())
-    monkeypatch.setattr(decode_module, "BLOCK", 100)
+    monkeypatch.setattr(postprocess, "BLOCK", 100)
     blocks = decode_labels(perfect_maps(truth), Decoding())
     assert mean_ap(whole, blocks) == 1.0
     assert blocks.max() == whole.max()

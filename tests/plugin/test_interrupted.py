@@ -23,7 +23,7 @@ from napari_resunet.session.store.checkpoint import (
     write_checkpoint,
 )
 from napari_resunet.session.store.corrections import load_corrections, save_correction
-from napari_resunet.session.store.delta import VERIFIED, Patch
+from napari_resunet.session.store.delta import VERIFIED, LabelDelta
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import read_history
 from napari_resunet.session.store.images import store_image
@@ -44,8 +44,10 @@ def left_behind(tmp_path_factory, starter, nuclei):
     )
     folder.update(folder.file.model_copy(update={"images": (image,)}))
     marks = np.full(labels.shape, VERIFIED, np.uint8)
-    patch = Patch(0, 0, labels.astype(np.int32), np.zeros_like(labels, np.int32), marks)
-    folder.put_patches(image.key, (), [patch])
+    delta = LabelDelta(
+        0, 0, labels.astype(np.int32), np.zeros_like(labels, np.int32), marks
+    )
+    folder.put_patches(image.key, (), [delta])
     assert folder.close()
     store_image(root, image, pixels)
     mask = np.ones(labels.shape, bool)

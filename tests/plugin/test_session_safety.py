@@ -111,7 +111,7 @@ def test_an_image_edited_in_memory_comes_back_with_its_labels(
     later = go_on(dock, make_napari_viewer)
     assert np.array_equal(later.viewer.layers["cells"].data, edited)
     assert later.labels.data[30, 30] == 77
-    assert "goes on" in later.message
+    assert "is open" in later.message
     later.controller.shut_down()
 
 

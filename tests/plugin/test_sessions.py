@@ -140,7 +140,7 @@ def test_tomorrow_goes_on_where_today_stopped(
     assert layer.axis_labels == image.axis_labels
     assert np.array_equal(later.labels.data, before["labels"])
     found = later.work.layers.binding(later.controller.image_key).review.plane(())
-    for name in ("checked", "touched", "proposed", "applied"):
+    for name in ("verified", "edited", "proposed", "last_written"):
         assert np.array_equal(getattr(found, name), getattr(before["review"], name)), name
     assert later.work.versions.current.key == version.key
     assert later.find("result_text").text() == result

@@ -5,13 +5,13 @@ import dask.array
 import numpy as np
 import pytest
 import torch
-from napari_resunet.engine.patches import training_image
 
 import napari_resunet as nru
 from napari_resunet.engine import device
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.model_selection import FineTuned
 from napari_resunet.engine.normalize import normalize
+from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import (
     ArgumentError,
@@ -329,7 +329,7 @@ VERIFIED = {
 
 
 @pytest.mark.parametrize("kind", VERIFIED)
-@pytest.mark.parametrize("name", ["checked", "touched"])
+@pytest.mark.parametrize("name", ["verified", "edited"])
 def test_masks_of_whole_numbers_mean_the_pixels(name, kind, starter, nuclei):
     image, labels = nuclei
     mask = np.zeros(labels.shape, bool)
@@ -356,7 +356,7 @@ BAD_MASKS = {
 
 
 @pytest.mark.parametrize("kind", BAD_MASKS)
-@pytest.mark.parametrize("name", ["checked", "touched"])
+@pytest.mark.parametrize("name", ["verified", "edited"])
 def test_a_mask_that_does_not_say_which_pixels_is_refused(name, kind, starter, nuclei):
     with pytest.raises(CorrectionError, match=name) as caught:
         nru.fine_tune(starter, [nru.Example(*nuclei, **{name: BAD_MASKS[kind]})])

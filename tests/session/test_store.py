@@ -91,7 +91,7 @@ def test_a_review_mask_survives_with_what_it_has_not_taken_note_of(session, key)
     state = reopened.load_plane(key, ())
     found = state.review()
     assert np.array_equal(state.labels, labels)
-    for name in ("applied", "proposed", "touched", "checked"):
+    for name in ("last_written", "proposed", "edited", "verified"):
         assert np.array_equal(getattr(found, name), getattr(review, name)), name
     reopened.close()
 
@@ -326,7 +326,7 @@ def test_corrections_come_back_as_they_were(session, key, channels):
     assert (found.image_id, found.index, found.window) == (
         "another id", (2, 5), correction.window,
     )  # fmt: skip
-    for name in ("image", "labels", "checked", "touched"):
+    for name in ("image", "labels", "verified", "edited"):
         expected = getattr(example, name)
         assert np.array_equal(getattr(saved.example, name), expected), name
     assert saved.example.scale == 0.7

@@ -294,8 +294,8 @@ STAYS = (
     "corrections), so the old one stays. Correct a few more objects and fine-tune again."
 )
 DISAGREES = (
-    "The old model stays, for the new one finds other objects where nothing is verified and "
-    "the old one was sure, and only {n} held-out object(s) speak for it. Check a larger "
+    "The old model stays: where nothing is verified and the old one was sure, the new one "
+    "finds other objects, and only {n} held-out object(s) speak for it. Verify a larger "
     "area and fine-tune again."
 )
 NO_HELD_OUT = (

@@ -269,7 +269,7 @@ class Autosave:
     def on_result(self, job: Job, result: Any) -> None:
         """Show the new place."""
         self._show_place()
-        self._say(f"The session lies in '{result}' now.", "info")
+        self._say(f"The session was moved to '{result}'.", "info")
 
     def on_error(self, job: Job, sentence: str) -> None:
         """Say why it could not be moved."""

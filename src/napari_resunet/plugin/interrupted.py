@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from napari_resunet.plugin.state import Version
     from napari_resunet.session.store.checkpoint import CheckpointRecord
 
-CHOOSE = "Under Fine-tune, go on with it, keep the best so far, or drop it."
+CHOOSE = "Under Fine-tune, resume it, keep the best so far, or discard it."
 NO_MODEL = (
-    "The model that the interrupted fine-tuning began with was deleted: drop it, and "
+    "The model that the interrupted fine-tuning began with was deleted: discard it, and "
     "click Fine-tune to begin anew."
 )
 
@@ -54,7 +54,7 @@ class Interrupted:
         """Throw it away."""
         if self.autosave.folder is not None and self._offered() is not None:
             self.autosave.learned.drop_checkpoint(self.autosave.folder)
-            self.controller.view.set_message("The interrupted fine-tuning was dropped.")
+            self.controller.view.set_message("The interrupted fine-tuning was discarded.")
             self.refresh()
 
     def _begin(self, stop: bool) -> None:
@@ -67,7 +67,9 @@ class Interrupted:
             return
         layer_ids = {key: layer_id for layer_id, key in self.autosave.keys.items()}
         image_key = layer_ids.get(record.image)
-        self.controller.view.set_message("The fine-tuning goes on; paint on meanwhile.")
+        self.controller.view.set_message(
+            "The fine-tuning was resumed; you can keep painting."
+        )
         work.go_on(base, folder.root, record, image_key, stop)
 
     def _offered(self) -> CheckpointRecord | None:

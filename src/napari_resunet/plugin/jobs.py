@@ -16,10 +16,7 @@ from napari_resunet.errors import Cancelled, ResunetError
 from napari_resunet.types import CancelToken
 
 log = logging.getLogger(__name__)
-UNFORESEEN = (
-    "Something went wrong that we did not foresee. Your labels are as they were; the "
-    "log has the details."
-)
+UNFORESEEN = "Unexpected error. Your labels are as they were; the log has the details."
 
 
 class Listener(Protocol):

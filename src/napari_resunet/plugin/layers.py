@@ -121,7 +121,7 @@ class Layers:
             (SHAPES + image_layers.layer_id_of(x), f"Shapes layer: {x.name}")
             for x in self._of_type(Shapes)
         ]
-        return [("visible", "What I see"), ("slice", "Whole slice"), *shapes]
+        return [("visible", "Visible area"), ("slice", "Slice"), *shapes]
 
     def region(self, key: str, image: Image) -> MaskArray:
         """Draw a region, as far as the user sees it, over the image's rows and columns.

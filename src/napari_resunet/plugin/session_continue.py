@@ -173,7 +173,7 @@ class Continue:
             "its corrections go on being learned from."
             for image in missing
         ]
-        said = " ".join([f"Session '{name}' goes on.", *left, *notices])
+        said = " ".join([f"Session '{name}' is open.", *left, *notices])
         self._say(said, "warning" if left or notices else "info")
 
     # Images -------------------------------------------------------------------------

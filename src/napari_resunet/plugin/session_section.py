@@ -52,7 +52,9 @@ class SessionSection(Section):
         self._trouble = TextLine("session_trouble")
         self._trouble.setTextFormat(Qt.TextFormat.PlainText)
         self.add_wide(self._trouble)
-        proceed = make_button("Continue…", "continue_session", "Open an earlier session")
+        proceed = make_button(
+            "Open session…", "continue_session", "Open an earlier session"
+        )
         proceed.clicked.connect(self.continue_clicked)
         self._move = make_button("Move…", "move_session", "Keep the session elsewhere")
         self._move.clicked.connect(self.move_clicked)

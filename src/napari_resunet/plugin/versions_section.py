@@ -118,7 +118,12 @@ class VersionsSection(Section):
             ("use_version", "Use", "Propose with this version", self.use_clicked),
             ("rename_version", "Rename…", "Give this version a name", self.rename_clicked),
             ("note_version", "Note…", "Write a note about it", self.note_clicked),
-            ("export_version", "Export…", "Write it to a model file", self.export_clicked),
+            (
+                "export_version",
+                "Export model…",
+                "Write it to a model file",
+                self.export_clicked,
+            ),
             ("delete_version", "Delete", "Delete it from the session", self.delete_clicked),
         ):
             button = make_button(text, name, tooltip)
@@ -164,7 +169,7 @@ class VersionsSection(Section):
         row = self._rows.get(self.chosen() or "")
         own = row is not None and row.cells[0] != "0"
         in_use = row is not None and row.key == self._current
-        starter = "The starter comes with us."
+        starter = "The bundled model has no file of its own."
         unsupported_reason = {
             "use_version": "It is in use." if in_use else "",
             "rename_version": "" if own else starter,

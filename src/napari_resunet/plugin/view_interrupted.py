@@ -18,11 +18,11 @@ class InterruptedRow(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._text = TextLine("interrupted_text")
-        go_on = make_button("Go on", "go_on", "Train for the rest of the time")
+        go_on = make_button("Resume", "go_on", "Train for the rest of the time")
         go_on.clicked.connect(self.go_on_clicked)
         keep = make_button("Keep best", "keep_best", "End it, and keep the best so far")
         keep.clicked.connect(self.keep_best_clicked)
-        drop = make_button("Drop", "drop_interrupted", "Throw it away")
+        drop = make_button("Discard", "drop_interrupted", "Throw it away")
         drop.clicked.connect(self.drop_clicked)
         for button in (go_on, keep, drop):
             button.setMinimumWidth(60)

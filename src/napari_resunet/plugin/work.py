@@ -180,7 +180,9 @@ class Work:
             state.scale, state.auto, self.sliders, seconds, token,
         )  # fmt: skip
         objects, _ = self.layers.make_binding(image).counts()
-        self.show.view.set_message(f"Learning from {objects} objects; paint on meanwhile.")
+        self.show.view.set_message(
+            f"Learning from {objects} objects; you can keep painting."
+        )
         self.show.view.start_plot()
         self.show.view.set_result_text("")
         self.history.append({"event": "begin", "time": now()})

@@ -211,7 +211,7 @@ def _example(example: Example, info: ModelInfo, channels: Any) -> tuple[Example,
             f"An image of {planes.shape} pixels and labels of {shape} do not fit together: "
             "give a plane and its labels."
         )
-    for name in ("checked", "touched"):
+    for name in ("verified", "edited"):
         _check_mask(name, getattr(example, name), shape)
     measured = example.statistics
     if measured is None:

@@ -378,7 +378,7 @@ class plain_errors:
         if is_out_of_memory(error):
             raise no_memory() from error
         raise ResunetError(
-            f"Something went wrong that we did not foresee ({type(error).__name__}: "
+            f"Unexpected error ({type(error).__name__}: "
             f"{error}). Your labels are as they were; the log has the details."
         ) from error
 
