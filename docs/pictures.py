@@ -162,7 +162,7 @@ class Dock:
         """Find the pixels of the canvas on the outlines of objects."""
         from skimage.segmentation import find_boundaries
 
-        camera = self.viewer.camera
+        camera = getattr(self.viewer, "scene", self.viewer).camera  # napari 0.8: no scene
         places = [
             np.round((np.arange(n) + 0.5 - n / 2) / camera.zoom + centre).astype(int)
             for n, centre in zip(shape, camera.center[-2:], strict=True)
