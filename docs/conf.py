@@ -27,7 +27,7 @@ autodoc_typehints = "none"  # the docstrings give the types
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
-napoleon_use_ivar = True
+napoleon_use_ivar = False
 
 COMMANDS = ("segment", "train", "evaluate", "demo", "info")
 

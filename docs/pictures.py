@@ -295,13 +295,14 @@ def size(minutes: float) -> None:
     image = dock.open_sample("nuclei")
     dock.segment()
     right = dock.find("object_size").value()
-    panels = [(f"Object size {right:.0f} px: right", dock.canvas())]
-    for factor, word in ((0.4, "too small"), (2.5, "too large")):
+    panels = []
+    for factor, word in ((0.4, "too small"), (1.0, "right"), (2.5, "too large")):
         dock.set("object_size", right * factor)
         dock.wait()
         dock.segment()
-        panels.append((f"{right * factor:.0f} px: {word}", dock.canvas()))
-    save(side_by_side([panels[1], panels[0], panels[2]]), "object-size")
+        dock.set("object_size", 1.01 * right * factor)  # shows the circle again
+        panels.append((f"Object size {right * factor:.0f} px: {word}", dock.canvas()))
+    save(side_by_side(panels), "object-size")
     dock.set("object_size", right)
     dock.wait()
     dock.segment()
