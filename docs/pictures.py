@@ -37,8 +37,7 @@ SCENES: dict[str, tuple[str, ...]] = {
         "tutorial-3-correct",
         "tutorial-4-fine-tune",
         "tutorial-5-result",
-        "versions",
-        "session",
+        "versions-and-session",
     ),
     "size": ("object-size", "probability-map"),
     "stack": ("stack",),
@@ -282,10 +281,8 @@ def loop(minutes: float) -> None:
     print(dock.find("result_text").text())
     panel("3. Fine-tune")
     save(side_by_side(panels), "loop")
-    dock.show("compared_text", "versions")
-    save(dock.window(), "versions")
-    dock.show("export_labels", "session_place")
-    save(dock.window(), "session")
+    dock.show("export_labels", "versions")
+    save(dock.window(), "versions-and-session")
     dock.viewer.close()
 
 
