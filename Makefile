@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 X_PACKAGES := xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libxkbcommon-x11-0 libegl1 libgl1
 
-.PHONY: demo test lint setup libraries bench
+.PHONY: demo test lint setup libraries bench docs pictures
 
 demo: setup
 	$(BIN)/napari-resunet demo --overwrite
@@ -36,3 +36,14 @@ libraries:
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install -e ".[docs]"
+	touch $@
+
+# The pictures of the docs, from the real dock: a few minutes.
+pictures: setup
+	xvfb-run -a -s "-screen 0 1280x720x24" $(BIN)/python docs/pictures.py
