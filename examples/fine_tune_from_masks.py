@@ -19,7 +19,7 @@ SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample_data"
 def make_example(image: Path, labels: Path, verified: Path | None) -> nru.Example:
     """Read an image with its labels."""
     mask = None if verified is None else tifffile.imread(verified) > 0
-    return nru.Example(tifffile.imread(image), tifffile.imread(labels), checked=mask)
+    return nru.Example(tifffile.imread(image), tifffile.imread(labels), verified=mask)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-from napari_resunet.session.store.delta import PROPOSED, VERIFIED, LabelDelta
 
 from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.session.store import contents
@@ -30,6 +29,7 @@ from napari_resunet.session.store.checkpoint import (
     save_checkpoint,
 )
 from napari_resunet.session.store.corrections import load_corrections, save_correction
+from napari_resunet.session.store.delta import PROPOSED, VERIFIED, LabelDelta
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import append_history, read_history
 from napari_resunet.session.store.models import (

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from napari_resunet.session.store.delta import LabelDelta
 from safetensors.numpy import save_file
 
 from napari_resunet.corrections.training_set import Correction, as_example
@@ -19,6 +18,7 @@ from napari_resunet.session.store import contents
 from napari_resunet.session.store.checkpoint import CheckpointRecord, save_checkpoint
 from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import save_correction
+from napari_resunet.session.store.delta import LabelDelta
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import append_history
 from napari_resunet.session.store.images import store_image

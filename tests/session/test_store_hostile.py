@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from napari_resunet.session.store.delta import LabelDelta
 
 from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.errors import SessionError
@@ -20,6 +19,7 @@ from napari_resunet.session.restore import RestoredImage, restore_steps
 from napari_resunet.session.store import models, recent
 from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import load_corrections, save_correction
+from napari_resunet.session.store.delta import LabelDelta
 from napari_resunet.session.store.folder import SessionFolder, read_description
 from napari_resunet.session.store.images import load_image
 from napari_resunet.session.store.safety import inside, local_file

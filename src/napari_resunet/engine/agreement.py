@@ -2,7 +2,7 @@
 
 Few held-out objects say little about new weights. A start that is sure of its objects is
 mostly right, so new weights that find others there have lost something
-(``docs/learning.md``, "Few held-out objects, and the rest of the image").
+(``docs/research/levels-and-model-selection.md``).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ standard error, this over the square root of n: much, for few objects are held o
 
 SELECTION_BIAS = 0.5
 """Of the standard error: so much too good seems a start on parts that chose it themselves,
-as the best of many looks (see ``docs/learning.md``). New weights need not reach that. One
+as the best of many looks (see ``docs/research``). New weights need not reach that. One
 that never learned from corrections was not chosen there."""
 
 FEW = 10
@@ -63,7 +63,7 @@ DEFAULT_LEVELS_FOR_NEW_DOMAIN = Levels(
 )
 """For objects of another kind than the start knows, learned from few: the maps are less
 sure of them than of what was learned from thousands, in other images most of all. Others
-that a few dozen held-out objects chose were worse on new images (``docs/learning.md``)."""
+that a few dozen held-out objects chose were worse on new images (``docs/research``)."""
 
 
 Seen = dict[int, HeldOutPrediction]

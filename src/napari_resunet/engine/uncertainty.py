@@ -1,7 +1,7 @@
 """Where a model is least sure: windows of a plane, ranked.
 
 The criterion is one function, `mean_doubt`, so that another one can be put in its place and
-compared (``docs/learning.md``, "Where to look next"). Windows are those that a user would
+compared (``docs/research/next-region.md``). Windows are those that a user would
 correct at one go, about 256² working pixels; what is verified already does not count.
 
 Binary entropy of the foreground as a measure of doubt: Settles 2009, "Active learning
