@@ -283,8 +283,8 @@ def _part(value: Any, n: int) -> slice:
 
 def _no_window(value: Any) -> ArgumentError:
     return ArgumentError(
-        "Example.held_out must hold pairs of slices, rows and columns, such as "
-        f"((slice(0, 64), slice(0, 64)),), not {_shown(value)}."
+        "Example.held_out must hold pairs of slices, rows and columns, with both ends, not "
+        f"{_shown(value)}."
     )
 
 
