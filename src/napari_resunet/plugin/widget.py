@@ -14,6 +14,7 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMainWindow, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_resunet.plugin.controller import Controller
+from napari_resunet.plugin.gl_context import CanvasContext
 from napari_resunet.plugin.view import SegmentView
 from napari_resunet.session.settings import Settings
 
@@ -59,6 +60,7 @@ class Panel(QObject):
         """Stay as long as this window does."""
         if self._window is None:
             self._window = window
+            self._context = CanvasContext(self._viewer, window)
             _panels[_unwrapped(self._viewer)] = self
             window.installEventFilter(self)
 
@@ -71,6 +73,7 @@ class Panel(QObject):
         """Write what is left and let go of everything."""
         if self._window is not None:
             self._window.removeEventFilter(self)
+            self._context.unbind()
             del _panels[_unwrapped(self._viewer)]
         self.controller.shut_down()
         self.dock = self._window = None
