@@ -42,6 +42,7 @@ class Panel(QObject):
         self.dock: QWidget | None = None
         """Where the view is: kept, so that the view lives on while no window shows it."""
         self._window: QMainWindow | None = None
+        self._context: CanvasContext | None = None
         self._may_hide = False
 
     @classmethod
@@ -71,15 +72,15 @@ class Panel(QObject):
 
     def end(self) -> None:
         """Write what is left and let go of everything."""
-        if self._window is not None:
+        self.controller.shut_down()
+        if self._window is not None and self._context is not None:
             self._window.removeEventFilter(self)
             self._context.unbind()
             del _panels[_unwrapped(self._viewer)]
-        self.controller.shut_down()
-        self.dock = self._window = None
+        self.dock = self._window = self._context = None
 
     def eventFilter(self, window: QObject | None, event: QEvent | None) -> bool:
-        """End with the window. A close by the user may be refused: then it hides not."""
+        """End with the window; one whose close was refused is not hidden."""
         kind = None if event is None else event.type()
         if event is not None and kind == QEvent.Type.Close:
             self._may_hide = True
@@ -101,7 +102,7 @@ _panels: WeakKeyDictionary[ViewerModel, Panel] = WeakKeyDictionary()
 
 def _unwrapped(viewer: ViewerModel) -> ViewerModel:
     """Take the viewer out of the proxy that napari injects, a new one each time."""
-    found: ViewerModel = inspect.unwrap(viewer)  # type: ignore[arg-type]
+    found: ViewerModel = inspect.unwrap(viewer)
     return found
 
 
