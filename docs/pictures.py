@@ -263,11 +263,11 @@ def loop(minutes: float) -> None:
     area = dock.viewer.add_shapes(
         [corners], shape_type="polygon", name="verified area", face_color="transparent"
     )
-    dock.choose("checked_area", area.name)
+    dock.choose("verified_area", area.name)
     area.visible = False
     dock.viewer.layers.selection.active = labels
-    dock.click("mark_checked")
-    dock.show("tool_delete", "checked_text", "next")
+    dock.click("mark_verified")
+    dock.show("tool_delete", "verified_text", "next")
     save(dock.window(), "tutorial-3-correct")
     panel("2. Correct and verify the left half")
     dock.set("minutes", minutes)
@@ -356,9 +356,9 @@ def classes(minutes: float) -> None:
     corners = [[0, 0], [0, edge], [truth.shape[0], edge], [truth.shape[0], 0]]
     area = dock.viewer.add_shapes([corners], shape_type="polygon", name="verified area")
     area.visible = False
-    dock.choose("checked_area", area.name)
+    dock.choose("verified_area", area.name)
     dock.viewer.layers.selection.active = labels
-    dock.click("mark_checked")
+    dock.click("mark_verified")
     dock.set("minutes", minutes)
     dock.click("fine_tune")
     dock.wait()

@@ -101,6 +101,14 @@ def test_what_is_left_out_of_a_tiff_is_said(tmp_path, other):
     assert "another image" in notice
 
 
+def test_pages_that_were_cut_off_are_missed(tmp_path):
+    path, stack = tmp_path / "stack.tif", pixels(12, 20, 30).reshape(2, 2, 3, 20, 30)
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "TZCYX"})
+    path.write_bytes(path.read_bytes()[:6000])
+    (notice,) = read_stored(path).notices
+    assert "cut short" in notice
+
+
 @pytest.fixture
 def ome_set(tmp_path):
     """Three files of one plane each, the second of which lies in another folder."""

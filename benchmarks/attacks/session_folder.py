@@ -58,7 +58,7 @@ def _make(first: Path, root: Path, base: Path) -> None:
     flat, stack = _images(folder, base, rng)
     for round_ in range(3):
         for key, index in ((flat, ()), (stack, (0,)), (stack, (2,))):
-            folder.put_patches(key, index, [stroke(rng) for _ in range(2)])
+            folder.put_deltas(key, index, [stroke(rng) for _ in range(2)])
             assert folder.flush(20)
         if round_ == 1:  # a snapshot; what follows stays in a journal, as after a crash
             folder.put_often("compact", lambda root: folder.compact())

@@ -106,7 +106,7 @@ def _goes_on(what: str, folder: Any, root: Path, found: Content, result: Result)
         folder.close(0.5)
         return result
     patch = session_folder.stroke(np.random.default_rng(1), 12345)
-    folder.put_patches(image.key, (), [patch])
+    folder.put_deltas(image.key, (), [patch])
     done = call(lambda: folder.close(5))
     if done.error is not None:
         return Result("traceback", what, f"closing: {where(done.error)}")
@@ -261,12 +261,12 @@ def _while_open(rng: Rng, room: Any, root: Path) -> Result:
     key = folder.file.images[0].key
     right = folder.load_plane(key, ())
     patches = [session_folder.stroke(rng, value) for value in (7001, 7002, 7003)]
-    folder.put_patches(key, (), patches[:1])
+    folder.put_deltas(key, (), patches[:1])
     folder.flush(5)
     what = "while open: " + _spoil(rng, root, key)
     room.tell(what)
     for patch in patches[1:]:
-        folder.put_patches(key, (), [patch])
+        folder.put_deltas(key, (), [patch])
         folder.flush(2)
     words = [w for w in (folder.trouble, *folder.take_lost()) if w]
     # The dock then writes these planes again, from memory.

@@ -365,7 +365,7 @@ def _train(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         batch=arguments.batch,
         patch=arguments.patch,
-        lr=arguments.lr,
+        lr=arguments.rate,
         seed=arguments.seed,
     )
     request = TrainRequest(

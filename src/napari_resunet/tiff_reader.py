@@ -105,14 +105,14 @@ def read_tiff(path: Path) -> StoredImage:
         _OnlyThisFile(io.FileIO(path)) as stream,
         tifffile.TiffFile(stream, is_mmstack=False) as tiff,
     ):
-        _check_pages(tiff)
+        is_whole = _pages_end(tiff)
         _check_stated_planes(tiff)
         if not tiff.series:
             raise UnreadableError("it holds no image")
-        return _read(tiff, path.stat().st_size)
+        return _read(tiff, path.stat().st_size, is_whole)
 
 
-def _read(tiff: TiffFile, n_bytes: int) -> StoredImage:
+def _read(tiff: TiffFile, n_bytes: int, is_whole: bool) -> StoredImage:
     first = tiff.series[0]
     alike = [s for s in tiff.series if _kind(s) == _kind(first)]
     _check_page(first.keyframe)
@@ -129,6 +129,8 @@ def _read(tiff: TiffFile, n_bytes: int) -> StoredImage:
     array, axes = _with_known_samples(array, axes, first.keyframe)
     array, axes = _with_channels_last(array, axes)
     notices = [*parts[0].notices, *_left_out(tiff.series, len(parts), first)]
+    if not is_whole:
+        notices.append("The file is damaged or was cut short: its last pages are missing.")
     return StoredImage(array, _named(axes), tuple(notices))
 
 
@@ -157,8 +159,11 @@ def _left_out(
     ]
 
 
-def _check_pages(tiff: TiffFile) -> None:
-    """Refuse pages that lead back to an earlier one: tifffile goes round for ever."""
+def _pages_end(tiff: TiffFile) -> bool:
+    """Tell whether the last page is there: tifffile leaves out what was cut off.
+
+    Pages that lead back to an earlier one are refused: tifffile would never end.
+    """
     layout, stream = tiff.tiff, tiff.filehandle
     offset, seen = tiff.pages.first.offset, set[int]()
     while 0 < offset < stream.size:
@@ -170,8 +175,9 @@ def _check_pages(tiff: TiffFile) -> None:
         stream.seek(offset + layout.tagnosize + n_tags * layout.tagsize)
         after = stream.read(layout.offsetsize)
         if len(after) < layout.offsetsize:
-            return
+            return False
         offset = struct.unpack(layout.offsetformat, after)[0]
+    return offset == 0
 
 
 def _check_stated_planes(tiff: TiffFile) -> None:

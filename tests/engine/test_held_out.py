@@ -93,7 +93,7 @@ def test_what_was_learned_elsewhere_is_taken_and_the_user_is_told(starter, propo
         labels=np.where(corner, 0, proposed.labels),
         edited=corner,
     )
-    config = FineTuneConfig(steps=3, batch=1, patch=64, looks=2, lr=3e-4)
+    config = FineTuneConfig(steps=3, batch=1, patch=64, n_evaluations=2, lr=3e-4)
     result = drain(fine_tune_steps(starter, [example], config, choose("cpu")))
     assert result.improved
     assert "Nothing was corrected on that part" in result.message

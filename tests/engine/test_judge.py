@@ -195,7 +195,7 @@ def test_weights_that_disagree_are_refused_in_a_true_sentence(starter, corner):
     result = verdict(starter, [], outcome)
     assert result.model is starter
     assert "only 4 held-out object(s)" in result.message
-    assert "Check a larger area" in result.message
+    assert "Verify a larger area" in result.message
 
 
 def test_few_objects_decide_where_the_start_is_unsure(starter, corner):

@@ -81,7 +81,7 @@ def test_strokes_after_the_x_are_kept_and_a_dock_opened_again_goes_on(
     assert again.view.findChild(QWidget, "session_place").toolTip() == str(root)
     assert again.view.findChild(QWidget, "object_size").value() == pytest.approx(31)
     assert again.view.isVisibleTo(again)
-    again.view.findChild(QWidget, "mark_checked").click()
+    again.view.findChild(QWidget, "mark_verified").click()
     assert again.controller.layers.binding(again.controller.image_key).counts()[0] == 3
     viewer.window._qt_window.close()
     assert any((labels == 9).any() for labels in restored(root))
@@ -89,29 +89,35 @@ def test_strokes_after_the_x_are_kept_and_a_dock_opened_again_goes_on(
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["docked", "after the x"])
-def test_with_the_window_all_is_written_and_let_go_once(viewer, open_dock, qtbot, gone):
+def test_with_the_window_all_is_written_and_let_go_once(
+    viewer, open_dock, qtbot, monkeypatch, gone
+):
     dock, widget = open_dock()
-    controller, ends = widget.controller, []
-    layer = propose(controller)
-    qtbot.waitUntil(lambda: controller.autosave.folder is not None)
-    root = controller.autosave.folder.root
-    shut_session = controller.autosave.shut_session
-    controller.autosave.shut_session = lambda: (ends.append(1), shut_session())
-    del widget
+    ends = []
+    layer = propose(widget.controller)
+    autosave = widget.controller.autosave
+    qtbot.waitUntil(lambda: autosave.folder is not None)
+    root, shut_session = autosave.folder.root, autosave.shut_session
+    monkeypatch.setattr(autosave, "shut_session", lambda: (ends.append(1), shut_session()))
     if gone:
         click_x(dock, qtbot)
     layer.paint((50, 10), 9)
     viewer.window._qt_window.close()
     assert any((labels == 9).any() for labels in restored(root))
-    controller.shut_down()
+    widget.controller.shut_down()
     assert ends == [1]
     assert not widget_module._panels
-    ref = weakref.ref(controller)
-    controller = shut_session = dock = None
+
+
+def test_a_closed_window_leaves_nothing_of_the_dock(viewer, open_dock, qtbot):
+    _, widget = open_dock()
+    propose(widget.controller)
+    controller = weakref.ref(widget.controller)
+    del widget, _
     viewer.close()
-    qtbot.wait(10)
+    qtbot.wait(50)
     gc.collect()
-    assert ref() is None
+    assert controller() is None
 
 
 def test_a_second_dock_takes_the_view_over(viewer, open_dock, qtbot):

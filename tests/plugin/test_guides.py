@@ -161,40 +161,37 @@ def test_the_layer_is_no_choice_of_image_labels_or_area(viewer, image, qtbot):
 
 ROUNDS = """
 import numpy as np, napari
-from qtpy.QtWidgets import QApplication
+from qtpy.QtTest import QTest
 from napari_resunet.plugin.image_layers import is_overlay
 viewer = napari.Viewer(show=True)
 _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
 controller = widget.controller
-
-def draw():
-    for _ in range(4):
-        QApplication.processEvents()
-        QApplication.sendPostedEvents()
-
+QTest.qWait(300)
+viewer.add_image(np.random.rand(80, 100))
+QTest.qWait(100)
+mine = viewer.add_shapes([[(1, 1), (1, 9), (9, 9)]], shape_type="path")
+QTest.qWait(300)
+viewer.layers.remove(mine)
+QTest.qWait(300)
+print("the user's own went", flush=True)
+whole = slice(0, 80), slice(0, 100)
+labels = np.zeros((80, 100), np.int32)
+labels[10:30, 10:40] = 1
 seen = set()
 for round in range(20):
     image = viewer.add_image(np.random.rand(80, 100), name="cells")
     binding = controller.layers.make_binding(image)
-    labels = np.zeros((80, 100), np.int32)
-    labels[10:30, 10:40] = 1
-    whole = slice(0, 80), slice(0, 100)
     binding.apply((), whole, whole, labels, "instances")
-    draw()
     controller.preview_object_size(10 + round)
-    controller.choose_region("visible")
-    controller.mark_checked()
-    draw()
-    controller.unmark()
-    controller.mark_checked()
-    draw()
+    controller.choose_region("slice")
+    controller.mark_verified()
+    QTest.qWait(30)
+    assert controller.correcting.outline.lines and len(controller.guides.layer.data)
     viewer.layers.remove(binding.layer)
-    draw()
     viewer.layers.remove(image)
-    draw()
+    QTest.qWait(10)
     seen.add(tuple(layer.name for layer in viewer.layers if is_overlay(layer)))
-    assert len(viewer.layers) == 1, list(viewer.layers)
-print("alive", seen)
+print("alive", seen, flush=True)
 viewer.close()
 """
 
@@ -205,3 +202,4 @@ def test_twenty_rounds_of_layers_that_come_and_go_leave_the_window_alive(tmp_pat
         env={**os.environ, "NAPARI_RESUNET_SESSIONS": str(tmp_path)},
     )  # fmt: skip
     assert "alive {('guide lines',)}" in out.stdout, out.stderr[-3000:]
+    assert "the user's own went" in out.stdout, out.stderr[-3000:]

@@ -91,7 +91,7 @@ def look_at(bench, y, x, zoom):
     bench.viewer.scene.camera.zoom = zoom
 
 
-@pytest.mark.parametrize("act", ["mark_checked", "unmark", "segment", "fine_tune"])
+@pytest.mark.parametrize("act", ["mark_verified", "unmark", "segment", "fine_tune"])
 def test_with_the_image_out_of_view_nothing_happens(stack, act):
     look_at(stack, 5000, 5000, 1)
     stack.controller.choose_region("visible")
@@ -133,7 +133,7 @@ def test_beyond_the_end_of_a_shorter_stack_nothing_is_segmented(stack, scope):
     stack.viewer.dims.set_point(0, 7)
     stack.controller.choose_scope(scope)
     assert not stack.find("segment").isEnabled()
-    assert "no slice" in stack.find("mark_checked").toolTip()
+    assert "no slice" in stack.find("mark_verified").toolTip()
     stack.controller.segment()
     stack.mark("slice")
     assert "no slice" in stack.message
@@ -142,7 +142,7 @@ def test_beyond_the_end_of_a_shorter_stack_nothing_is_segmented(stack, scope):
     assert stack.find("segment").isEnabled()
     assert len(targets_of(stack.image, stack.viewer, "stack")) == 5
     stack.viewer.dims.set_point(0, 4)
-    assert stack.find("mark_checked").isEnabled()
+    assert stack.find("mark_verified").isEnabled()
 
 
 def test_several_slices_shown_as_one_are_refused(stack):

@@ -47,7 +47,7 @@ def left_behind(tmp_path_factory, starter, nuclei):
     delta = LabelDelta(
         0, 0, labels.astype(np.int32), np.zeros_like(labels, np.int32), marks
     )
-    folder.put_patches(image.key, (), [delta])
+    folder.put_deltas(image.key, (), [delta])
     assert folder.close()
     store_image(root, image, pixels)
     mask = np.ones(labels.shape, bool)

@@ -84,7 +84,7 @@ def test_labels_that_fit_no_more_are_left_alone_and_the_others_go_on(two, data, 
     two.mark("slice")
     assert two.verified().all()
     two.controller.choose_image(two.other.image_id)
-    assert not two.find("mark_checked").isEnabled()
+    assert not two.find("mark_verified").isEnabled()
     two.layers.make_binding(two.layers.image(two.other.image_id))
     assert two.binding.layer.data.shape == SHAPE
 

@@ -14,19 +14,19 @@ def proposed(dock, image_of_nuclei):
 
 def test_off_by_default_checking_starts_nothing(proposed):
     assert not proposed.find("auto_fine_tune").isChecked()
-    proposed.click("mark_checked")
+    proposed.click("mark_verified")
     proposed.qtbot.wait(200)
     assert proposed.is_idle()
 
 
 def test_checking_learns_and_jobs_do_not_pile_up(proposed):
     proposed.click("auto_fine_tune")
-    proposed.click("mark_checked")
+    proposed.click("mark_verified")
     proposed.qtbot.waitUntil(lambda: not proposed.is_idle(), timeout=5000)
     assert proposed.work.job.kind == "fine-tune"
     verified = proposed.labels.data.copy()
     for _ in range(3):
-        proposed.click("mark_checked")
+        proposed.click("mark_verified")
     began = []
     start = proposed.work.start
     proposed.work.start = lambda kind, *rest: (began.append(kind), start(kind, *rest))
@@ -41,7 +41,7 @@ def test_checking_learns_and_jobs_do_not_pile_up(proposed):
 
 def test_closing_the_dock_while_a_wish_waits(proposed):
     proposed.click("auto_fine_tune")
-    proposed.click("mark_checked")
+    proposed.click("mark_verified")
     proposed.controller.shut_down()
     proposed.qtbot.wait(200)
     assert proposed.work.job is None

@@ -67,7 +67,7 @@ def test_what_is_verified_is_left_and_at_last_all_is(desk, nuclei):
         bottom, right = np.round(frame.max(0) + 0.5).astype(int)
         region[top:bottom, left:right] = True
         binding = desk.controller.layers.binding(desk.controller._image_key)
-        binding.check((), region)
+        binding.verify((), region)
         desk.controller.refresh()
     assert "nothing left" in desk.message
     assert len(places) == 9
@@ -81,7 +81,7 @@ def test_next_proposes_at_need_in_a_stack_and_moves_the_slider(desk, image_of_nu
     desk.controller.set_object_size(20)
     desk.segment("slice")
     desk.controller.choose_region("slice")
-    desk.click("mark_checked")
+    desk.click("mark_verified")
     go_next(desk)
     index = round(desk.viewer.dims.point[0] / 4)
     assert index in (1, 2)
@@ -98,7 +98,7 @@ def test_next_goes_to_another_image(desk, image_of_nuclei):
     desk.controller.set_object_size(20)
     desk.segment()
     desk.controller.choose_region("slice")
-    desk.click("mark_checked")
+    desk.click("mark_verified")
     go_next(desk)
     assert desk.controller._image_key == desk.controller.layers.images()[0][0]
     assert desk.labels.name == "other labels"

@@ -36,7 +36,7 @@ def offered(bench):
 def test_the_labels_of_the_user_become_those_of_the_image(own, qtbot):
     mine = own.viewer.add_labels(cells(), name="from Cellpose", scale=(0.5, 0.5))
     before = mine.data.copy()
-    assert not own.find("mark_checked").isEnabled()
+    assert not own.find("mark_verified").isEnabled()
     use(own, qtbot)
     layer = own.binding.layer
     assert layer.name == "im labels"
@@ -46,10 +46,10 @@ def test_the_labels_of_the_user_become_those_of_the_image(own, qtbot):
     layer.paint((50, 70), 9)
     assert np.array_equal(mine.data, before)
     assert not mine.visible
-    assert own.find("mark_checked").isEnabled()
+    assert own.find("mark_verified").isEnabled()
     assert own.find("tool_merge").isEnabled()
-    qtbot.waitUntil(lambda: "3 objects · 1 edit" in own.find("checked_text").text())
-    assert "nothing is verified" in own.find("checked_text").text()
+    qtbot.waitUntil(lambda: "3 objects · 1 edit" in own.find("verified_text").text())
+    assert "nothing is verified" in own.find("verified_text").text()
     assert offered(own) == []
 
 

@@ -99,7 +99,7 @@ def test_strokes_fills_undo_and_scripts_are_all_noticed(binding):
     layer.undo()
     assert len(binding.strokes) >= 3
     layer.data[5, 5] = 9  # a script: napari tells nobody
-    binding.check((), np.ones((40, 50), bool))
+    binding.verify((), np.ones((40, 50), bool))
     assert binding.review.plane(()).edited[5, 5]
 
 

@@ -126,7 +126,7 @@ def test_exported_labels_tell_how_they_were_made(two, tmp_path, monkeypatch):
     section = two.controller.autosave.section
     monkeypatch.setattr(section, "ask_export", lambda suggested: path)
     two.controller.choose_region("slice")
-    two.click("mark_checked")
+    two.click("mark_verified")
     two.find("export_labels").click()
     two.qtbot.waitUntil(lambda: two.controller.export.job is None, timeout=20_000)
     assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), two.labels.data)

@@ -53,7 +53,7 @@ TEXTS = {
     "save": "Export model…",
     "load": "Load model…",
     "new_classes": "New classes…",
-    "mark_checked": "Mark as verified",
+    "mark_verified": "Mark as verified",
     "unmark": "Unmark",
     "next": "Next",
     "show_map": "Show map",
@@ -74,7 +74,7 @@ CLICKS = {
     "save": "save_clicked",
     "load": "load_clicked",
     "new_classes": "new_classes_clicked",
-    "mark_checked": "mark_checked_clicked",
+    "mark_verified": "mark_verified_clicked",
     "unmark": "unmark_clicked",
     "next": "next_clicked",
 }
@@ -89,7 +89,7 @@ VALUE_SIGNALS = (
     "scope_changed",
     "foreground_changed",
     "split_changed",
-    "checked_area_changed",
+    "verified_area_changed",
 )
 VERSIONS = [("a", "starter", "As shipped"), ("b", "mine", "12 objects")]
 AREAS = [("visible", "Visible area"), ("slice", "Whole slice")]
@@ -151,7 +151,7 @@ def test_a_click_is_one_signal(
         ("version", 1, "version_chosen", "b"),
         ("device", 3, "device_chosen", "cpu"),
         ("scope", 2, "scope_changed", "stack"),
-        ("checked_area", 1, "checked_area_changed", "slice"),
+        ("verified_area", 1, "verified_area_changed", "slice"),
         ("channel_0", 3, "channels_chosen", (3, 1, 2)),
         ("channel_1", 0, "channels_chosen", (0, 2)),
     ],
@@ -362,7 +362,7 @@ def test_tab_goes_top_to_bottom(view: SegmentView) -> None:
         "device",
     ]
     order += ["scope", "segment", "cancel_segment", "foreground", "split"]
-    order += ["checked_area", "mark_checked", "fine_tune", "minutes", "stop"]
+    order += ["verified_area", "mark_verified", "fine_tune", "minutes", "stop"]
     order += ["cancel_fine_tune"]
     assert [name for name in names if name in order] == order
 

@@ -496,6 +496,8 @@ def _is_of_kind(weight: torch.Tensor, needed: torch.Tensor) -> bool:
         weight.dtype in kinds
         and weight.layout == torch.strided
         and weight.device.type == "cpu"
+        # Nobody saves weights that share one number, as an expanded tensor does.
+        and weight.untyped_storage().nbytes() >= weight.numel() * weight.element_size()
     )
 
 

@@ -1,10 +1,7 @@
 """Lines over an image that only show something: one Vectors layer that stays in the viewer.
 
-Why not Shapes layers that come and go: removing one can end the process. Mesa's llvmpipe
-dies once the layer's shader programs are deleted. NVIDIA's driver on Windows reads through
-attribute arrays that vispy leaves enabled (`vispy.gloo.glir.GlirProgram._post_draw`) when
-their buffers are gone (napari#3986, #6472, #7351, #8165, #8471). A Vectors layer has no
-more attributes than an image, whose own take their places.
+No layer of ours comes and goes while the user works: each removal has napari delete OpenGL
+objects in the middle of things, and processes ended by that (`gl_context` has the cause).
 """
 
 from __future__ import annotations

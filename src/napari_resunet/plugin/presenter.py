@@ -75,7 +75,7 @@ def reasons(now: UIState) -> dict[ControlName, str]:
         "save": busy or ("" if now.can_save else "Click Segment or load a model first."),
         "load": busy,
         "new_classes": now.no_image or busy,
-        "mark_checked": unseen or labels,
+        "mark_verified": unseen or labels,
         "next": now.no_image or busy,
         "show_map": no_maps,
         "use_labels": busy,

@@ -52,7 +52,7 @@ ControlName = Literal[
     "load",
     "new_classes",
     "use_labels",
-    "mark_checked",
+    "mark_verified",
     "foreground",
     "split",
     "unmark",

@@ -267,12 +267,12 @@ class CorrectSection(Section):
         super().__init__("Correct")
         self.tools = ToolButtons()
         self.add_wide(self.tools)
-        self._areas = KeyedCombo("checked_area", "Verified area")
+        self._areas = KeyedCombo("verified_area", "Verified area")
         self._areas.chosen.connect(self.verified_area_changed)
         self.add_row("Verified area", self._areas)
         mark = make_button(
             "Mark as verified",
-            "mark_checked",
+            "mark_verified",
             "Every pixel of the area is right now, background too: learn from it",
         )
         mark.clicked.connect(self.mark_verified_clicked)
@@ -281,7 +281,7 @@ class CorrectSection(Section):
         )
         unmark.clicked.connect(self.unmark_clicked)
         self.add_wide(make_row(mark, unmark))
-        self._text = TextLine("checked_text")
+        self._text = TextLine("verified_text")
         self.add_wide(self._text)
         self._add_next()
 

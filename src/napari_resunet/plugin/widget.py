@@ -14,6 +14,7 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMainWindow, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_resunet.plugin.controller import Controller
+from napari_resunet.plugin.gl_context import CanvasContext
 from napari_resunet.plugin.view import SegmentView
 from napari_resunet.session.settings import Settings
 
@@ -41,6 +42,7 @@ class Panel(QObject):
         self.dock: QWidget | None = None
         """Where the view is: kept, so that the view lives on while no window shows it."""
         self._window: QMainWindow | None = None
+        self._context: CanvasContext | None = None
         self._may_hide = False
 
     @classmethod
@@ -59,6 +61,7 @@ class Panel(QObject):
         """Stay as long as this window does."""
         if self._window is None:
             self._window = window
+            self._context = CanvasContext(self._viewer, window)
             _panels[_unwrapped(self._viewer)] = self
             window.installEventFilter(self)
 
@@ -69,14 +72,15 @@ class Panel(QObject):
 
     def end(self) -> None:
         """Write what is left and let go of everything."""
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-            del _panels[_unwrapped(self._viewer)]
         self.controller.shut_down()
-        self.dock = self._window = None
+        if self._window is not None and self._context is not None:
+            self._window.removeEventFilter(self)
+            self._context.unbind()
+            del _panels[_unwrapped(self._viewer)]
+        self.dock = self._window = self._context = None
 
     def eventFilter(self, window: QObject | None, event: QEvent | None) -> bool:
-        """End with the window. A close by the user may be refused: then it hides not."""
+        """End with the window; one whose close was refused is not hidden."""
         kind = None if event is None else event.type()
         if event is not None and kind == QEvent.Type.Close:
             self._may_hide = True

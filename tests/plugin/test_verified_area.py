@@ -19,7 +19,7 @@ class Desk:
 
     @property
     def counts(self):
-        return self.widget.view.findChild(QWidget, "checked_text").text()
+        return self.widget.view.findChild(QWidget, "verified_text").text()
 
     @property
     def binding(self):
@@ -34,7 +34,7 @@ class Desk:
 
     def mark(self, top, left, bottom, right):
         self.area(top, left, bottom, right)
-        self.click("mark_checked")
+        self.click("mark_verified")
 
     def area(self, top, left, bottom, right):
         if "area" in self.viewer.layers:
@@ -117,7 +117,7 @@ def test_the_outline_goes_with_the_labels(desk):
 def test_what_the_user_changed_is_still_theirs_after_unmarking(desk):
     whole = (slice(0, 80), slice(0, 100))
     desk.controller.choose_region("slice")
-    desk.click("mark_checked")
+    desk.click("mark_verified")
     desk.click("unmark")
     mine = desk.binding.layer.data.copy()
     desk.binding.apply((), whole, whole, np.zeros(SHAPE, np.int32), "instances")
