@@ -76,6 +76,8 @@ def _compared(
             if expected.told and not done.lines:
                 return Result("silent", what, f"{seen}; no word of what was left out")
             return Result("right", what)
+    if any("cut short" in line for line in done.lines):
+        return Result("sentence", what)
     return Result("silent", what, f"{seen}, not those of what the file says")
 
 
