@@ -160,7 +160,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=_whole(1, 1024, "8"), default=8)
     parser.add_argument("--patch", type=_patch, default=128, help="multiple of 32")
     parser.add_argument(
+        "--learning-rate",
         "--rate",
+        dest="rate",
         type=_number(1e-9, 1, "0.0008"),
         default=8e-4,
         help="largest learning rate",
