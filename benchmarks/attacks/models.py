@@ -274,7 +274,7 @@ def plain_state(rng: Rng, folder: Path, good: Path) -> Made:
     kinds: dict[str, Any] = {
         "whole": None,
         "expanded": torch.zeros(1).expand(10**11),
-        "expanded like": torch.zeros(1).expand(state[name].shape),
+        "expanded like": torch.zeros(()).expand(state[name].shape),
         "other shape": torch.zeros(3, 3),
         "text": "x",
         "complex": state[name].to(torch.complex64),

@@ -290,6 +290,6 @@ def _no_window(value: Any) -> ArgumentError:
 
 def _shown(value: Any) -> str:
     """Show a value in a few characters, whatever its repr does."""
-    if isinstance(value, (int, float, complex, str, bytes, np.generic)) or value is None:
+    if isinstance(value, (int, float, complex, str, np.generic)) or value is None:
         return f"{value!r:.60}"
     return f"a {type(value).__name__}"
