@@ -50,6 +50,7 @@ def test_huge_labels_are_numbered_anew(two_objects, factor):
     [
         (lambda x: x / 2, "fractions"),
         (lambda x: np.where(x > 0, np.inf, 0), "infinities"),
+        (lambda x: x * np.nan, "no numbers"),
         (lambda x: x - 1, "negative"),
         (lambda x: np.dstack([x, x, 0 * x]), "colour"),
         (lambda x: np.stack([x, x]), "one plane"),

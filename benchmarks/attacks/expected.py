@@ -23,14 +23,14 @@ class Expected:
         Whether it has to be read.
     told : bool
         Something is left out: a word about it is asked for.
-    shape : tuple of int or None
-        Where only the labels' shape can be known: this one.
+    shapes : sequence of tuple of int
+        Where only the labels' shape can be known: one of these.
     """
 
     arrays: Sequence[Alternative] = ()
     must: str = "either"
     told: bool = False
-    shape: tuple[int, ...] | None = None
+    shapes: Sequence[tuple[int, ...]] = ()
 
 
 def is_same(labels: Any, right: Any, exact: bool) -> bool:

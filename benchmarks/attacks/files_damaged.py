@@ -42,9 +42,14 @@ def _damaged(rng: Rng, folder: Path) -> Made:
         return f"{what}, {kind}", path, Expected(expected.arrays)
     array = _independent(path)
     if array is not None and _shape(array) != shape:
-        # The damage hit the tags: another shape is what the file says now.
-        return f"{what}, {kind}", path, Expected(shape=array.shape[:2])
-    return f"{what}, {kind}", path, Expected(shape=shape)
+        # The damage hit the tags: the file says another shape now, or other channels.
+        return f"{what}, {kind}", path, Expected(shapes=_without_channels(array.shape))
+    return f"{what}, {kind}", path, Expected(shapes=() if shape is None else [shape])
+
+
+def _without_channels(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """List the shapes that labels may have, whichever axis holds channels, or none."""
+    return [shape, *((*shape[:axis], *shape[axis + 1 :]) for axis in range(len(shape)))]
 
 
 def _spoil(data: bytearray, kind: str, rng: Rng) -> None:

@@ -307,7 +307,7 @@ def many_dimensions(rng: Rng, folder: Path) -> Made:
     axes = "".join(rng.permutation(list("TZCRAQ"))[: len(sizes)]) + "YX"
     tifffile.imwrite(path, stack, metadata={"axes": axes} if rng.random() < 0.5 else {})
     squeezed = np.squeeze(stack)
-    return f"{axes} {stack.shape}", path, Expected(shape=squeezed.shape)
+    return f"{axes} {stack.shape}", path, Expected(shapes=[squeezed.shape])
 
 
 KINDS: tuple[Callable[[Rng, Path], Made], ...] = (

@@ -90,6 +90,8 @@ def _whole_numbers(mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
         raise CorrectionError(f"The mask holds {mask.dtype}, not whole numbers.")
     if mask.dtype.kind == "f":
         known = np.where(np.isnan(mask), 0, mask)
+        if mask.size and np.isnan(mask).all():
+            raise CorrectionError("The mask holds no numbers at all: choose another one.")
         if not np.isfinite(known).all() or (known != np.floor(known)).any():
             raise CorrectionError(
                 "The mask holds fractions or infinities, not labels: if they are "
