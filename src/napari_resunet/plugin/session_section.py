@@ -93,7 +93,7 @@ class SessionSection(Section):
     def ask_copy(self, sentence: str) -> bool:
         """Ask whether to continue with a copy of a session that is in use."""
         answer = QMessageBox.question(
-            self, "The session is in use", f"{sentence}\n\nContinue with a copy?"
+            self, "The session is in use", f"{sentence}\n\nOpen a copy?"
         )
         return bool(answer == QMessageBox.StandardButton.Yes)
 
@@ -149,7 +149,7 @@ class ContinueDialog(QDialog):
         self, sessions: Sequence[RecentSession], parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Continue a session")
+        self.setWindowTitle("Open a session")
         self.resize(520, 420)
         self._other: Path | None = None
         self.list = QListWidget()
