@@ -40,11 +40,11 @@ def _damaged(rng: Rng, folder: Path) -> Made:
     if kind in ("cut", "doubled"):
         # What is left may still be all: then its labels are those of the whole.
         return f"{what}, {kind}", path, Expected(expected.arrays)
-    array = _independent(path)
-    if array is not None and _shape(array) != shape:
-        # The damage hit the tags: the file says another shape now, or other channels.
-        return f"{what}, {kind}", path, Expected(shapes=_without_channels(array.shape))
-    return f"{what}, {kind}", path, Expected(shapes=() if shape is None else [shape])
+    # Damage to the tags may have the file say another shape, or other channels.
+    shapes = [] if shape is None else [shape]
+    for array in (expected.arrays[0][0], _independent(path)):
+        shapes += [] if array is None else _without_channels(array.shape)
+    return f"{what}, {kind}", path, Expected(shapes=shapes)
 
 
 def _without_channels(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -66,10 +66,6 @@ def _labels_shape(expected: Expected) -> tuple[int, ...] | None:
     array, axes = expected.arrays[0]
     kept = (n for n, a in zip(array.shape, axes or "", strict=True) if a not in "CS")
     return tuple(n for n in kept if n > 1)
-
-
-def _shape(array: np.ndarray) -> tuple[int, ...]:
-    return tuple(n for n in array.shape if n > 1)
 
 
 def _independent(path: Path) -> np.ndarray | None:
