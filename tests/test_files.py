@@ -109,6 +109,15 @@ def test_pages_that_were_cut_off_are_missed(tmp_path):
     assert "cut short" in notice
 
 
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "jpeg"])
+def test_pixels_that_were_cut_off_are_missed(tmp_path, compression):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels(64, 80), compression=compression)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FileError, match="cut off"):
+        read_stored(path)
+
+
 @pytest.fixture
 def ome_set(tmp_path):
     """Three files of one plane each, the second of which lies in another folder."""

@@ -117,7 +117,7 @@ def _read(tiff: TiffFile, n_bytes: int, is_whole: bool) -> StoredImage:
     alike = [s for s in tiff.series if _kind(s) == _kind(first)]
     _check_page(first.keyframe)
     _check_size(alike, n_bytes)
-    _check_pictures(tiff, alike)
+    _check_pieces(tiff, alike)
     parts = [_pixels(series) for series in alike]
     if len({(p.axes, p.array.shape) for p in parts}) > 1:
         parts = parts[:1]
@@ -225,16 +225,18 @@ def _check_size(series: Sequence[TiffPageSeries], n_bytes: int) -> None:
         )
 
 
-def _check_pictures(tiff: TiffFile, series: Sequence[TiffPageSeries]) -> None:
-    """Refuse compressed pieces that say of themselves that they are far larger."""
-    page = series[0].keyframe
-    if not any(name in getattr(page.compression, "name", "") for name in PICTURE_CODECS):
-        return
+def _check_pieces(tiff: TiffFile, series: Sequence[TiffPageSeries]) -> None:
+    """Refuse pieces that were cut off, and pictures far larger than the page says."""
+    page, stream = series[0].keyframe, tiff.filehandle
+    codec = getattr(page.compression, "name", "")
+    are_pictures = any(name in codec for name in PICTURE_CODECS)
     most = max(HARMLESS_PICTURE, 2 * math.prod(page.chunks))
     for each in (page for one in series for page in one if page is not None):
         for offset, n_bytes in zip(each.dataoffsets, each.databytecounts, strict=True):
-            tiff.filehandle.seek(offset)
-            if _picture_size(tiff.filehandle.read(n_bytes)) > most:
+            if offset + n_bytes > stream.size:
+                raise UnreadableError("a part of its pixels was cut off: copy it again")
+            stream.seek(offset)
+            if are_pictures and _picture_size(stream.read(n_bytes)) > most:
                 raise UnreadableError(
                     "its pieces are far larger than it says: it is damaged"
                 )
