@@ -65,6 +65,27 @@ def labels_from_mask(
     return _objects(numbers)
 
 
+def compact(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Renumber objects where a table indexed by label would not fit into memory.
+
+    Parameters
+    ----------
+    labels : integer array
+        Objects; 0 and below is background.
+
+    Returns
+    -------
+    integer array of equal shape
+        Objects, none larger than both 65,536 and the number of pixels; 0 is background.
+    """
+    objects = np.maximum(labels, 0)
+    if int(objects.max(initial=0)) <= max(MANY, objects.size):
+        return objects
+    values, places = np.unique(objects, return_inverse=True)
+    # Without background the first value is an object.
+    return places.reshape(objects.shape) + int(values[0] > 0)
+
+
 def _plane(mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Take the only plane of a mask."""
     if mask.ndim == 3 and mask.shape[-1] in (3, 4):
@@ -127,7 +148,4 @@ def _objects(numbers: npt.NDArray[Any]) -> MaskLabels:
                 pieces.astype(np.int32),
                 f"The mask is binary: its {n} connected pieces were taken as {n} objects.",
             )
-    if len(values) and int(values[-1]) > max(MANY, numbers.size):
-        place = np.searchsorted(values, numbers) + 1
-        return MaskLabels(np.where(numbers > 0, place, 0).astype(np.int32))
-    return MaskLabels(numbers.astype(np.int32))
+    return MaskLabels(compact(numbers).astype(np.int32))

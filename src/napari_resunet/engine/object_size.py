@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.normalize import normalize
-from napari_resunet.engine.patches import TrainingImage, compact, median_diameter
+from napari_resunet.engine.patches import TrainingImage, median_diameter
 from napari_resunet.engine.postprocess import Decoding, decode
 from napari_resunet.engine.predict import Event, PredictionRequest, Predictor
+from napari_resunet.masks import compact
 from napari_resunet.types import CancelToken, ModelInfo, Normalization, Statistics
 
 Index = tuple[int, ...]

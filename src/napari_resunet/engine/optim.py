@@ -83,7 +83,7 @@ def train_step(
         On `compute`'s device, channels_last; changed in place.
     optimizer : torch.optim.Optimizer
         Of the network's parameters.
-    batch : Patch
+    batch : TrainingPatch
         Stacked, with augmented pixels of shape (N, 3, S, S).
     task : {"instances", "classes"}
         What the maps mean.

@@ -19,6 +19,7 @@ from skimage.segmentation import find_boundaries
 
 from napari_resunet.engine.normalize import normalize, statistics
 from napari_resunet.errors import CorrectionError
+from napari_resunet.masks import compact
 from napari_resunet.network.torch_import import InterpolationMode, torch, transforms
 from napari_resunet.types import Example, FloatArray, MaskArray, ModelInfo
 
@@ -197,7 +198,7 @@ def cut_patch(
 
     Returns
     -------
-    Patch
+    TrainingPatch
         What lies beyond a small image is mirrored, with weight 0.
     """
     zoom = image.scale * 2.0 ** rng.uniform(-geometry.zoom, geometry.zoom)
@@ -273,27 +274,6 @@ def _beyond(span: tuple[int, int], available: int) -> tuple[int, int]:
 
 
 MIN_OBJECT_PIXELS = 4
-
-
-def compact(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Renumber objects where a table indexed by label would not fit into memory.
-
-    Parameters
-    ----------
-    labels : integer array
-        Objects; 0 and below is background.
-
-    Returns
-    -------
-    integer array of equal shape
-        Objects, none larger than both 65,536 and the number of pixels; 0 is background.
-    """
-    objects = np.maximum(labels, 0)
-    if objects.max(initial=0) <= max(2**16, objects.size):
-        return objects
-    values, places = np.unique(objects, return_inverse=True)
-    # Without background the first value is an object.
-    return places.reshape(objects.shape) + int(values[0] > 0)
 
 
 def inner_distance(labels: npt.NDArray[Any]) -> FloatArray:

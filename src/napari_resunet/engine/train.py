@@ -237,7 +237,7 @@ def sample_batch(
 
     Returns
     -------
-    Patch
+    TrainingPatch
         Stacked, with varied intensities: pixels of shape (batch, 3, patch, patch).
     """
     rng = np.random.default_rng((config.seed, step))

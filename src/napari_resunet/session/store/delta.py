@@ -137,7 +137,7 @@ def decode(data: bytes, shape: tuple[int, int]) -> Iterator[LabelDelta]:
 
     Yields
     ------
-    Patch
+    LabelDelta
 
     Raises
     ------
