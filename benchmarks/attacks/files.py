@@ -73,7 +73,10 @@ def _compared(
             return Result("right", what)
         return Result("silent", what, f"{seen}, not one of {expected.shapes}")
     for array, axes in expected.arrays:
-        right = np.squeeze(program.labels_of(array, axes, scale=scale))
+        try:
+            right = np.squeeze(program.labels_of(array, axes, scale=scale))
+        except program.errors():  # this reading of the file cannot be segmented
+            continue
         if is_same(labels, right, exact):
             if expected.told and not done.lines:
                 return Result("silent", what, f"{seen}; no word of what was left out")

@@ -93,7 +93,9 @@ def imagej(rng: Rng, folder: Path) -> Made:
     axes = "".join(letters) + ("YXS" if colour else "YX")
     path = folder / "hyperstack.tif"
     tifffile.imwrite(path, stack, imagej=True, metadata={"axes": axes})
-    return f"ImageJ {axes} {stack.shape}", path, Expected([(stack, axes)], "right")
+    # Channels of colours have no meaning but pictures one after the other.
+    read = axes.replace("C", "P") if colour else axes
+    return f"ImageJ {axes} {stack.shape}", path, Expected([(stack, read)], "right")
 
 
 def ome(rng: Rng, folder: Path) -> Made:
