@@ -1,7 +1,7 @@
-"""Put the top-level napari.yaml and sample_data where an installed package has them.
+"""Add the top-level napari.yaml and sample_data to the installed package.
 
-napari looks for the manifest inside the package's folder. Wheels take both files in;
-an editable install gets a link to the manifest (a copy where links need rights).
+napari looks for the manifest inside the package's folder. Wheels include both; an editable
+install gets a link to the manifest, or a copy if links are not permitted.
 """
 
 import os
@@ -18,7 +18,7 @@ class ResourceHook(BuildHookInterface):
     """Brings the top-level resources into the package."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Include them in a wheel; link the manifest for an editable install."""
+        """Include both in a wheel; link the manifest for an editable install."""
         root = Path(self.root)
         if version != "editable":
             for name in ("napari.yaml", "sample_data"):

@@ -1,14 +1,13 @@
-"""Give the program thousands of random inputs, odd, damaged and hostile; count the ends.
+"""Fuzz the program with thousands of odd, damaged, and hostile inputs; count the outcomes.
 
     python benchmarks/attack.py [--inputs 2000] [--seed 0] [--kinds files masks …]
                                 [--jobs 1] [--seconds N] [--log FILE] [--only KIND:SEED …]
 
-Each input is made from a seed, and its generator knows what is right for it: the result
-that the same data give in plain form,
-or one sentence that a biologist understands. They run
-in a worker process that imports torch once and is started anew when an input kills or hangs
-it; every fiftieth command runs as a program of its own. The exit status is 1 if anything
-but a right result or a sentence came out. See ``attacks/`` for the kinds. POSIX only.
+Each input is made from a seed, and its generator knows the right outcome: the result of the
+same data in plain form, or one sentence that a biologist understands. Inputs run in a
+worker process that imports torch once and is restarted when an input kills or hangs it;
+every fiftieth command runs as a separate program. The exit status is 1 if there was any
+other outcome. See ``attacks/`` for the kinds. POSIX only.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from attacks.worker import KINDS, Worker
 
 SHARES = {"files": 8, "masks": 3, "flags": 4, "api": 6, "models": 3, "sessions": 5,
           "hostile": 2, "layers": 2}  # fmt: skip
-"""How many inputs of each kind come in a round."""
+"""Number of inputs of each kind in a round."""
 
 TITLES = {"right": "right result", "sentence": "one sentence", "poor": "poor sentence"}
 Input = tuple[str, int]
@@ -39,7 +38,7 @@ Row = tuple[Input, Result, float]
 
 
 def inputs(kinds: Sequence[str], first: int) -> Iterator[Input]:
-    """Go round the kinds for ever, each with seeds of its own."""
+    """Cycle through the kinds for ever, with a separate sequence of seeds for each."""
     number = dict.fromkeys(kinds, first)
     while True:
         for kind in kinds:
@@ -49,7 +48,7 @@ def inputs(kinds: Sequence[str], first: int) -> Iterator[Input]:
 
 
 def run(chosen: Sequence[Input], jobs: int, limit: float, until: float) -> Iterator[Row]:
-    """Run inputs in so many workers at a time, until a moment.
+    """Run inputs in parallel workers until a point in time.
 
     Parameters
     ----------
@@ -60,7 +59,7 @@ def run(chosen: Sequence[Input], jobs: int, limit: float, until: float) -> Itera
     limit : float
         Seconds for one input.
     until : float
-        When to stop, on the clock of `time.monotonic`.
+        When to stop, as a value of `time.monotonic`.
 
     Yields
     ------
@@ -87,7 +86,7 @@ def run(chosen: Sequence[Input], jobs: int, limit: float, until: float) -> Itera
 
 
 def table(counts: dict[str, Counter[str]]) -> str:
-    """Lay out how many inputs of each kind ended how."""
+    """Format the number of inputs by kind and outcome."""
     verdicts = (*GOOD, *BAD)
     heads = [TITLES.get(v, v) for v in verdicts]
     lines = [f"{'kind':<10}{'inputs':>8}" + "".join(f"{h:>15}" for h in heads)]
@@ -103,7 +102,7 @@ def _line(name: str, found: Counter[str]) -> str:
     return f"{name:<10}{sum(found.values()):>8}" + "".join(f"{n:>15}" for n in numbers)
 
 
-def _tell(row: Row, stream: TextIO) -> None:
+def _print_row(row: Row, stream: TextIO) -> None:
     (kind, seed), result, seconds = row
     print(f"{result.verdict:<10} {kind}:{seed} ({seconds:.1f} s) {result.what} | "
           f"{result.detail}".replace("\n", "\\n"), file=stream, flush=True)  # fmt: skip
@@ -123,7 +122,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Attack; print each failing input, then the table."""
+    """Run all inputs; print each failing one, then the table."""
     arguments = _arguments(argv)
     if arguments.only:
         pairs = (text.partition(":") for text in arguments.only)
@@ -136,9 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for row in run(chosen, arguments.jobs, arguments.limit, begin + arguments.seconds):
         counts[row[0][0]][row[1].verdict] += 1
         if log is not None:
-            _tell(row, log)
+            _print_row(row, log)
         if row[1].verdict in BAD or arguments.only:
-            _tell(row, sys.stdout)
+            _print_row(row, sys.stdout)
     print(table(counts))
     n = sum(sum(found.values()) for found in counts.values())
     spent = time.monotonic() - begin

@@ -1,10 +1,10 @@
-"""What autosave costs on the main thread for each stroke, in small and in large images.
+"""Cost of autosave on the main thread for each stroke, in small and large images.
 
     xvfb-run python benchmarks/autosave.py
 
-The columns: the median CPU time of the round that follows a stroke (all that the main
-thread does for it, up to 4 ms of looking around included), the same relative to the
-smallest image, and the longest time by the clock until the stroke was on the disk.
+The columns: median CPU time of the round after a stroke (all work of the main thread, with
+up to 4 ms for the scan), the same relative to the smallest image, and the longest time
+until the stroke was on disk.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ STROKES = 30
 
 
 def measure(side: int) -> tuple[float, float]:
-    """Paint into an image of a size; return median cost and longest delay in seconds."""
+    """Paint into a square image; return median cost and longest delay in seconds."""
     import napari
     from qtpy.QtCore import QCoreApplication
 
     viewer = napari.Viewer()
     _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
     image = viewer.add_image(np.zeros((side, side), np.uint8), name="cells")
-    layer = widget.controller.layers.make_binding(image).layer
-    autosave = widget.controller.autosave
-    autosave._timer.stop()
+    layer = widget.app.layers.make_binding(image).layer
+    autosave = widget.app.autosave
+    autosave._rounds.stop()
     layer.paint((9, 9), 1)
     while not autosave.flush(60):
         pass
@@ -47,7 +47,7 @@ def measure(side: int) -> tuple[float, float]:
         autosave.folder.flush(10)
         delays.append(time.perf_counter() - begin)
         QCoreApplication.processEvents()
-    widget.controller.shut_down()
+    widget.app.shut_down()
     viewer.close()
     return statistics.median(costs), max(delays)
 

@@ -1,7 +1,7 @@
 """Gaps of a 10 ms timer on the main thread: ``xvfb-run python benchmarks/gui_gaps.py``.
 
-Idle, while segmenting, while fine-tuning with strokes painted every 200 ms, and for as long
-with *Learn while I correct*: every ten seconds what is seen is marked as verified.
+Idle, while segmenting, while fine-tuning with a stroke every 200 ms, and as long with
+*Learn while I correct*, marking the visible area as verified every ten seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from napari_resunet.engine import synthetic
 
 
 class Clock:
-    """Notes how long the main thread let a 10 ms timer wait."""
+    """Records how long a 10 ms timer had to wait for the main thread."""
 
     def __init__(self) -> None:
         self.gaps: list[float] = []
@@ -32,7 +32,7 @@ class Clock:
         self._last = now
 
     def report(self, phase: str) -> None:
-        """Print and begin anew."""
+        """Print the gaps and start again."""
         middle, high, top = np.percentile(self.gaps, [50, 99, 100])
         print(
             f"{phase:<24}{middle:>8.0f}{high:>8.0f}{top:>8.0f}   ms (median, 99th, longest)"
@@ -41,7 +41,7 @@ class Clock:
 
 
 def run(seconds: float) -> None:
-    """Let Qt work."""
+    """Run Qt's event loop."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         QApplication.instance().processEvents()
@@ -49,7 +49,7 @@ def run(seconds: float) -> None:
 
 
 def paint(viewer: napari.Viewer, stroke: int) -> None:
-    """Dab once, and move the view a little."""
+    """Paint one dab, and move the view a little."""
     viewer.layers["cells labels"].paint((20 + stroke * 7 % 980, 300), 7)
     viewer.scene.camera.center = (0, 500 + stroke % 20, 500)
 
@@ -60,41 +60,41 @@ def main() -> None:
     tile, _ = synthetic.nuclei((512, 512), np.random.default_rng(0))
     viewer.add_image(np.tile(tile, (2, 2)), name="cells")
     _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
-    controller, view = widget.controller, widget.view
-    controller.set_object_size(24)
-    controller.choose_scope("slice")
-    controller.segment()  # loads torch and the model: not what is measured
-    while controller.work.job is not None:
+    app, view = widget.app, widget.view
+    app.image.set_object_size(24)
+    app.segment.choose_scope("slice")
+    app.segment.segment()  # not measured: loads torch and the model
+    while app.jobs.current is not None:
         run(0.1)
     clock = Clock()
     run(3)
     clock.report("idle")
     for _ in range(3):
-        controller.segment()
-        while controller.work.job is not None:
+        app.segment.segment()
+        while app.jobs.current is not None:
             run(0.05)
     clock.report("segmenting")
-    view.minutes = 0.5
-    controller.choose_region("slice")
-    controller.fine_tune()
+    view.fine_tune.minutes = 0.5
+    app.review.choose_area("slice")
+    app.fine_tune.fine_tune()
     stroke = 0
-    while controller.work.job is not None and controller.work.job.kind == "fine-tune":
+    while app.jobs.current is not None and app.jobs.kind == "fine-tune":
         run(0.2)
         paint(viewer, stroke)
         stroke += 1
     clock.report("fine-tuning, painting")
-    controller.choose_region("visible")
-    controller.auto_fine_tune.turn(True)
+    app.review.choose_area("visible")
+    app.fine_tune.switch_auto(True)
     viewer.scene.camera.zoom *= 3
     for stroke in range(60 * 5):
         if stroke % 50 == 0:
-            controller.mark_verified()
+            app.review.mark_verified()
         run(0.2)
         paint(viewer, stroke)
     clock.report("learning along, painting")
-    controller.auto_fine_tune.turn(False)
-    controller.cancel()
-    while controller.work.job is not None:
+    app.fine_tune.switch_auto(False)
+    app.segment.cancel()
+    while app.jobs.current is not None:
         run(0.1)
     viewer.close()
 

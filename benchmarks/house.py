@@ -1,4 +1,4 @@
-"""Count what makes the code easy or hard to enter: ``python benchmarks/house.py``.
+"""Count what makes the code easy or hard to understand: ``python benchmarks/house.py``.
 
 Files, import cycles (imports for type checking count), modules that only one other module
 imports, import lines, function lengths, and tests that need a napari window.
@@ -117,10 +117,12 @@ class _Collected:
 
 def tests_with_a_window() -> tuple[int, int]:
     """Count the tests that ask for a viewer, through other fixtures too, and all tests."""
-    collected = _Collected()
-    with redirect_stdout(StringIO()):
+    collected, said = _Collected(), StringIO()
+    with redirect_stdout(said):
         options = ["--collect-only", "-q", "-p", "no:xvfb", str(ROOT / "tests")]
-        pytest.main(options, [collected])
+        code = pytest.main(options, [collected])
+    if code != pytest.ExitCode.OK:
+        raise SystemExit(f"Not all tests were found:\n{said.getvalue()}")
     windows = [i for i in collected.items if VIEWER in getattr(i, "fixturenames", ())]
     return len(windows), len(collected.items)
 

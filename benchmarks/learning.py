@@ -2,12 +2,12 @@
 
 A simulated user works through images of a domain: propose, count the edits, correct one
 region, fine-tune on all regions so far, next image. The images are spread evenly over the
-folder, in the order of their names; each seed begins at another. Images that are never
-corrected are scored after each round. Rows go to a CSV file as they come, so that a run
-that was cut off goes on where it was; then a table and a picture are made from it.
+folder, in the order of their names; each seed starts at another one. Images that are never
+corrected are scored after each round. Rows go to a CSV file at once, so that an interrupted
+run can be resumed. A table and a picture are made from it.
 
-With ``--choose next random`` the question is another one: does *Next* save work beside
-regions chosen at random? See `learning_regions`.
+``--choose next random`` asks whether *Next* saves work compared with regions chosen at
+random; see `learning_regions`.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class Row:
     Attributes
     ----------
     objects : int
-        Corrected so far.
+        Number of objects corrected so far.
     region_edits : float
-        Edits for each object of the region that was corrected last (for classes: the
-        share of its pixels).
+        Edits per object of the region that was corrected last (for classes: the fraction
+        of its pixels).
     ap50, ap75, iou, edits : float
         Means over the images that are never corrected; IoU of the pairs matched at 0.5.
     dice : str
-        For classes instead of AP and IoU: one number each, separated by spaces.
+        For classes, instead of AP and IoU: one number per class, separated by spaces.
     learn_seconds, propose_seconds : float
-        Of this round; proposing is for one image.
+        Time of this round; proposing is for one image.
     """
 
     domain: str
@@ -73,7 +73,7 @@ class Row:
 
 
 def run(domain: Domain, name: str, setting: Setting) -> Iterator[Row]:
-    """Go through the rounds with one column."""
+    """Run all rounds with one column."""
     column = COLUMNS[name](setting)
     corrections: list[Example] = []
     objects, edits, seconds = 0, float("nan"), 0.0
@@ -119,7 +119,7 @@ def _scored(column: Column, domain: Domain) -> dict[str, float | str]:
 
 
 def compare(arguments: argparse.Namespace, table: Table) -> None:
-    """Run what is not in the table yet."""
+    """Run everything that is not in the table yet."""
     for name, seed in product(arguments.domains, range(arguments.seeds)):
         domain = read_domain(name, arguments.rounds, seed / arguments.seeds, arguments)
         for column in arguments.columns:

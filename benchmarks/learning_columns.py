@@ -1,7 +1,8 @@
 """What `learning.py` compares: each column learns from corrections and proposes labels.
 
 Ours from the starter and from random weights, no learning, and the random-forest pixel
-classifier of ilastik and Labkit (Berg et al. 2019, https://doi.org/10.1038/s41592-019-0582-9).
+classifier of ilastik and Labkit (Berg et al. 2019,
+https://doi.org/10.1038/s41592-019-0582-9).
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.normalize import normalize, statistics
-from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
+from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, new_model, with_new_maps
-from napari_resunet.types import DeviceChoice, Example, ModelInfo
+from napari_resunet.types import Decoding, DeviceChoice, Example, ModelInfo
 
 CORE_DEPTH = 2.0
-"""Working pixels from its edge on, a pixel of an object belongs to the core."""
+"""Pixels at network resolution from the edge of an object to its core."""
 
 PIXELS_TO_LEARN = 60_000
 TREES = 100
@@ -35,20 +36,20 @@ TREES = 100
 
 @dataclass(frozen=True)
 class Setting:
-    """What all columns of one run share.
+    """Common settings of all columns of one run.
 
     Attributes
     ----------
     info : ModelInfo
-        Task, classes, working diameter.
+        Task, classes, diameter at network resolution.
     model : str
-        "starter" or the path of a model: the start of ours.
+        "starter" or the path of a model to start from.
     config : FineTuneConfig
-        How ours learns in each round.
+        How our model learns in each round.
     device : {"auto", "cuda", "mps", "cpu"}
-        Where ours computes.
+        Where our model computes.
     seed : int
-        Source of all chance.
+        Seed of the random number generator.
     """
 
     info: ModelInfo
@@ -69,7 +70,7 @@ class Column(ABC):
 
     @abstractmethod
     def propose(self, image: np.ndarray, scale: float) -> np.ndarray | None:
-        """Segment an image; None where nothing was learned yet."""
+        """Segment an image; None if nothing was learned yet."""
 
 
 class Ours(Column):
@@ -100,10 +101,10 @@ class NoLearning(Ours):
 
 
 class Forest(Column):
-    """Pixel classifier at the working resolution, then the same decoding as ours.
+    """Pixel classifier at network resolution, then the same decoding as ours.
 
-    For instances it learns background, edge and core: the core's probability takes the
-    place of the distance map.
+    For instances it learns background, edge and core; the core's probability replaces the
+    distance map.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -163,7 +164,7 @@ class Forest(Column):
 
 
 def _depth(labels: np.ndarray) -> np.ndarray:
-    """Measure how deep in its object a pixel lies, in pixels; 0 outside."""
+    """Measure the depth of each pixel in its object, in pixels; 0 outside."""
     depth = np.zeros(labels.shape)
     for label, window in enumerate(ndimage.find_objects(labels), start=1):
         if window is not None:
@@ -183,7 +184,7 @@ def nearest(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def from_starter(setting: Setting) -> Ours:
-    """Start from the starter, or from its features where the maps are others."""
+    """Start from the starter, or only from its features if the maps differ."""
     model = nru.load_model(setting.model)
     if model.info.class_names != setting.info.class_names:
         model = with_new_maps(model, setting.info, setting.seed)
@@ -196,7 +197,7 @@ def from_random(setting: Setting) -> Ours:
 
 
 def without_learning(setting: Setting) -> NoLearning:
-    """Stay with the starter."""
+    """Use the starter without learning."""
     return NoLearning(setting, from_starter(setting).model)
 
 

@@ -1,9 +1,9 @@
-"""A column of `learning.py`: our network with Cellpose's maps in place of ours.
+"""A column of `learning.py`: our network with Cellpose's maps instead of ours.
 
 Cell probability and the two components of the flow (Stringer et al. 2021,
-https://doi.org/10.1038/s41592-020-01018-x) from the starter's features, and Cellpose's own
-way from flows to objects, at its own thresholds. It answers whether the plugin should learn
-flows. No gate, nothing held out, as for the peers.
+https://doi.org/10.1038/s41592-020-01018-x), learned from the starter's features, and
+Cellpose's own decoding at its own thresholds. It answers whether the plugin should learn
+flows. Nothing is held out, as for the other programs.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from napari_resunet.engine.augment import complete_channels, vary_intensity
 from napari_resunet.engine.device import autocast, choose
 from napari_resunet.engine.object_size import min_size_fraction
 from napari_resunet.engine.optim import (
-    descend,
+    lr_factor,
     make_optimizer,
+    optimizer_step,
     set_lr,
-    short_schedule,
 )
-from napari_resunet.engine.optimized import place_for_training
+from napari_resunet.engine.optimized import prepare_for_training
 from napari_resunet.engine.patches import (
     Geometry,
     Sampler,
@@ -39,12 +39,12 @@ from napari_resunet.network.torch_import import functional, torch
 from napari_resunet.types import Example
 
 FLOW_GAIN = 5.0
-"""The network gives the flow times this, as Cellpose's does."""
+"""The network predicts the flow times this factor, as in Cellpose."""
 
 
 @dataclass(frozen=True)
 class FlowPatch:
-    """What the network sees (3, S, S), its flow (2, S, S: down, right), the rest (S, S)."""
+    """Network input (3, S, S), flow (2, S, S: down, right), and the rest (S, S)."""
 
     pixels: torch.Tensor
     flow: torch.Tensor
@@ -53,30 +53,32 @@ class FlowPatch:
 
 
 class Flows(Peer):
-    """The plugin's network and recipe, with flows."""
+    """The plugin's network and configuration, with flows."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.info = setting.info
         self.compute = choose(setting.device)
         self.network = from_starter(setting).model.network
-        # Other maps than the starter's: its last layer says nothing about them.
+        # The maps differ from the starter's, so its last layer is of no use.
         torch.manual_seed(setting.seed)
         self.network.conv_last.reset_parameters()
 
     def learn(self, corrections: Sequence[Example]) -> None:
-        """Learn from all regions, beginning with the network of the round before."""
+        """Learn from all regions, starting from the network of the previous round."""
         config = self.setting.config
         whole = [training_image(e, self.info, config.edited_weight) for e in corrections]
-        self.info = replace(self.info, smallest=min_size_fraction(whole, self.info))
+        self.info = replace(
+            self.info, min_size_fraction=min_size_fraction(whole, self.info)
+        )
         sampler = Sampler([_with_flow(image) for image in whole], config.edited_fraction)
         self.network.train().requires_grad_(True)
-        place_for_training(self.network, self.compute)
+        prepare_for_training(self.network, self.compute)
         optimizer = make_optimizer(self.network, config.lr)
         rng = np.random.default_rng(config.seed)
         begin, step = time.monotonic(), 0
         while (share := self._share(step, begin)) < 1:
-            set_lr(optimizer, config.lr * short_schedule(share))
+            set_lr(optimizer, config.lr * lr_factor(share))
             self._step(optimizer, [self._patch(sampler, rng) for _ in range(config.batch)])
             step += 1
         self.network.eval()
@@ -92,7 +94,7 @@ class Flows(Peer):
         with torch.inference_mode(), autocast(self.compute):
             maps = self.network(pixels.to(self.compute.device))[0].float().cpu().numpy()
         maps = maps[:, :height, :width]
-        dust = int(self.info.smallest * self.info.disc)
+        dust = int(self.info.min_size_fraction * self.info.reference_area)
         return compute_masks(maps[1:], maps[0], min_size=dust).astype(np.int32)
 
     def _share(self, step: int, begin: float) -> float:
@@ -115,10 +117,10 @@ class Flows(Peer):
         )
         error = (maps[:, 1:] - FLOW_GAIN * flow).square().mean(1) / 2
         loss = ((entropy + error) * weight).sum() / weight.sum().clamp_min(1.0)
-        descend(self.network, optimizer, loss)
+        optimizer_step(self.network, optimizer, loss)
 
     def _patch(self, sampler: Sampler, rng: np.random.Generator) -> FlowPatch:
-        image, centre = sampler.draw(rng)
+        image, centre = sampler.sample(rng)
         config = self.setting.config
         straight = Geometry(zoom=config.zoom, rotate=False)
         patch = cut_patch(image, centre, config.patch, straight, rng)
@@ -129,7 +131,7 @@ class Flows(Peer):
         if mirror:
             planes = planes.flip(-1)
         (down, right), foreground, weight = planes[-4:-2], planes[-2], planes[-1]
-        # The flow's arrows turn with the picture.
+        # The flow rotates with the image.
         for _ in range(quarter_turns):
             down, right = -right, down
         flow = torch.stack([down, -right if mirror else right])

@@ -1,9 +1,9 @@
-"""Columns of `learning.py` for programs that are there only where they are installed.
+"""Columns of `learning.py` for other programs, if they are installed.
 
 StarDist (Schmidt et al. 2018, https://arxiv.org/abs/1806.03535) and Cellpose up to
 version 3 (Stringer et al. 2021, https://doi.org/10.1038/s41592-020-01018-x), trained from
-scratch on the same regions. In round n they get n times the time of one round, as much
-as ours had by then.
+scratch on the same regions. In round n they get n times the time of one round: as much as
+our model had by then.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BATCH = 4
 
 
 class Peer(Column):
-    """What both have in common: working pixels in, from scratch, by the clock."""
+    """Common to both: trained from scratch at network resolution, for a given time."""
 
     def __init__(self, setting: Setting) -> None:
         if setting.info.task == "classes":
@@ -37,13 +37,13 @@ class Peer(Column):
         self.learned = False
 
     def learn(self, corrections: Sequence[Example]) -> None:
-        """Train anew on all regions."""
+        """Train from scratch on all regions."""
         pairs = [_region(example, self.setting.info) for example in corrections]
         self.train([p for p, _ in pairs], [t for _, t in pairs])
         self.learned = True
 
     def propose(self, image: np.ndarray, scale: float) -> np.ndarray | None:
-        """Segment in working pixels."""
+        """Segment at network resolution."""
         if not self.learned:
             return None
         labels = self.predict(_working(image, scale, self.setting.info, None))
@@ -58,7 +58,7 @@ class Peer(Column):
         raise NotImplementedError
 
     def steps_in_time(self, regions: int, do: Callable[[int], object]) -> int:
-        """Time a few steps; return how many fit into this round's time."""
+        """Time a few steps; return the number that fits into this round's time."""
         do(1)
         begin = time.perf_counter()
         do(4)
@@ -129,7 +129,7 @@ class Cellpose(Peer):
 
 
 def _region(example: Example, info: ModelInfo) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the verified rectangle out, in working pixels."""
+    """Cut out the verified rectangle at network resolution."""
     pixels = _working(example.image, example.scale or 1.0, info, example)
     verified = nearest(example.verified, pixels.shape)
     window = tuple(

@@ -1,15 +1,15 @@
 """Does *Next* save work? ``python benchmarks/learning.py DATA --choose next random``.
 
 A simulated user has a pool of images, divided into the windows of `engine.uncertainty`. In
-each round one unverified window is chosen: by *Next* the one with the highest score of all
-images, as in the plugin, with the model of that moment; or any, at random. Its edits are
-counted, it is corrected, and the model learns from all regions so far. Start, pool, images
-that are never corrected and chance are the same for all choices.
+each round one unverified window is chosen, either by *Next*, with the highest score of all
+images and the current model, or at random. Its edits are counted, it is corrected, and the
+model learns from all regions so far. The start, the pool, the images that are never
+corrected, and the seeds are the same for all choices.
 
-The number that counts is the **edits to finish** the pool: those made in the regions so
-far and those that the rest would still need with the model of that round. That is what the
-user's whole work costs. Edits in the chosen regions alone would reward whoever chooses
-empty ones; edits in the rest alone, whoever corrects the worst first.
+The decisive number is the **edits to finish** the pool: the edits in the regions so far
+plus those that the rest would still need with the model of that round. This is the user's
+whole work. Edits in the chosen regions alone would reward choosing empty regions, and edits
+in the rest alone would reward correcting the worst regions first.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuneConfig
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import score
-from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.engine.uncertainty import priority, rank
 from napari_resunet.network.model_file import Model
 from napari_resunet.session.segmenter import Proposal, Segmenter
-from napari_resunet.types import DeviceChoice, Example, Target, Window
+from napari_resunet.types import Decoding, DeviceChoice, Example, Target, Window
 
 
 @dataclass(frozen=True)
@@ -45,17 +44,17 @@ class RegionRow:
     Attributes
     ----------
     image : int
-        Of the pool, where the region was corrected last.
+        Image of the pool with the last corrected region.
     objects : int
-        Corrected so far.
+        Number of objects corrected so far.
     made : int
         Edits in the regions so far.
     finish : int
-        The same, and those that the rest of the pool needs with the model of this round.
+        `made` plus the edits that the rest of the pool needs with the model of this round.
     edits : float
-        Edits for each object of images that are never corrected.
+        Edits per object in images that are never corrected.
     learn_seconds : float
-        Of this round.
+        Time to learn in this round.
     """
 
     domain: str
@@ -72,7 +71,7 @@ class RegionRow:
 
 @dataclass(frozen=True)
 class Place:
-    """A window of an image of the pool, and how soon *Next* would come to it."""
+    """A window of an image of the pool, with its priority for *Next*."""
 
     image: int
     window: Window
@@ -80,7 +79,7 @@ class Place:
 
 
 class Pool:
-    """Images to correct, what is verified of them, and the proposals of this round."""
+    """Images to correct, their verified areas, and the proposals of this round."""
 
     def __init__(self, domain: Domain, device: DeviceChoice) -> None:
         self.images, self._info = domain.correct, domain.info
@@ -98,27 +97,27 @@ class Pool:
                 self._proposals[number] = _proposal(segmenter, image)
 
     def unchecked(self) -> list[Place]:
-        """List the windows that are left, image by image, the least sure of each first."""
+        """List the remaining windows by image, the least certain ones first."""
         places = []
         for number, made in self._proposals.items():
             verified = self.verified[number]
-            for region in rank(made.kept, made.labels, verified, made.core):
+            for region in rank(made.maps, made.labels, verified, made.roi):
                 order = priority(region, float(verified.mean()))
                 places.append(Place(number, region.window, order))
         return places
 
     def labels(self, image: int) -> np.ndarray:
-        """Get what is proposed for an image."""
+        """Return the proposal for an image."""
         return self._proposals[image].labels
 
     def edits(self, place: Place) -> int:
-        """Count the edits that a window needs; of classes: discs of a typical object."""
+        """Count the edits that a window needs; for classes, in units of an object."""
         example = self.images[place.image]
         truth = example.labels[place.window]
         found = self.labels(place.image)[place.window]
         if self._info.task == "classes":
             wrong = int((truth != found).sum())
-            return round(wrong * (example.scale or 1.0) ** 2 / self._info.disc)
+            return round(wrong * (example.scale or 1.0) ** 2 / self._info.reference_area)
         return score(truth, found).edits
 
 
@@ -136,7 +135,7 @@ def _next(places: Sequence[Place], rng: np.random.Generator) -> Place:
 
 
 def _random(places: Sequence[Place], rng: np.random.Generator) -> Place:
-    # In the order of the pool, or chance would follow the model.
+    # In the order of the pool, so that the random choice does not depend on the model.
     places = sorted(places, key=lambda p: (p.image, p.window[0].start, p.window[1].start))
     return places[rng.integers(len(places))]
 
@@ -148,7 +147,7 @@ CHOICES: dict[str, Callable[[Sequence[Place], np.random.Generator], Place]] = {
 
 
 def run(domain: Domain, choice: str, setting: Setting, rounds: int) -> Iterator[RegionRow]:
-    """Go through the rounds with one way to choose."""
+    """Run all rounds with one way to choose."""
     ours, rng = from_starter(setting), np.random.default_rng(setting.seed)
     pool = Pool(domain, setting.device)
     regions: list[Example] = []
@@ -176,10 +175,10 @@ def run(domain: Domain, choice: str, setting: Setting, rounds: int) -> Iterator[
 
 
 def _learn(ours: Ours, regions: Sequence[Example]) -> None:
-    """Learn from all that is verified, and take the last weights.
+    """Learn from everything verified, and use the last weights.
 
-    After a few steps, whether a small held-out part scores better is chance, and the gate
-    would keep one model for many rounds, whatever is chosen.
+    After few steps, the score of a small held-out part is mostly chance, and the model
+    selection would keep one model for many rounds, whatever is chosen.
     """
     with patch.object(finetune, "split", lambda image, task, strips: (image, [])):
         ours.learn(regions)
@@ -194,9 +193,9 @@ def _unseen(ours: Ours, domain: Domain) -> float:
 
 
 def compare_choices(arguments: argparse.Namespace, table: Table) -> None:
-    """Run what is not in the table yet."""
+    """Run everything that is not in the table yet."""
     for seed, name in product(range(arguments.seeds), arguments.domains):
-        # Pools of different seeds lie between each other.
+        # The pools of different seeds are interleaved.
         first = seed / arguments.seeds / arguments.pool
         whole = read_domain(name, arguments.pool, first, arguments)
         images = [middle(e, arguments.largest) for e in whole.correct]

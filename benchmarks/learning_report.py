@@ -1,4 +1,4 @@
-"""Table and picture of `learning.py`, from the rows of its CSV file."""
+"""Table and picture from the CSV file of `learning.py`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Draw the main score over the corrected objects, and the edits, for each domain."""
+    """Plot the main score and the edits over the corrected objects, for each domain."""
     domains = [key[0] for key in keys(rows, "domain")]
     figure = Figure(figsize=(4.2 * len(domains), 6.4), layout="constrained")
     panels = figure.subplots(2, len(domains), squeeze=False)
@@ -70,7 +70,7 @@ def draw(rows: Rows, path: Path) -> None:
         classes = bool(of_domain[0]["dice"])
         for column in (key[0] for key in keys(of_domain, "column")):
             of = where(of_domain, column=column)
-            # Before the first correction a column that starts from nothing shows nothing.
+            # Before the first correction, a column without a start has no result.
             of = [r for r in of if float(r["propose_seconds"]) > 0]
             _line(top, of, _main_score, TITLES.get(column, column))
             _line(bottom, of, _edits, column)
@@ -114,7 +114,7 @@ def _summary(run: Rows) -> dict[str, float]:
 
 
 def _print_share(rows: Rows, choice: str) -> None:
-    """Print what a choice needs beside random, each domain and seed for itself."""
+    """Print what a choice needs compared with random, for each domain and seed."""
     finish, mean = [], []
     for domain, seed in keys(where(rows, choice="random"), "domain", "seed"):
         of = where(rows, domain=domain, seed=seed)
@@ -129,7 +129,7 @@ def _print_share(rows: Rows, choice: str) -> None:
 
 
 def draw_choices(rows: Rows, path: Path) -> None:
-    """Draw the edits to finish, and those of unseen images, for each domain."""
+    """Plot the edits to finish, and those of unseen images, for each domain."""
     domains = [key[0] for key in keys(rows, "domain")]
     figure = Figure(figsize=(4.2 * len(domains), 6.4), layout="constrained")
     panels = figure.subplots(2, len(domains), squeeze=False)

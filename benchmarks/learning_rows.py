@@ -1,4 +1,4 @@
-"""Rows of the CSV file of `learning.py`: written as they come, read to go on or to draw."""
+"""Rows of the CSV file of `learning.py`, written at once, read to resume or to plot."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Rows = Sequence[dict[str, str]]
 
 
 class Table:
-    """A CSV file that grows; a run that was cut off goes on where it was.
+    """A growing CSV file, from which an interrupted run can be resumed.
 
     Parameters
     ----------
     path : Path
-        Of the file; what stands in it is kept.
+        The file; its rows are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,7 +31,7 @@ class Table:
                 self.rows = list(csv.DictReader(stream))
 
     def done(self, n: int, **values: str) -> bool:
-        """Tell whether there are n rows with these values; if fewer, forget them."""
+        """Return whether there are n rows with these values; if fewer, drop them."""
         found = where(self.rows, **values)
         if len(found) < n:
             self.rows = [row for row in self.rows if row not in found]

@@ -1,6 +1,6 @@
 """The simulated user of `learning.py`: the images of a domain, and what is corrected.
 
-The truth stands in for the user: what they draw is what is annotated.
+The user draws the ground truth.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from napari_resunet.types import Example, ModelInfo, Window
 from napari_resunet.windows import grown
 
 REGION = 256
-"""Side of what is corrected in each image, in working pixels."""
+"""Side of the corrected region in each image, at network resolution."""
 
 CONTEXT = 64
-"""Image pixels around a region that are kept with it, as in the plugin."""
+"""Context around a region in image pixels, as in the plugin."""
 
 CLASSES = {"axon_sem": ("axon", "myelin")}
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Images to correct and images to score, with the truth and the scale.
+    """Images to correct and images to score, with ground truth and scale.
 
-    The scale is told to all columns: objects, or connected parts of the first class, come
-    to the working diameter.
+    All columns get the scale, which brings objects, or connected parts of the first class,
+    to the diameter at network resolution.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Domain:
 def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) -> Domain:
     """Read the images of a domain, ``dataset`` or ``dataset:group``.
 
-    Of those to correct n, beginning at this share of the folder.
+    n images are to correct, from this fraction of the folder on.
     """
     dataset, _, group = name.partition(":")
     classes = CLASSES.get(dataset, ())
@@ -70,7 +70,7 @@ def _read(pair: Pair, info: ModelInfo) -> Example:
 
 
 def _evenly(pairs: Sequence[Pair], n: int, first: float = 0.0) -> list[Pair]:
-    """Take n pairs in the order of their names, evenly, for neighbours look alike."""
+    """Choose n pairs evenly, in the order of their names: neighbours look alike."""
     n = min(n, len(pairs))
     return [pairs[int((first + i / n) % 1 * len(pairs))] for i in range(n)]
 
@@ -86,7 +86,7 @@ def _scaled(example: Example, info: ModelInfo) -> Example:
 
 
 def middle(example: Example, largest: int) -> Example:
-    """Cut a large image to its middle: scoring should not take longer than learning."""
+    """Crop a large image, so that scoring does not take longer than learning."""
     side = round(largest / (example.scale or 1.0))
     window = tuple(
         slice(max(0, (n - side) // 2), (n + side) // 2) for n in example.labels.shape
@@ -95,7 +95,7 @@ def middle(example: Example, largest: int) -> Example:
 
 
 def busiest_region(example: Example) -> Window:
-    """Find the region with the most edges: where a user would begin."""
+    """Return the region with the most edges, where a user would start."""
     edges = find_boundaries(example.labels).astype(np.float32)
     side = round(REGION / (example.scale or 1.0))
     sides = [min(side, n) for n in edges.shape]
@@ -111,7 +111,7 @@ def busiest_region(example: Example) -> Window:
 def corrected(
     example: Example, region: Window, proposal: np.ndarray | None, info: ModelInfo
 ) -> tuple[Example, int, float]:
-    """Correct a region; return it, its objects and the edits for each."""
+    """Correct a region; return it, its number of objects, and the edits per object."""
     wide = grown(region, CONTEXT, example.labels.shape)
     verified = np.zeros(example.labels.shape, bool)
     verified[region] = True
@@ -119,7 +119,7 @@ def corrected(
     found = np.zeros_like(example.labels) if proposal is None else proposal
     truth = example.labels[wide]
     if info.task == "instances":
-        # Beyond the region only its own objects are known.
+        # Outside the region, only its own objects are known.
         truth = np.where(np.isin(truth, np.unique(inside)), truth, 0)
     result = replace(
         example,
@@ -138,7 +138,7 @@ def _count(labels: np.ndarray, info: ModelInfo) -> int:
 
 
 def edits_per_object(truth: np.ndarray, found: np.ndarray, info: ModelInfo) -> float:
-    """Count what a user would have to change; for classes the share of wrong pixels."""
+    """Count the edits of a user; for classes, the fraction of wrong pixels."""
     if info.task == "classes":
         return float((truth != found).mean())
     result = score(truth, found)
@@ -146,7 +146,7 @@ def edits_per_object(truth: np.ndarray, found: np.ndarray, info: ModelInfo) -> f
 
 
 def _to_edit(truth: np.ndarray, found: np.ndarray, info: ModelInfo) -> np.ndarray:
-    """Mark what the user changes: wrong classes, or objects that are not good enough."""
+    """Mark the pixels that the user changes: wrong classes, or poor objects."""
     if info.task == "classes":
         return truth != found
     pairs = overlapping_pairs(truth, found)

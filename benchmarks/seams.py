@@ -1,7 +1,7 @@
 """Do tiles show? ``python benchmarks/seams.py FOLDER``, with images/ and masks/.
 
-Each image larger than the model's tile goes once in tiles and once in one pass; true
-objects on which two tiles are blended are scored apart from the others, in both.
+Each image larger than the model's tile is segmented in tiles and in one pass. In both,
+true objects where two tiles are blended are scored separately from the others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from napari_resunet.engine.device import choose
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import overlapping_pairs, score
 from napari_resunet.engine.patches import scale_from_labels
-from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
-from napari_resunet.engine.predict import PredictionRequest, Predictor, strip
+from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
+from napari_resunet.engine.predict import PredictionRequest, Predictor, tile_grid
 from napari_resunet.events import drain
-from napari_resunet.types import Example
+from napari_resunet.types import Decoding, Example
 
 WHOLE = 8192
 
@@ -33,10 +33,10 @@ def labels_of(predictor: Predictor, plane: PredictionRequest) -> np.ndarray:
 
 
 def on_seam(plane: PredictionRequest, tile: int) -> np.ndarray:
-    """Mark the image pixels where the weight goes over from one tile to the next."""
+    """Mark the image pixels where two tiles are blended."""
     lines = []
     for axis in plane.axes:
-        tiles = strip(axis.n_network, tile)
+        tiles = tile_grid(axis.n_network, tile)
         shared = np.zeros(axis.n_network, bool)
         for i, start in enumerate(tiles.starts):
             weight = tiles.weights(i)
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def plane_of(example: Example, model: nru.Model) -> PredictionRequest:
-    """Make an image ready, at the scale that its true objects ask for."""
+    """Read an image at the scale of its true objects."""
     planes = ImageReader([example.image])
     measured = planes.measure(model.info.normalization)
     scale = scale_from_labels(example.labels, model.info)

@@ -1,6 +1,6 @@
-"""Speed as ratios, measured side by side in one run: ``python benchmarks/speed.py``.
+"""Speed as ratios, measured in one run: ``python benchmarks/speed.py``.
 
-Each ratio compares two things that take turns, so that a busy machine slows both.
+The two computations of a ratio take turns, so that a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch.utils.flop_counter import FlopCounterMode
 import napari_resunet as nru
 from napari_resunet.engine import synthetic
 from napari_resunet.engine.augment import vary_intensity
-from napari_resunet.engine.device import Compute, autocast, choose, place
+from napari_resunet.engine.device import Compute, autocast, choose, to_device
 from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.losses import loss_of
-from napari_resunet.engine.optimized import fast_copy, place_for_training
-from napari_resunet.engine.patches import Geometry, cut_patch, stacked, training_image
-from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
+from napari_resunet.engine.optimized import fast_copy, prepare_for_training
+from napari_resunet.engine.patches import Geometry, cut_patch, stack_patches, training_image
+from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.predict import PredictionRequest, Predictor
 from napari_resunet.events import drain
 from napari_resunet.network.resnet_unet import ResNetUNet
-from napari_resunet.types import Example
+from napari_resunet.types import Decoding, Example
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -40,21 +40,21 @@ def seconds(work: Callable[[], object]) -> float:
 def side_by_side(
     one: Callable[[], object], other: Callable[[], object], repeats: int
 ) -> tuple[float, float]:
-    """Let two works take turns; return the median seconds of each."""
+    """Alternate two computations; return the median seconds of each."""
     one(), other()
     times = [(seconds(one), seconds(other)) for _ in range(repeats)]
     return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
 
 
 def matrix_peak(dtype: torch.dtype, n: int = 3072) -> float:
-    """Measure the machine's matrix product, operations a second."""
+    """Measure the machine's matrix product in operations per second."""
     a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
     a @ b
     return 2 * n**3 / min(seconds(lambda: a @ b) for _ in range(5))
 
 
 def network_against_naive(repeats: int) -> None:
-    """Compare the network on 512² as we run it with the module called naively."""
+    """Compare the network on 512², as the plugin runs it, with a plain call."""
     compute = choose("cpu")
     naive = ResNetUNet(3).eval()
     images = torch.randn(1, 3, 512, 512)
@@ -69,7 +69,7 @@ def network_against_naive(repeats: int) -> None:
 
 
 def precision_against_other(repeats: int) -> None:
-    """Compare the network in the precision that was chosen with the other one."""
+    """Compare the network in the chosen precision with the other one."""
     chosen = choose("cpu")
     wide = chosen.dtype is torch.float32
     other = Compute("cpu", torch.bfloat16 if wide else torch.float32)
@@ -79,7 +79,7 @@ def precision_against_other(repeats: int) -> None:
 
 
 def _network(network: ResNetUNet, compute: Compute, side: int) -> Callable[[], object]:
-    """Make a call of the network as we run it, on a square image."""
+    """Return a call of the network, as the plugin runs it, on a square image."""
     fast = fast_copy(network, compute)
     images = torch.randn(1, 3, side, side).to(compute.dtype)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -118,12 +118,12 @@ def finetune_against_bare(steps: int) -> None:
     example = Example(*synthetic.nuclei((400, 400), np.random.default_rng(0)), scale=1.0)
     image = training_image(example, model.info)
     rng = np.random.default_rng(0)
-    network = place(ResNetUNet(3), compute).eval()
+    network = to_device(ResNetUNet(3), compute).eval()
     cut = [
         cut_patch(image, (200, 200), config.patch, Geometry(), rng)
         for _ in range(config.batch)
     ]
-    pixels, *truth = stacked(
+    pixels, *truth = stack_patches(
         [
             p._replace(pixels=vary_intensity(p.pixels, model.info.normalization, rng))
             for p in cut
@@ -149,8 +149,8 @@ def finetune_against_bare(steps: int) -> None:
 def backward_against_torchs(repeats: int) -> None:
     """Compare a training step of 4 x 128² with torch's own backward pass."""
     compute = Compute("cpu", torch.float32)
-    plain, ours = place(ResNetUNet(3), compute), ResNetUNet(3)
-    place_for_training(ours, compute)
+    plain, ours = to_device(ResNetUNet(3), compute), ResNetUNet(3)
+    prepare_for_training(ours, compute)
     images = torch.randn(4, 3, 128, 128).contiguous(memory_format=torch.channels_last)
     slow, quick = side_by_side(
         lambda: plain(images).square().mean().backward(),
@@ -161,7 +161,7 @@ def backward_against_torchs(repeats: int) -> None:
 
 
 def slider() -> None:
-    """Decode the kept maps of a 1024² view on one core."""
+    """Decode the cached maps of a 1024² view on one core."""
     model = nru.load_model()
     tile, _ = synthetic.nuclei((512, 512), np.random.default_rng(0))
     planes = ImageReader([np.tile(tile, (2, 2))])

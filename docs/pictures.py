@@ -1,9 +1,9 @@
 """Take every picture of the README and the docs from the real dock.
 
-Run ``make pictures``, or ``python docs/pictures.py`` where there is a display, or
+Run ``make pictures``, or ``python docs/pictures.py`` if there is a display, or
 ``python docs/pictures.py SCENE...`` for some scenes only. Each scene opens a napari window
-of 1280x720, does what a user would do, and writes PNG files into ``docs/pictures``.
-Widgets are found by their object names, all of them in `Dock`.
+of 1280x720, does what a user would do, and writes PNG files into ``docs/pictures``. Widgets
+are found by their object names, in `Dock` and nowhere else.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ import numpy.typing as npt
 FOLDER = Path(__file__).resolve().parent / "pictures"
 WIDTH, HEIGHT = 1280, 720
 LARGEST = 290_000
-"""Bytes of a picture: a noisy one gets fewer colours."""
+"""Bytes of a picture: a larger one gets fewer colours."""
 
 CORRECTED = 0.55
-"""Share of the image's width that the pretended user corrects and verifies."""
+"""Fraction of the image's width that the simulated user corrects and verifies."""
+
+GOOD, RIGHT = 0.8, 0.7
+"""IoU with the truth below which an object is corrected, and below which it is wrong."""
 
 SCENES: dict[str, tuple[str, ...]] = {
     "loop": (
@@ -123,13 +126,11 @@ class Dock:
 
     def wait(self) -> None:
         """Wait until no job has run for a second and a half."""
+        app = self.widget.app
         idle = 0
         while idle < 3:
             self.settle(0.5)
-            running = any(
-                self.find(name).isEnabled()
-                for name in ("cancel_segment", "cancel_fine_tune")
-            )
+            running = any(jobs.current is not None for jobs in (app.jobs, app.redraws))
             idle = 0 if running else idle + 1
 
     def segment(self, scope: str = "Slice") -> None:
@@ -181,7 +182,9 @@ def save(picture: Pixels, name: str) -> None:
         raise ValueError(f"{name} is not in SCENES")
     path = FOLDER / f"{name}.png"
     for colours in (256, 128, 64):
-        small = Image.fromarray(picture).quantize(colours, dither=Image.Dither.NONE)
+        small = Image.fromarray(picture).quantize(
+            colours, kmeans=1, dither=Image.Dither.NONE
+        )
         small.save(path, optimize=True)
         if path.stat().st_size <= LARGEST:
             break
@@ -217,30 +220,30 @@ def correct(labels: Any, truth: npt.NDArray[np.int32], columns: slice) -> None:
     first = int(labels.data.max()) + 1
     for value in np.unique(labels.data[region]):
         here = labels.data == value
-        if value and not _is_right(here, truth):
+        if value and _iou(here, truth) < GOOD:
             labels.data_setitem(np.nonzero(here), 0)
     for value in np.unique(truth[region]):
         there = truth == value
-        if value and not _is_right(there, labels.data):
+        if value and _iou(there, labels.data) < GOOD:
             labels.data_setitem(np.nonzero(there), first + int(value))
 
 
-def _is_right(pixels: npt.NDArray[np.bool_], others: npt.NDArray[np.int32]) -> bool:
-    """Tell whether an object overlaps one of the others by an IoU of 0.7 or more."""
+def _iou(pixels: npt.NDArray[np.bool_], others: npt.NDArray[np.int32]) -> float:
+    """Compute the IoU of an object with the one that it overlaps most; 0 without one."""
     values, counts = np.unique(others[pixels], return_counts=True)
-    partner = others == values[counts.argmax()]
-    iou = (partner & pixels).sum() / (partner | pixels).sum()
-    return bool(values[counts.argmax()] and iou >= 0.7)
+    best = values[counts.argmax()]
+    partner = others == best
+    return float((partner & pixels).sum() / (partner | pixels).sum()) if best else 0.0
 
 
 def wrong(truth: npt.NDArray[np.int32], labels: npt.NDArray[np.int32]) -> Any:
-    """Keep the true objects that the labels miss or get wrong."""
-    values = [v for v in np.unique(truth) if v and not _is_right(truth == v, labels)]
+    """Return the true objects that the labels miss or get wrong; the rest is 0."""
+    values = [v for v in np.unique(truth) if v and _iou(truth == v, labels) < RIGHT]
     return np.where(np.isin(truth, values), truth, 0)
 
 
 def loop(minutes: float) -> None:
-    """Segment, correct, fine-tune and look at the result."""
+    """Segment, correct, fine-tune, and look at the result."""
     truth = sample("cells_phase_labels").astype(np.int32)
     edge = round(CORRECTED * truth.shape[1])
     panels = []
@@ -248,7 +251,7 @@ def loop(minutes: float) -> None:
     def panel(title: str) -> None:
         missed = wrong(truth, labels.data)
         n_wrong = len(np.unique(missed)) - 1
-        panels.append((f"{title}: {n_wrong} wrong", dock.canvas(missed)))
+        panels.append((f"{title}: {n_wrong} wrong (red)", dock.canvas(missed)))
         print(panels[-1][0])
 
     dock = Dock()
@@ -261,7 +264,7 @@ def loop(minutes: float) -> None:
     correct(labels, truth, np.s_[:edge])
     corners = [[0, 0], [0, edge], [truth.shape[0], edge], [truth.shape[0], 0]]
     area = dock.viewer.add_shapes(
-        [corners], shape_type="polygon", name="verified area", face_color="transparent"
+        [corners], shape_type="polygon", name="left half", face_color="transparent"
     )
     dock.choose("verified_area", area.name)
     area.visible = False
@@ -269,7 +272,7 @@ def loop(minutes: float) -> None:
     dock.click("mark_verified")
     dock.show("tool_delete", "verified_text", "next")
     save(dock.window(), "tutorial-3-correct")
-    panel("2. Correct and verify the left half")
+    panel("2. Correct, verify the left half")
     dock.set("minutes", minutes)
     dock.click("fine_tune")
     dock.settle(minutes * 60 * 0.7)
@@ -340,7 +343,7 @@ def channels(minutes: float) -> None:
 
 
 def classes(minutes: float) -> None:
-    """Paint two classes, fine-tune and see the rest painted."""
+    """Paint a class, fine-tune, and segment the rest."""
     from qtpy.QtWidgets import QInputDialog
 
     dock = Dock()
@@ -354,7 +357,7 @@ def classes(minutes: float) -> None:
     painted = np.nonzero(np.where(np.arange(truth.shape[1]) < edge, truth, 0))
     labels.data_setitem(painted, 1)
     corners = [[0, 0], [0, edge], [truth.shape[0], edge], [truth.shape[0], 0]]
-    area = dock.viewer.add_shapes([corners], shape_type="polygon", name="verified area")
+    area = dock.viewer.add_shapes([corners], shape_type="polygon", name="left half")
     area.visible = False
     dock.choose("verified_area", area.name)
     dock.viewer.layers.selection.active = labels
@@ -374,10 +377,10 @@ RUN: dict[str, Callable[[float], None]] = {
 
 
 def main() -> int:
-    """Run each scene in a process of its own."""
+    """Run each scene in its own process."""
     parser = argparse.ArgumentParser(description="Take the pictures of the docs.")
     parser.add_argument("scenes", nargs="*", default=list(SCENES), metavar="SCENE")
-    parser.add_argument("--minutes", type=float, default=1.5, help="of fine-tuning")
+    parser.add_argument("--minutes", type=float, default=1.5, help="to fine-tune for")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
@@ -385,7 +388,7 @@ def main() -> int:
         RUN[arguments.scenes[0]](arguments.minutes)
         return 0
     with tempfile.TemporaryDirectory() as home:
-        # A short relative path, for the dock shows it.
+        # A short relative path, because the dock shows it.
         new = {
             "NAPARI_RESUNET_SESSIONS": "Documents/napari-resunet",
             "NAPARI_CONFIG": "settings.yaml",

@@ -3,7 +3,7 @@
 Usage: python fine_tune_from_masks.py [IMAGE LABELS] [--verified MASK] [-o MODEL]
 
 LABELS has one whole number per object and 0 for background. MASK is nonzero where the
-labels are right, background included; without it, they are taken as right everywhere.
+labels are right, background included; without it, they count as right everywhere.
 """
 
 import argparse

@@ -24,7 +24,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def is_plane(image: np.ndarray) -> bool:
-    """Tell whether an image is one gray or RGB plane, not a stack."""
+    """Return whether an image is one gray or RGB plane, not a stack."""
     return image.ndim == 2 or (image.ndim == 3 and image.shape[-1] == 3)
 
 

@@ -12,7 +12,7 @@ SHAPE = (384, 384)
 
 
 def main() -> None:
-    """Write all samples beside this script; the same seed, the same pixels."""
+    """Write all samples next to this script; the same seed gives the same pixels."""
     rng = np.random.default_rng(2026)
     samples = {
         "nuclei": synthetic.nuclei(SHAPE, rng),

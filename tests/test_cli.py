@@ -11,7 +11,7 @@ from napari_resunet._package import starter_path
 from napari_resunet.cli import main
 from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.files import read_image
-from napari_resunet.session import segmenting, training
+from napari_resunet.session import commands
 from napari_resunet.session.api import load_model
 from napari_resunet.session.store.models import file_hash
 
@@ -96,7 +96,7 @@ def by_threshold(monkeypatch):
         found = np.stack([label(s > s.mean()) for s in shown])
         return found.reshape(planes.shape).astype(np.int32), 1.0
 
-    monkeypatch.setattr(segmenting, "segment_planes", segment_planes)
+    monkeypatch.setattr(commands, "segment_planes", segment_planes)
 
 
 def square(size):
@@ -186,7 +186,7 @@ SEGMENT = ["segment", "i.tif", "-o", "out"]
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        *(([*SEGMENT, f"--scale={v}"], "--scale: give a number from 0.01") for v in (
+        *(([*SEGMENT, f"--scale={v}"], "--scale: give a number from 0.001") for v in (
             "0", "-1", "nan", "inf", "1e400", "1e-320", "x", "")),
         ([*SEGMENT, "--channels", "0,1,2,3"], "--channels: give one to three channels"),
         ([*SEGMENT, "--channels=-1"], "--channels: give one to three channels"),
@@ -242,7 +242,7 @@ def test_where_the_model_goes_is_looked_at_before_training(
     def started(*arguments):
         raise AssertionError("the training began")
 
-    monkeypatch.setattr(training, "train_steps", started)
+    monkeypatch.setattr(commands, "train_steps", started)
     (folder / "models").mkdir()
     (folder / "file").write_text("mine")
     (folder / "there.safetensors").write_text("mine")
@@ -260,7 +260,7 @@ def spoil(folder):
 def test_train_goes_on_without_what_it_cannot_read(folder, monkeypatch, capsys):
     spoil(folder)
     seen = []
-    monkeypatch.setattr(training, "train_steps", lambda *a: seen.extend(a[2]) or [])
+    monkeypatch.setattr(commands, "train_steps", lambda *a: seen.extend(a[2]) or [])
     out = folder / "m.safetensors"
     assert main(["train", str(folder), "-o", str(out)]) == 1
     assert len(seen) == 1
@@ -288,7 +288,7 @@ def test_train_and_evaluate_read_a_binary_mask_alike(folder, monkeypatch, capsys
     labels = pair.read().labels
     assert labels.max() > 10
     seen = []
-    monkeypatch.setattr(training, "train_steps", lambda *a: seen.extend(a[2]) or [])
+    monkeypatch.setattr(commands, "train_steps", lambda *a: seen.extend(a[2]) or [])
     assert main(["train", str(folder), "-o", str(folder / "m.safetensors")]) == 0
     np.testing.assert_array_equal(seen[0][1].labels, labels)
     assert f"taken as {labels.max()} objects" in capsys.readouterr().err

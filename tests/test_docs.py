@@ -1,5 +1,6 @@
 """Links lead somewhere, pictures exist, pages can be found, buttons are described."""
 
+import ast
 import re
 import runpy
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from qtpy.QtWidgets import QAbstractButton
 
 from napari_resunet.plugin.tools import NEXT_KEY, TOOLS
-from napari_resunet.plugin.view import SegmentView
+from napari_resunet.plugin.views.dock import Dock
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -97,12 +98,38 @@ def test_every_key_is_described():
 
 def test_every_button_of_the_dock_is_described(qtbot):
     page = text(DOCS / "reference" / "buttons-and-keys.md")
-    view = SegmentView()
+    view = Dock()
     qtbot.addWidget(view)
     texts = {b.text() for b in view.findChildren(QAbstractButton) if b.objectName()} - {""}
     titles = set(texts)
     assert len(titles) > 20
     assert titles <= set(re.findall(r"\*\*(.+?)\*\*", page))
+
+
+def test_the_architecture_page_names_every_module_and_no_other():
+    page = text(DOCS / "architecture.md")
+    table = page[page.index("## Where is it?") : page.index("## How data flows")]
+    modules = {p.name for p in (ROOT / "src" / "napari_resunet").rglob("*.py")}
+    assert set(re.findall(r"`(\w+\.py)`", table)) == modules - {"__init__.py"}
+
+
+def sentences_of_the_plugin():
+    """Every string in the source, with "…" for what is filled in."""
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(text(file))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                parts = (getattr(part, "value", "…") for part in node.values)
+                yield "".join(x if isinstance(x, str) else "…" for x in parts)
+
+
+def test_quoted_messages_are_those_of_the_plugin():
+    page = re.sub(r"\s+", " ", text(DOCS / "troubleshooting.md"))
+    quoted = {message.strip("… ") for message in re.findall('"([^"]+)"', page)}
+    assert len(quoted) > 10
+    everything = re.sub("['‘’]…['‘’]", "…", "\n".join(sentences_of_the_plugin()))
+    assert {message for message in quoted if message not in everything} == set()
 
 
 def test_the_glossary_defines_each_word_once_in_order():

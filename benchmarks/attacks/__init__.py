@@ -1,1 +1,1 @@
-"""Random inputs that a user, or somebody hostile, may give; see ``../attack.py``."""
+"""Random inputs, as users or attackers may give them; see ``../attack.py``."""

@@ -1,4 +1,4 @@
-"""Arguments of the Python API: odd but right ones work, others get a sentence."""
+"""Arguments of the Python API: odd but valid ones work, others raise one sentence."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _segment_table(rng: Rng, room: Any) -> dict[str, list[Odd]]:
 
 
 def _decoding() -> Any:
-    from napari_resunet.engine.postprocess import Decoding
+    from napari_resunet.types import Decoding
 
     return Decoding
 
@@ -158,7 +158,8 @@ def score(rng: Rng, room: Any) -> Result:
     odd = odds["true_labels"]
     large = hasattr(odd.value, "shape") and odd.value.shape == (256, 256)
     other = odd.value if large or (odd.must != "refuse" and rng.random() < 0.7) else labels
-    if odd.must != "refuse" and np.shape(other) != np.shape(odd.value):
+    sizes = [[n for n in np.shape(x) if n != 1] for x in (other, odd.value)]
+    if odd.must != "refuse" and sizes[0] != sizes[1]:
         odds = {"true_labels": Odd(odd.value)}  # sizes differ
     what = shown("score", odds)
     called = called_in(what, room, lambda: score(odd.value, other))

@@ -1,4 +1,4 @@
-"""Arguments, what they mean, and what has to come of them."""
+"""Arguments, their meaning, and their expected outcome."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Odd:
     Attributes
     ----------
     value : object
-        What is given.
+        The argument.
     plain : object
-        What it means; given in its place, the result must be the same.
+        Its plain form, which must give the same result.
     must : {"right", "refuse", "either"}
-        What has to come of it.
+        The expected outcome.
     """
 
     value: Any
@@ -96,13 +96,13 @@ def one_of(rng: Rng, odds: list[Odd]) -> Odd:
 
 
 def must_of(odds: dict[str, Odd]) -> str:
-    """Tell what has to come of arguments together."""
+    """Return the expected outcome of several arguments together."""
     musts = {odd.must for odd in odds.values()}
     return "refuse" if "refuse" in musts else "either" if "either" in musts else "right"
 
 
 def shown(name: str, odds: dict[str, Odd]) -> str:
-    """Write a call down."""
+    """Format a call."""
     parts = (f"{key}={_text(odd.value)}" for key, odd in odds.items())
     return f"{name}({', '.join(parts)})"
 
@@ -112,5 +112,5 @@ def _text(value: Any) -> str:
         return f"<{type(value).__name__} {value.dtype} {value.shape}>"
     try:
         return f"{type(value).__name__} {str(value)[:60]!r}"
-    except Exception:  # noqa: BLE001 whatever it may be
+    except Exception:  # noqa: BLE001 it may be anything
         return type(value).__name__

@@ -1,4 +1,4 @@
-"""What is right for an image file."""
+"""The expected outcome for an image file."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ Alternative = tuple[Any, str | None]
 
 @dataclass(frozen=True)
 class Expected:
-    """What is right for a file.
+    """The expected outcome for a file.
 
     Attributes
     ----------
     arrays : sequence of (array, axes)
-        The labels of one of these are right.
+        Readings of the file; the labels of one of them are right.
     must : {"right", "refuse", "either"}
         Whether it has to be read.
-    told : bool
-        Something is left out: a word about it is asked for.
+    reported : bool
+        Whether the program must report that something was left out.
     shapes : sequence of tuple of int
-        Where only the labels' shape can be known: one of these.
+        Possible shapes of the labels, if only the shape is known.
     """
 
     arrays: Sequence[Alternative] = ()
     must: str = "either"
-    told: bool = False
+    reported: bool = False
     shapes: Sequence[tuple[int, ...]] = ()
 
 
 def is_same(labels: Any, right: Any, exact: bool) -> bool:
-    """Compare labels; roughly where another process may compute in another precision."""
+    """Compare labels, roughly if another process may use another precision."""
     if labels.shape != right.shape:
         return False
     if exact:

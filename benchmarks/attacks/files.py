@@ -19,7 +19,7 @@ MAKERS: list[tuple[float, Any]] = [
 
 
 def attack(rng: np.random.Generator, room: Any) -> Result:
-    """Segment one file, or several, by the command line."""
+    """Segment one or several files on the command line."""
     weights = np.array([weight for weight, _ in MAKERS])
     maker = MAKERS[int(rng.choice(len(MAKERS), p=weights / weights.sum()))][1]
     what, path, expected = maker.make(rng, room.folder)
@@ -48,7 +48,7 @@ def judge_file(
     *,
     exact: bool,
 ) -> Result:
-    """Compare the labels that were written with those of what is in the file."""
+    """Compare the written labels with those of the file's content."""
     names = _names_of(path)
     failed = program.judge_failure(what, done, names, must=expected.must)
     if failed is not None:
@@ -78,7 +78,7 @@ def _compared(
         except program.errors():  # this reading of the file cannot be segmented
             continue
         if is_same(labels, right, exact):
-            if expected.told and not done.lines:
+            if expected.reported and not done.lines:
                 return Result("silent", what, f"{seen}; no word of what was left out")
             return Result("right", what)
     if any("cut short" in line for line in done.lines):
@@ -87,7 +87,7 @@ def _compared(
 
 
 def _names_of(path: Path) -> list[str]:
-    """List what a sentence may call a file: control characters may stand escaped."""
+    """List the names of a file in a sentence: control characters may be escaped."""
     plain = "".join(c if c.isprintable() else "\n" for c in path.name)
     longest = max(plain.split("\n"), key=len)
     return [longest[:40], repr(path.name)[1:20]]

@@ -38,9 +38,9 @@ def _damaged(rng: Rng, folder: Path) -> Made:
         shape = _labels_shape(expected)
     path.write_bytes(data)
     if kind in ("cut", "doubled"):
-        # What is left may still be all: then its labels are those of the whole.
+        # The rest may still be complete: then the labels are those of the whole.
         return f"{what}, {kind}", path, Expected(expected.arrays)
-    # Damage to the tags may have the file say another shape, or other channels.
+    # Damaged tags may state another shape, or other channels.
     shapes = [] if shape is None else [shape]
     for array in (expected.arrays[0][0], _independent(path)):
         shapes += [] if array is None else _without_channels(array.shape)
@@ -48,7 +48,7 @@ def _damaged(rng: Rng, folder: Path) -> Made:
 
 
 def _without_channels(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """List the shapes that labels may have, whichever axis holds channels, or none."""
+    """List the possible shapes of the labels, with any channel axis or none."""
     return [shape, *((*shape[:axis], *shape[axis + 1 :]) for axis in range(len(shape)))]
 
 
@@ -69,7 +69,7 @@ def _labels_shape(expected: Expected) -> tuple[int, ...] | None:
 
 
 def _independent(path: Path) -> np.ndarray | None:
-    """Read with the library alone, to learn what the tags say."""
+    """Read with the TIFF library alone, to find out what the tags say."""
     if not path.suffix.lower().startswith(".tif"):
         return None
     try:
@@ -81,7 +81,7 @@ def _independent(path: Path) -> np.ndarray | None:
             if np.prod(kept) > 2**24:
                 return None
             return np.broadcast_to(np.uint8(0), [n for n in kept if n > 1])
-    except Exception:  # noqa: BLE001 whatever it may be
+    except Exception:  # noqa: BLE001 it may be anything
         return None
 
 

@@ -1,4 +1,4 @@
-"""PNG and JPEG kinds, files under a wrong name, and things that are no files."""
+"""PNG and JPEG kinds, files with a wrong suffix, and things that are not files."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _socket(path: Path) -> None:
 
 
 def secret(rng: Rng, folder: Path) -> Made:
-    """Write a file that may not be read (unless the user is allowed everything)."""
+    """Write a file without read permission (root can read it anyway)."""
     image = crop(rng)[0]
     path = folder / "secret.tif"
     tifffile.imwrite(path, image)
@@ -209,7 +209,7 @@ def named(rng: Rng, folder: Path) -> Made:
 
 
 def unknown_suffix(rng: Rng, folder: Path) -> Made:
-    """Write a format that we do not claim to read."""
+    """Write a format that is not supported."""
     suffix = str(rng.choice([".bmp", ".czi", ".nd2", "", ".tif.gz", ".py", "."]))
     path = folder / f"image{suffix}"
     tifffile.imwrite(path, crop(rng)[0])

@@ -1,4 +1,4 @@
-"""TIFFs of all kinds, each with what is in it."""
+"""TIFFs of all kinds, each with its content."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def plain(rng: Rng, folder: Path) -> Made:
 
 
 def complex_pixels(rng: Rng, folder: Path) -> Made:
-    """Complex numbers are no pixels."""
+    """Complex numbers are not pixels."""
     path = folder / "complex.tif"
     tifffile.imwrite(path, crop(rng)[0].astype(str(rng.choice(["c8", "c16"]))))
     return "complex TIFF", path, Expected(must="refuse")
@@ -93,7 +93,7 @@ def imagej(rng: Rng, folder: Path) -> Made:
     axes = "".join(letters) + ("YXS" if colour else "YX")
     path = folder / "hyperstack.tif"
     tifffile.imwrite(path, stack, imagej=True, metadata={"axes": axes})
-    # Channels of colours have no meaning but pictures one after the other.
+    # Colour channels have no meaning, except as one picture after the other.
     read = axes.replace("C", "P") if colour else axes
     return f"ImageJ {axes} {stack.shape}", path, Expected([(stack, read)], "right")
 
@@ -186,7 +186,7 @@ def last_axis(rng: Rng, folder: Path) -> Made:
     if rng.random() < 0.5:
         axes = "samples"
         known = {"planarconfig": "contig", "extrasamples": ["unspecified"]}
-    # Without a word of its axes it is 60 pages of 70 x 2 for the file: none means that.
+    # Without axes, the file has 60 pages of 70 x 2, which nobody means.
     tifffile.imwrite(path, image, photometric="minisblack", **known)
     right = [(image[..., 0], "YX"), (image, "YXC"), (image, "YXS")]
     return f"(Y, X, 2) {axes}", path, Expected(right)
@@ -204,7 +204,7 @@ def page_by_page(rng: Rng, folder: Path) -> Made:
 
 
 def other_sizes(rng: Rng, folder: Path) -> Made:
-    """Pages of other sizes or types: what is left out has to be said."""
+    """Pages of other sizes or types: the program must report what it leaves out."""
     sizes = [(64, 70), (int(rng.integers(40, 60)), 60)]
     pages = [crop(rng, *size)[0] for size in sizes]
     if rng.random() < 0.3:
@@ -215,7 +215,7 @@ def other_sizes(rng: Rng, folder: Path) -> Made:
     with tifffile.TiffWriter(path) as tiff:
         for k in order:
             tiff.write(pages[k], contiguous=False, metadata=metadata)
-    return "pages of other sizes", path, Expected([(p, "YX") for p in pages], told=True)
+    return "pages of other sizes", path, Expected([(p, "YX") for p in pages], reported=True)
 
 
 def layout(rng: Rng, folder: Path) -> Made:

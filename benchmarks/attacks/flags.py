@@ -1,4 +1,4 @@
-"""Values of every flag of every command: the right ones work, the others are refused."""
+"""Values of every flag of every command: valid ones work, others are refused."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def attack(rng: Rng, room: Any) -> Result:
 
 
 def _draw(rng: Rng, table: dict[str, list[Value]]) -> tuple[dict[str, str], str]:
-    """Choose some flags, and a value for each; tell what has to come of it."""
+    """Choose some flags and values; return the expected outcome."""
     n_flags = min(len(table), int(rng.choice([1, 1, 2, 3])))
     names = rng.choice(list(table), n_flags, replace=False)
     chosen = {str(name): _value(rng, table[name]) for name in names}
@@ -244,7 +244,7 @@ def train(rng: Rng, room: Any) -> Result:
         return failed or Result("silent", what, f"accepted: {done.out[:100]}")
     try:
         load_model((usual | flags)["-o"])
-    except Exception as error:  # noqa: BLE001 whatever it may be
+    except Exception as error:  # noqa: BLE001 it may be anything
         return Result("silent", what, f"exit status 0, but the model is bad: {error}")
     return Result("right", what)
 
@@ -279,7 +279,7 @@ def evaluate(rng: Rng, room: Any) -> Result:
 
 
 def demo(rng: Rng, room: Any) -> Result:
-    """`napari-resunet demo`, with seconds that cannot be, or a place that cannot be."""
+    """`napari-resunet demo`, with impossible seconds, or an impossible place."""
     flags, _ = _draw(rng, {"--seconds": SECONDS})
     if rng.random() < 0.1:
         (room.folder / "file").touch()

@@ -1,7 +1,7 @@
-"""Files from somebody who wants something run or read: nothing of that may happen.
+"""Hostile files that try to run code or read other files; none may succeed.
 
-The watch of the worker notices each program that is started, each file outside that is
-opened, each piece of code that runs; here are the inputs that try.
+The worker's `Watch` records each program that is started, each outside file that is opened,
+and each piece of code that runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def attack(rng: Rng, room: Any) -> Result:
 
 
 def _bait(outside: Path) -> None:
-    """Put files outside that nobody asked for."""
+    """Write files outside that nothing may open."""
     if (outside / "bait.tif").exists():
         return
     tifffile.imwrite(
@@ -52,7 +52,7 @@ def _bait(outside: Path) -> None:
 
 
 def _continued(what: str, root: Path, room: Any) -> Result:
-    """Continue a session: it opens, or is refused with a sentence."""
+    """Open a session: it opens, or is refused with a sentence."""
     room.tell(what)
     opened = call(lambda: session_folder.open_session(root))
     error = opened.error
@@ -86,7 +86,7 @@ def _write(root: Path, fields: dict[str, Any]) -> None:
 
 
 def source_of_session(rng: Rng, room: Any) -> Result:
-    """Name a program, a secret or a device as the source of an image."""
+    """Name a program, a secret, or a device as the source of an image."""
     root, fields = _session(room)
     names = ["bait.py", "bait.txt", "bait.eps", "bait.json", "tool.sh", ""]
     outside = [str(room.outside / name) for name in names]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -29,19 +28,17 @@ def attack(rng: Rng, room: Any) -> Result:
     except program.errors() as error:
         found = flaw(str(error))
         return Result("poor" if found else "sentence", what, found)
-    except Exception as error:  # noqa: BLE001 whatever it may be
+    except Exception as error:  # noqa: BLE001 it may be anything
         return Result("traceback", what, where(error))
 
 
 def _layers(viewer: Any, said: list[str]) -> Any:
-    """Follow a viewer's layers as the dock does; keep what it would say."""
-    from napari_resunet.plugin.layers import Layers
+    """Follow a viewer's layers as the dock does; record its messages."""
+    from napari_resunet.plugin.layers.collection import Layers
 
-    def hear(*words: Any) -> None:
-        said.extend(w for w in words if isinstance(w, str) and " " in w)
-
-    others = list(inspect.signature(Layers).parameters)[1:]
-    return Layers(viewer, *[hear for _ in others])
+    layers = Layers(viewer)
+    layers.notice.connect(lambda sentence: said.append(sentence))
+    return layers
 
 
 def _image(rng: Rng, viewer: Any) -> tuple[str, Any]:
@@ -89,7 +86,7 @@ def _turn(ndim: int) -> Any:
 
 
 def _judged(rng: Rng, what: str, layers: Any, image: Any, said: list[str]) -> Result:
-    from napari_resunet.plugin.image_layers import layer_id_of
+    from napari_resunet.plugin.layers.image_layers import layer_id_of
 
     binding = layers.make_binding(image)
     labels = binding.layer
@@ -123,7 +120,7 @@ def _still_whole(what: str, kept: Any, middle: tuple[int, ...], said: list[str])
 
 
 def _changed(rng: Rng, labels: Any) -> str:
-    """Do to the labels what other programs do."""
+    """Change the labels as other programs do."""
     data = labels.data
     kinds: dict[str, Callable[[], Any]] = {
         "nothing": lambda: data,
@@ -148,7 +145,7 @@ def _read_only(data: Any) -> Any:
 
 
 def _apart(rng: Rng, image: Any, labels: Any) -> str:
-    """Tell how far some pixels of the labels lie from those of the image."""
+    """Return the distance of some pixels of the labels from those of the image."""
     shape = labels.data.shape
     if len(shape) != image.ndim:
         return f"{len(shape)} dimensions, not {image.ndim}"

@@ -1,8 +1,8 @@
 """Masks of all kinds, folders for training, manifests.
 
-An odd folder must give the numbers (``evaluate``), the weights (``train``, ``fine_tune``)
-of the same folder written plainly: then the labels that are trained on are those that are
-scored, and both are what the mask shows.
+An odd folder must give the same numbers (``evaluate``) and weights (``train``,
+``fine_tune``) as the same folder in plain form. So training and scoring use the same
+labels, and these are what the mask shows.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def attack(rng: Rng, room: Any) -> Result:
     odd, plain = room.folder / "odd", room.folder / "plain"
     maker = FOLDERS if rng.random() < 0.4 else MASKS
     what, must = maker[int(rng.integers(len(maker)))](rng, odd, plain)
-    must, _, told = must.partition(":")
+    must, _, named = must.partition(":")
     if rng.random() < 0.4:
-        return _trained(f"train: {what}", must, told, odd, plain, room)
-    return _evaluated(f"evaluate: {what}", must, told, odd, plain, room)
+        return _trained(f"train: {what}", must, named, odd, plain, room)
+    return _evaluated(f"evaluate: {what}", must, named, odd, plain, room)
 
 
 def _evaluated(
-    what: str, must: str, told: str, odd: Path, plain: Path, room: Any
+    what: str, must: str, named: str, odd: Path, plain: Path, room: Any
 ) -> Result:
     room.tell(what)
     done = program.run(["evaluate", odd, "--tell-size", "--device", "cpu"])
@@ -70,8 +70,8 @@ def _evaluated(
         return failed
     if must == "refuse":
         return Result("silent", what, f"accepted: {_numbers(done.out)}")
-    if told not in done.out + done.err:
-        return Result("silent", what, f"no word of '{told}', which was left out")
+    if named not in done.out + done.err:
+        return Result("silent", what, f"no word of '{named}', which was left out")
     right = program.run(["evaluate", plain, "--tell-size", "--device", "cpu"])
     if _numbers(done.out) != _numbers(right.out):
         detail = f"scores {_numbers(done.out)}, not {_numbers(right.out)}"
@@ -80,12 +80,12 @@ def _evaluated(
 
 
 def _numbers(table: str) -> list[str]:
-    """Take the row of all images: how many, and the scores."""
+    """Read the row of all images: their number, and the scores."""
     rows = [line.split() for line in table.splitlines() if line.startswith("all ")]
     return rows[0][1:] if rows else []
 
 
-def _trained(what: str, must: str, told: str, odd: Path, plain: Path, room: Any) -> Result:
+def _trained(what: str, must: str, named: str, odd: Path, plain: Path, room: Any) -> Result:
     from napari_resunet import load_model
 
     target = room.folder / "odd.safetensors"
@@ -93,15 +93,15 @@ def _trained(what: str, must: str, told: str, odd: Path, plain: Path, room: Any)
     done = program.run(["train", odd, "-o", target, *TRAIN])
     room.watch.armed = False
     failed = program.judge_failure(what, done, must=must)
-    # Status 1 and a model: a bad file was skipped, and its name must be told.
-    skipped = bool(told) and failed is not None and target.exists()
+    # Status 1 and a model: a bad file was skipped, and it must be named.
+    skipped = bool(named) and failed is not None and target.exists()
     if failed is not None and not (skipped and failed.verdict == "sentence"):
         if done.status and target.exists():
             return Result("silent", what, "failed, and wrote a model all the same")
         return failed
-    if must == "refuse" or told not in done.out + done.err:
+    if must == "refuse" or named not in done.out + done.err:
         return Result("silent", what, "trained on it" if must == "refuse" else
-                      f"no word of '{told}', which was left out")  # fmt: skip
+                      f"no word of '{named}', which was left out")  # fmt: skip
     right = room.folder / "plain.safetensors"
     program.run(["train", plain, "-o", right, *TRAIN])
     hashes = [program.weights_hash(load_model(path)) for path in (target, right)]
@@ -177,14 +177,14 @@ def floats(rng: Rng, labels: Labels) -> Mask:
 
 
 def fractions(rng: Rng, labels: Labels) -> Mask:
-    """Probabilities are no labels."""
+    """Probabilities are not labels."""
     array = ndimage.gaussian_filter((labels > 0).astype(np.float32), 2)
     array *= float(rng.choice([1, 255]))
     return Mask("probabilities", array, labels, "refuse")
 
 
 def half(rng: Rng, labels: Labels) -> Mask:
-    """Half is no label."""
+    """0.5 is not a label."""
     array = (labels > 0).astype(np.float32) * float(rng.choice([0.5, 0.9, 1.5]))
     return Mask("fractions", array, labels, "refuse")
 
@@ -229,7 +229,7 @@ def same_colours(rng: Rng, labels: Labels) -> Mask:
 
 
 def colours(rng: Rng, labels: Labels) -> Mask:
-    """Each object in a colour: a picture, no labels."""
+    """Each object in a colour: a picture, not labels."""
     table = rng.integers(0, 256, (int(labels.max()) + 1, 3), np.uint8)
     table[0] = 0
     table[1:, 0] |= 128
@@ -262,7 +262,7 @@ def other_size(rng: Rng, labels: Labels) -> Mask:
 
 
 def _as_read(labels: Labels) -> Labels:
-    """One object alone cannot be told from a binary mask."""
+    """Split a mask of one object, which is read as binary, into its pieces."""
     return apart(labels) if labels.max() <= 1 else labels
 
 
@@ -291,7 +291,7 @@ def without_partner(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
 
 
 def litter(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
-    """Leave what operating systems leave in folders: that is no image."""
+    """Add hidden files of operating systems, which are not images."""
     _good(rng, odd, plain)
     for kind in ("images", "masks"):
         (odd / kind / "._0.tif").write_bytes(FOREIGN["AppleDouble"])
@@ -301,7 +301,7 @@ def litter(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
 
 
 def one_bad(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
-    """One bad file among good ones: named; the rest may go on."""
+    """One bad file among good ones is named; the others may be used."""
     _good(rng, odd, plain)
     write_pair(odd, "bad", *(program.crop(rng)[0] for _ in range(2)))
     kind = str(rng.choice(["images", "masks"]))
@@ -337,7 +337,7 @@ def no_folder(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
 
 
 def manifest(rng: Rng, odd: Path, plain: Path) -> tuple[str, str]:
-    """Manifests that are none: read as far as they go, or refused."""
+    """Broken manifests: read as far as possible, or refused."""
     _good(rng, odd, plain)
     kinds = {
         "no UTF-8": b"dataset,split,idx,group\n,,0,\xff\xfe\n",

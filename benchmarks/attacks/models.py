@@ -23,7 +23,7 @@ Rng = np.random.Generator
 
 
 def attack(rng: Rng, room: Any) -> Result:
-    """Load a damaged copy of a good file, or one that was made to harm."""
+    """Load a damaged copy of a good file, or a hostile one."""
     from napari_resunet import load_model
     from napari_resunet.errors import ModelFileError
 
@@ -36,7 +36,7 @@ def attack(rng: Rng, room: Any) -> Result:
 
     def same(model: Any) -> bool:
         weights, info = program.weights_hash(model), program.info_of(model)
-        if what.startswith("description"):  # another one may be meant, if it can be used
+        if what.startswith("description"):  # it may be another model that can be used
             return weights == right[0] and _is_usable(model)
         return weights == right[0] and (path.suffix != ".safetensors" or info == right[1])
 
@@ -64,7 +64,7 @@ def _what_is_in(path: str) -> tuple[str, str]:
 
 
 def _is_usable(model: Any) -> bool:
-    """Tell whether a model with an odd description segments, or says why it does not."""
+    """Check that a model with an odd description segments, or says why it does not."""
     from napari_resunet import segment
 
     if re.search(r"\b(nan|inf)\b", program.info_of(model)):
@@ -141,7 +141,7 @@ def blocks(rng: Rng, folder: Path, good: Path) -> Made:
 
 
 def cut(rng: Rng, folder: Path, good: Path) -> Made:
-    """Cut off, or with something behind its end."""
+    """Truncate a file, or append to it."""
     data = good.read_bytes()
     ends = [0, 3, 8, 100, len(data) - 1, len(data) // 2, int(rng.integers(len(data)))]
     end = ends[int(rng.integers(len(ends)))]
@@ -151,7 +151,7 @@ def cut(rng: Rng, folder: Path, good: Path) -> Made:
 
 
 def swapped(rng: Rng, folder: Path, good: Path) -> Made:
-    """Exchange two tensors of one shape: all numbers are there, in another order."""
+    """Swap two tensors of the same shape: the same numbers in another order."""
     header, rest = _header(good.read_bytes())
     names = [n for n in header if n != "__metadata__"]
     for _ in range(99):
@@ -163,7 +163,7 @@ def swapped(rng: Rng, folder: Path, good: Path) -> Made:
 
 
 def header_lies(rng: Rng, folder: Path, good: Path) -> Made:
-    """Shapes, dtypes, offsets and names that cannot be."""
+    """Impossible shapes, dtypes, offsets, and names."""
     header, rest = _header(good.read_bytes())
     names = [n for n in header if n != "__metadata__"]
     name = str(rng.choice(names))
@@ -186,7 +186,7 @@ def header_lies(rng: Rng, folder: Path, good: Path) -> Made:
 
 
 def raw_header(rng: Rng, folder: Path, good: Path) -> Made:
-    """Headers that are no JSON, too deep or too long."""
+    """Headers that are not JSON, or are nested too deeply or too long."""
     rest = _header(good.read_bytes())[1]
     kinds = {
         "empty": b"", "null": b"null", "list": b"[1]", "deep": b"[" * 100_000,
@@ -216,7 +216,7 @@ ODD = (
 
 
 def description(rng: Rng, folder: Path, good: Path) -> Made:
-    """Let the description say what cannot be."""
+    """Write impossible values into the description."""
     header, rest = _header(good.read_bytes())
     place = header["__metadata__"]
     key = next(k for k, v in place.items() if v.startswith("{") and "tile" in v)
@@ -248,7 +248,7 @@ class Evil:
 
 
 def pickled(rng: Rng, folder: Path, good: Path) -> Made:
-    """Pickles that run something, in all wrappers that torch knows."""
+    """Pickles that run a program, in all wrappers that torch knows."""
     import torch
 
     evil = Evil(folder / "executed")
@@ -290,7 +290,7 @@ def plain_state(rng: Rng, folder: Path, good: Path) -> Made:
         state[name] = kinds[kind]
     path = folder / "m.pt"
     torch.save(state, path)
-    # The encoder stands in it by two names: by the other one it may still be whole.
+    # The encoder is stored under two names, so the other copy may be intact.
     must = {"whole": "right", "huge class": "refuse"}.get(kind, "either")
     return f"state_dict: {kind} {name}", path, must
 

@@ -1,4 +1,4 @@
-"""All that the attacks use of napari-resunet and of the command line, in one place."""
+"""Everything that the attacks use of napari-resunet and its command line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Run:
 
     @property
     def lines(self) -> list[str]:
-        """What stays readable of the error output: no progress bars."""
+        """The error output without progress bars."""
         shown = (line.rpartition("\r")[2].strip() for line in self.err.split("\n"))
         return [line for line in shown if line]
 
@@ -60,19 +60,19 @@ def run(argv: Sequence[str]) -> Run:
             status = end.code if isinstance(end.code, int) else 1
             if isinstance(end.code, str):
                 err.write(end.code)
-        except BaseException as error:  # noqa: BLE001 whatever it may be
+        except BaseException as error:  # noqa: BLE001 it may be anything
             status, raised = 1, where(error)
     return Run(status, out.getvalue(), err.getvalue(), raised)
 
 
 def _forget_logging() -> None:
-    """Undo what the command before set up: it would go on with that one's stream."""
+    """Undo the previous command's logging setup, which uses that command's stream."""
     logging.getLogger().handlers.clear()
     logging.getLogger("napari_resunet").setLevel(logging.NOTSET)
 
 
 def run_outside(argv: Sequence[str], timeout: float = 60.0) -> Run:
-    """Run a command as a program of its own."""
+    """Run a command as a separate program."""
     command = [sys.executable, "-m", "napari_resunet.cli", *map(str, argv)]
     done = subprocess.run(
         command, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
@@ -89,14 +89,14 @@ def _signal(status: int) -> str:
 def judge_failure(
     what: str, done: Run, names: Sequence[str] = (), *, must: str = "either"
 ) -> Result | None:
-    """Judge a command that failed or printed what nobody understands; None: it went well.
+    """Judge a command that failed or printed something unclear; None if it went well.
 
     Parameters
     ----------
     what : str
         The input, in words.
     done : Run
-        What came of it.
+        The outcome.
     names : sequence of str
         One of these must be in its last line.
     must : {"right", "refuse", "either"}
@@ -160,7 +160,7 @@ def weights_hash(model: Any) -> str:
 
 
 def info_of(model: Any) -> str:
-    """Write down all that a model says of itself."""
+    """Describe everything that a model says about itself."""
     return repr(asdict(model.info))
 
 

@@ -1,4 +1,4 @@
-"""A small real session, and what comes back of one: the only place that knows its API."""
+"""A small real session, and what is restored from one; only this module knows its API."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from attacks import program
 
 FLAT, STACK = (96, 110), (3, 80, 90)
 NOT_COMPARED = {"changed", "programs", "contents", "schema_version", "images", "checksum"}
-"""Of ``session.json``: the parts that opening it writes again, and the images."""
+"""Parts of ``session.json`` that opening it rewrites, and the images."""
 
 
 @dataclass
 class Content:
-    """What came back of a session.
+    """What was restored from a session.
 
     Attributes
     ----------
     parts : dict of str to str
-        Each thing that the user made, and what it is.
+        Each thing that the user made, with a hash or description.
     words : list of str
-        What the user is told.
+        Messages to the user.
     """
 
     parts: dict[str, str] = field(default_factory=dict)
@@ -67,13 +67,13 @@ def _make(first: Path, root: Path, base: Path) -> None:
     assert folder.flush(20)
     shutil.copytree(first, root, ignore=shutil.ignore_patterns("*.lock", "*owner*"))
     assert folder.close(20)
-    # The next run of the program opens it, and notes what there is.
+    # The next run of the program opens it and records what is there.
     again = SessionFolder.open(root)
     assert again.close(20)
 
 
 def _images(folder: Any, base: Path, rng: np.random.Generator) -> tuple[str, str]:
-    from napari_resunet.session.store.content_hash import content_hash
+    from napari_resunet.files import content_hash
     from napari_resunet.session.store.images import store_image
     from napari_resunet.session.store.schema import ImageRecord
 
@@ -111,10 +111,14 @@ def stroke(rng: np.random.Generator, value: int = 0) -> Any:
 
 def _learned(folder: Any, key: str, rng: np.random.Generator) -> None:
     from napari_resunet.corrections.training_set import Correction, as_example
-    from napari_resunet.session.store.checkpoint import CheckpointRecord, save_checkpoint
     from napari_resunet.session.store.corrections import save_correction
     from napari_resunet.session.store.history import append_history
-    from napari_resunet.session.store.models import VersionRecord, save_version
+    from napari_resunet.session.store.models import (
+        CheckpointRecord,
+        VersionRecord,
+        save_checkpoint,
+        save_version,
+    )
     from napari_resunet.types import Statistics
 
     image, labels = program.crop(rng, 50, 60)
@@ -138,7 +142,7 @@ def _learned(folder: Any, key: str, rng: np.random.Generator) -> None:
 
 
 def _small_weights(path: Path) -> None:
-    """Write a description without the 70 MB: only the file's hash is looked at here."""
+    """Write a version without its 70 MB of weights, because only their hash is read."""
     import safetensors
     import safetensors.numpy
 
@@ -153,14 +157,14 @@ def _small_weights(path: Path) -> None:
 
 
 def open_session(root: Path) -> Any:
-    """Open a session as *Continue* does."""
+    """Open a session as *Open session…* does."""
     from napari_resunet.session.store.folder import SessionFolder
 
     return SessionFolder.open(root)
 
 
 def content_of(folder: Any) -> Content:
-    """Read all of an open session, by the functions of *Continue*."""
+    """Read everything of an open session, by the functions of *Open session…*."""
     from napari_resunet.session.restore import RestoredImage, restore_steps
 
     found = Content(words=list(getattr(folder, "notices", [])))

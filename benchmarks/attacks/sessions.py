@@ -1,4 +1,4 @@
-"""Session folders, damaged and hostile: all comes back, or what does not is named."""
+"""Damaged and hostile session folders: everything is restored, or the loss is named."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from attacks.verdict import Called, Result, call, flaw, where
 
 Rng = np.random.Generator
 CONTENT = ("labels", "before", "marks", "pixels", "version", "correction", "history")
-"""Parts that ``session.json`` does not describe, and that edits of it must not take."""
+"""Parts outside ``session.json``, which editing that file must not destroy."""
 
 
 def attack(rng: Rng, room: Any) -> Result:
-    """Damage a copy of a session, and continue it; or damage it while it is open."""
+    """Damage a copy of a session before or while it is open."""
     base = session_folder.base_session(room.base)
     right = _original(str(base), str(room.base / "untouched"))
     root = room.folder / "sessions" / "mine"
@@ -48,7 +48,7 @@ def _original(base: str, copy: str) -> Content:
     return content
 
 
-# Continue ------------------------------------------------------------------------------
+# Open ----------------------------------------------------------------------------------
 
 
 def _continue(what: str, root: Path, right: Content, *, edited: bool) -> Result:
@@ -89,7 +89,7 @@ def _judged(what: str, found: Content, right: Content, edited: bool) -> Result:
     if flaws:
         return Result("poor", what, flaws[0])
     lost = found.differences(right)
-    if edited:  # what was edited is not what it was: that is no loss
+    if edited:  # an edited part differs, which is not a loss
         lost = [n for n in lost if n.startswith(CONTENT) and n not in found.parts]
         if "record" in what:
             lost = []
@@ -99,7 +99,7 @@ def _judged(what: str, found: Content, right: Content, edited: bool) -> Result:
 
 
 def _goes_on(what: str, folder: Any, root: Path, found: Content, result: Result) -> Result:
-    """Paint one more stroke, close, open again: it is there, and all else as well."""
+    """Paint one more stroke, close, and open again: everything must be there."""
     images = folder.file.images
     image = next((i for i in images if not i.stack_shape and min(i.plane_shape) > 90), None)
     if image is None:
@@ -213,7 +213,7 @@ DTYPES = ("nonsense", "float128", "complex64", "O", "U5", "bool", "V8", "M8[s]",
 
 
 def _edit_description(rng: Rng, root: Path, room: Any) -> str:
-    """One field of ``session.json`` says what cannot be; no checksum gives it away."""
+    """Write an impossible value into ``session.json``, with a valid checksum."""
     path = root / "session.json"
     fields = json.loads(path.read_text("utf-8"))
     fields.pop("checksum", None)
@@ -235,7 +235,7 @@ def _edit_description(rng: Rng, root: Path, room: Any) -> str:
 
 
 def _edit_records(rng: Rng, root: Path, room: Any) -> str:
-    """Let a field of another record, or a line of the history, say what cannot be."""
+    """Write an impossible value into another record, or into the history."""
     paths = [p for p in root.rglob("*.json*") if not p.name.startswith("session")]
     path = sorted(paths)[int(rng.integers(len(paths)))]
     lines = path.read_text("utf-8").splitlines() if path.suffix == ".jsonl" else []
@@ -256,7 +256,7 @@ def _edit_records(rng: Rng, root: Path, room: Any) -> str:
 
 
 def _while_open(rng: Rng, room: Any, root: Path) -> Result:
-    """Files go or change while the session is open; later strokes must be there."""
+    """Delete or change files while the session is open; later strokes must survive."""
     folder = session_folder.open_session(root)
     key = folder.file.images[0].key
     right = folder.load_plane(key, ())
@@ -286,7 +286,7 @@ def _while_open(rng: Rng, room: Any, root: Path) -> Result:
 
 
 def _kept(what: str, again: Called, words: list[str], right: Any, last: Any) -> Result:
-    """Judge what is on the disk after the trouble."""
+    """Judge what is on disk after the damage."""
     if again.error is not None:
         if not isinstance(again.error, program.errors()):
             return Result("traceback", what, where(again.error))

@@ -1,4 +1,4 @@
-"""What came of an input, and what a good sentence is."""
+"""Outcomes of inputs, and what a good sentence is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Result:
     what : str
         The input, in words.
     detail : str
-        What was seen, where it is not right.
+        What was observed, if it is not right.
     """
 
     verdict: str
@@ -45,7 +45,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Called:
-    """What a call returned or raised, and the warnings that it printed."""
+    """What a call returned or raised, and its warnings."""
 
     value: Any
     error: BaseException | None
@@ -53,7 +53,7 @@ class Called:
 
 
 def as_users_see_warnings() -> None:
-    """Filter warnings as Python does for a program that nobody is developing."""
+    """Filter warnings as Python does by default."""
     warnings.simplefilter("default")
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning,
                      ResourceWarning):  # fmt: skip
@@ -61,20 +61,20 @@ def as_users_see_warnings() -> None:
 
 
 def call(function: Callable[[], Any]) -> Called:
-    """Call a function; nothing that it raises goes on."""
+    """Call a function, and catch everything that it raises."""
     value, error = None, None
     with warnings.catch_warnings(record=True) as caught:
         as_users_see_warnings()
         try:
             value = function()
-        except BaseException as raised:  # noqa: BLE001 whatever it may be
+        except BaseException as raised:  # noqa: BLE001 it may be anything
             error = raised
     texts = tuple(f"{w.category.__name__}: {w.message}" for w in caught)
     return Called(value, error, texts)
 
 
 def where(error: BaseException) -> str:
-    """Tell what was raised, and by which line, ours if any is."""
+    """Describe an error and the line that raised it, ours if possible."""
     trace = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in trace if "napari_resunet" in frame.filename]
     frames, place = ours or trace, ""
@@ -85,7 +85,7 @@ def where(error: BaseException) -> str:
 
 
 def flaw(text: str, names: Sequence[str] = ()) -> str:
-    """Find what is wrong with a sentence for users; empty if nothing is.
+    """Return what is wrong with a sentence for users; empty if nothing is.
 
     Parameters
     ----------
@@ -125,9 +125,9 @@ def judge(
     what : str
         The input, in words.
     called : Called
-        What came of it.
+        The outcome.
     expected : exception types
-        That carry sentences for users.
+        Errors whose text is for users.
     same : callable or None
         Whether a value is right; None if there is no right value.
     must : {"right", "refuse", "either"}
@@ -142,7 +142,7 @@ def judge(
         return Result("silent", what, f"accepted: {str(called.value)[:100]!r}")
     if not same(called.value):
         return Result("silent", what, f"another result: {str(called.value)[:100]!r}")
-    # Without a function for events, what was done to a mask is told as a warning.
+    # Without on_event, the notice about a mask is a warning.
     foreign = [text for text in called.warnings if "The mask is binary" not in text]
     if foreign:
         return Result("poor", what, f"warned: {foreign[0][:200]}")

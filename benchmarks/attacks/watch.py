@@ -1,8 +1,8 @@
-"""Notices when an input makes the program run something or read what is not its own.
+"""Detects when an input makes the program run code or read files of others.
 
-An audit hook sees each file that is opened, each program that is started and each piece of
-code that is run, also those of libraries. A hook cannot be taken out again: for worker
-processes only.
+An audit hook sees each file that is opened, each program that is started, and each piece of
+code that is run, also by libraries. It cannot be removed, so it is for worker processes
+only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RUN_THINGS = ("os", "posix", "nt", "subprocess")
 
 
 class Watch:
-    """Writes down what should not happen while it is armed.
+    """Records what should not happen while it is armed.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Watch:
         sys.addaudithook(self._hook)
 
     def take(self) -> str:
-        """Take what was seen since the last time."""
+        """Return what was recorded since the last call."""
         seen, self.seen = self.seen, []
         return "; ".join(seen)
 

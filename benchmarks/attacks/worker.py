@@ -1,4 +1,4 @@
-"""A process that runs one input after the other, and may hang or die."""
+"""A process that runs one input after another, and may hang or die."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from attacks.verdict import Result, where
 
 KINDS = ("files", "masks", "flags", "api", "models", "sessions", "hostile", "layers")
 MEMORY = 5 * 2**30
-"""Bytes of address space that inputs may ask for, on top of what is there at the start."""
+"""Address space that inputs may allocate, in bytes, in addition to that at the start."""
 
 LARGEST_FILE = 2 * 2**30
 START = 180.0
@@ -33,20 +33,20 @@ START = 180.0
 
 @dataclass
 class Room:
-    """Where one input lives.
+    """The surroundings of one input.
 
     Attributes
     ----------
     folder : Path
         Empty; for the input and its output.
     base : Path
-        Kept while the worker lives: a model file and a session to damage copies of.
+        Permanent: a model file and a session, whose copies are damaged.
     outside : Path
-        Holds files that nothing may open.
+        Files that nothing may open.
     watch : Watch
-        Notices what should not happen.
-    told : Connection
-        To the supervisor: what the input is, in case it hangs or dies of it.
+        Records what should not happen.
+    supervisor : Connection
+        Receives the description of the input, in case it hangs or kills the worker.
     programs : bool
         Whether some commands run as programs of their own.
     """
@@ -55,17 +55,17 @@ class Room:
     base: Path
     outside: Path
     watch: Any
-    told: Connection
+    supervisor: Connection
     programs: bool = True
 
     def tell(self, what: str) -> None:
-        """Say what the input is; from here on nothing must be run or read outside."""
-        self.told.send(("what", what))
+        """Report the input; from now on nothing outside may be run or read."""
+        self.supervisor.send(("what", what))
         self.watch.armed = True
 
 
 def attack_once(room: Room, kind: str, seed: int) -> Result:
-    """Make an input from its seed, give it to the program, judge what came of it."""
+    """Make an input from its seed, run it, and judge the outcome."""
     rng = np.random.default_rng([zlib.crc32(kind.encode()), seed])
     attack = importlib.import_module(f"attacks.{kind}").attack
     result: Result = attack(rng, room)
@@ -75,7 +75,7 @@ def attack_once(room: Room, kind: str, seed: int) -> Result:
 
 
 def serve(pipe: Connection, root: str, programs: bool) -> None:
-    """Run what the supervisor asks for until it hangs up."""
+    """Run the supervisor's requests until it closes the connection."""
     room = _prepare(pipe, Path(root))
     room.programs = programs
     with suppress(EOFError, BrokenPipeError):  # the supervisor is gone
@@ -92,7 +92,7 @@ def _served(room: Room, kind: str, seed: int) -> Result:
     os.chdir(room.folder)
     try:
         return attack_once(room, kind, seed)
-    except Exception as error:  # noqa: BLE001 of the attack: a fault of this benchmark
+    except Exception as error:  # noqa: BLE001 a fault of this benchmark
         return Result("traceback", "the attack itself", f"{where(error)} {error!r}")
     finally:
         room.watch.armed = False
@@ -108,7 +108,7 @@ def _prepare(pipe: Connection, root: Path) -> Room:
     for folder in folders:
         folder.mkdir(exist_ok=True)
     os.environ["NAPARI_RESUNET_SESSIONS"] = str(root / "sessions")
-    # What the session store logs is for developers.
+    # The log of the session store is for developers.
     logging.getLogger("napari_resunet").addHandler(logging.NullHandler())
     program.labels_of(np.zeros((64, 64), np.uint8))
     _limit()
@@ -116,7 +116,7 @@ def _prepare(pipe: Connection, root: Path) -> Room:
 
 
 def _limit() -> None:
-    """Make absurd allocations fail at once, in place of freezing the machine."""
+    """Make absurd allocations fail at once instead of freezing the machine."""
     try:
         import resource
     except ImportError:  # Windows
@@ -134,7 +134,7 @@ def _has_proc() -> bool:
 
 
 class Worker:
-    """The supervisor's side: starts the process anew when it hangs or dies.
+    """The supervisor's side: restarts the process when it hangs or dies.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class Worker:
         return Result("hang", what, f"no end after {self.limit:g} s")
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         if self._process is not None:
             self._process.kill()
             self._process.join()
@@ -181,7 +181,7 @@ class Worker:
         self._root = tempfile.mkdtemp(prefix="attack-")
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        # No daemon: daemons must not have children, and DataLoader may want some.
+        # Not a daemon, because daemons cannot have children, which DataLoader may need.
         self._process = context.Process(
             target=serve, args=(theirs, self._root, self.programs)
         )

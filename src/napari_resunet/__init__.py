@@ -1,4 +1,4 @@
-"""napari-resunet: propose, correct, learn. Importing this package imports no torch."""
+"""napari-resunet: segment, correct, fine-tune. Importing the package imports no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_resunet.network.resnet_unet import ResNetUNet
     from napari_resunet.session.api import (
+        Decoding,
         Example,
         Model,
         Score,
@@ -16,11 +18,22 @@ if TYPE_CHECKING:
         segment,
     )
 
-__all__ = ["Example", "Model", "Score", "fine_tune", "load_model", "score", "segment"]
+__all__ = [
+    "Decoding",
+    "Example",
+    "Model",
+    "ResNetUNet",
+    "Score",
+    "fine_tune",
+    "load_model",
+    "score",
+    "segment",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the API when it is first asked for."""
-    if name in __all__:
-        return getattr(import_module("napari_resunet.session.api"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a public name when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "network.resnet_unet" if name == "ResNetUNet" else "session.api"
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,7 +1,4 @@
-"""The command line: words and exit statuses around the same engine as everything else.
-
-Heavy imports stand inside the commands, so that ``--help`` is quick.
-"""
+"""Segment images, train and score models, without opening napari."""
 
 from __future__ import annotations
 
@@ -13,23 +10,22 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from napari_resunet.errors import FileError, ResunetError
+from napari_resunet.events import Notice, Progress
 from napari_resunet.files import check_folder, plain, plain_name, shown
+from napari_resunet.session.settings import DEVICE, DEVICES, SCALE, Settings
 from napari_resunet.tiff_reader import KNOWN_AXES
-from napari_resunet.types import Notice, Progress
 
 if TYPE_CHECKING:
     from napari_resunet.network.model_file import Model
-    from napari_resunet.session.evaluation import ImageScore
-    from napari_resunet.session.segmenting import SegmentRequest
+    from napari_resunet.session.commands import ImageScore, SegmentOptions
 
 FAILED = 1
 INTERRUPTED = 130
-DEVICES = ("auto", "cuda", "mps", "cpu")
 MOST_CLASSES = 254
 MOST_CHANNELS = 3
 LONGEST_CLASS_NAME = 60
@@ -37,16 +33,17 @@ MULTIPLE = 32
 log = logging.getLogger(__name__)
 
 NAMES_OF_LABELS = (
-    "Each image's labels go to DIR/NAME_labels.tif, and how they were made to "
-    "DIR/NAME_labels.json. Images of the same NAME get that of their folder and their "
-    "ending as well: FOLDER_NAME_png_labels.tif. Labels of an earlier run on the same "
-    "image are replaced; labels that somebody changed, and files of others, only with "
-    "--overwrite. An image that cannot be segmented is skipped, and the exit status is 1."
+    "The labels of each image are written to DIR/NAME_labels.tif, and a description of how "
+    "they were made to DIR/NAME_labels.json. If several images have the same NAME, folder "
+    "and ending are added: FOLDER_NAME_png_labels.tif. Labels from an earlier run on the "
+    "same image are replaced. Labels that somebody changed, and files of other programs, "
+    "are replaced only with --overwrite. An image that cannot be segmented is skipped, and "
+    "the exit status is 1."
 )
 
 
 class UsageError(ResunetError):
-    """An argument is missing, or is not what it should be."""
+    """An argument is missing or wrong."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,12 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str or None
-        Arguments; None takes those of the process.
+        Arguments; None takes those of this process.
 
     Returns
     -------
     int
-        Exit status: 0, or 1 after an error or with files skipped, or 130 after Ctrl-C.
+        Exit status: 0; 1 after an error or if files were skipped; 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -69,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(argv)
         finally:
-            # A reader that went away (`| head -1`) is noticed here, not after the end.
+            # If the reader of our output is gone (`| head -1`), this fails here, where it
+            # is handled, and not when the interpreter exits.
             sys.stdout.flush()
     except BrokenPipeError:
         with suppress(OSError):
@@ -94,7 +92,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _sentence(error: BaseException, path: Path | None = None) -> str:
-    """Tell what went wrong, naming the file."""
+    """Format an error with the name of its file."""
     if isinstance(error, MemoryError):
         text = "There is not enough memory: close other programs, or cut the image."
     elif isinstance(error, OSError):
@@ -108,7 +106,7 @@ def _sentence(error: BaseException, path: Path | None = None) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one sentence what is wrong with the arguments."""
+    """Reports wrong arguments in one sentence."""
 
     def error(self, message: str) -> NoReturn:
         text = plain(message.removeprefix("argument ")).rstrip(".")
@@ -117,88 +115,110 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="napari-resunet", description=__doc__)
-    parser.add_argument("--verbose", action="store_true", help="show what happens inside")
+    parser.add_argument("--verbose", action="store_true", help="show details of errors")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_segment(commands.add_parser("segment", help="write labels of images"))
     _add_train(commands.add_parser("train", help="train a model from folders"))
     _add_evaluate(commands.add_parser("evaluate", help="score a model on a folder"))
-    _add_demo(commands.add_parser("demo", help="open napari, or go the loop headless"))
-    info = commands.add_parser("info", help="versions, device, starter model")
+    _add_demo(commands.add_parser("demo", help="open napari with a sample image"))
+    info = commands.add_parser("info", help="show versions, device, and bundled model")
     info.set_defaults(run=_info)
     return parser
 
 
 def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.epilog = NAMES_OF_LABELS
-    parser.add_argument("images", nargs="+", type=_path, help="TIFF, PNG or JPEG")
-    parser.add_argument("-o", "--output", type=_path, required=True, help="folder")
-    parser.add_argument("--model", default="starter", help="'starter' or a file")
+    parser.add_argument("images", nargs="+", type=_path, help="TIFF, PNG, or JPEG files")
     parser.add_argument(
-        "--axes", type=_axes, help="for example TZCYX, if the file is wrong"
+        "-o", "--output", type=_path, required=True, help="folder for labels"
     )
-    parser.add_argument("--channels", type=_channels, help="one to three, for example 0,2")
+    parser.add_argument("--model", default="starter", help="'starter' or a model file")
     parser.add_argument(
-        "--scale", type=_number(0.01, 100, "0.5"), help="image to working pixels"
+        "--axes", type=_axes, help="for example TZCYX, if the file states others"
+    )
+    parser.add_argument(
+        "--channels", type=_channels, help="one to three channels, for example 0,2"
+    )
+    parser.add_argument(
+        "--scale",
+        type=_number(SCALE.minimum, SCALE.maximum, "0.5"),
+        help=_help(SCALE.description),
     )
     _add_overwrite(parser)
-    parser.add_argument("--device", choices=DEVICES, default="auto")
+    _add_device(parser)
     parser.set_defaults(run=_segment)
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace files that are there already"
+        "--overwrite", action="store_true", help="replace files that exist already"
     )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    keys = [device.key for device in DEVICES]
+    parser.add_argument(
+        "--device", choices=keys, default=Settings().device, help=_help(DEVICE)
+    )
+
+
+def _help(description: str) -> str:
+    """Write a description of the dock as help texts are written here."""
+    return description[0].lower() + description[1:]
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folders", nargs="+", type=_path, help="hold images/ and masks/")
+    parser.add_argument("folders", nargs="+", type=_path, help="with images/ and masks/")
     parser.add_argument(
         "-o", "--output", type=_path, required=True, help="model file, .safetensors"
     )
-    parser.add_argument("--steps", type=_whole(1, 10**7, "8000"), default=8000)
-    parser.add_argument("--batch", type=_whole(1, 1024, "8"), default=8)
-    parser.add_argument("--patch", type=_patch, default=128, help="multiple of 32")
+    parser.add_argument("--steps", type=_whole(1, 10**7, "8000"))
+    parser.add_argument("--batch", type=_whole(1, 1024, "8"))
+    parser.add_argument("--patch", type=_patch, help="multiple of 32")
     parser.add_argument(
         "--learning-rate",
         "--rate",
-        dest="rate",
+        dest="lr",
         type=_number(1e-9, 1, "0.0008"),
-        default=8e-4,
         help="largest learning rate",
     )
-    parser.add_argument("--seed", type=_whole(0, 2**32 - 1, "0"), default=0)
-    parser.add_argument("--start", help="model to go on from; else random weights")
+    parser.add_argument("--seed", type=_whole(0, 2**32 - 1, "0"))
+    parser.add_argument("--start", help="model to start from (default: random weights)")
     parser.add_argument(
-        "--classes", type=_names, default=(), help="for example axon,myelin"
+        "--classes", type=_names, default=(), help="learn classes, for example axon,myelin"
     )
     parser.add_argument(
         "--synthetic",
         type=_whole(0, 10**5, "100"),
         default=0,
-        help="images of random microscopy besides",
+        help="number of synthetic images to add",
     )
-    parser.add_argument("--checkpoint", type=_path, help="resumed from where it exists")
-    parser.add_argument("--half", action="store_true", help="write half precision")
+    parser.add_argument("--checkpoint", type=_path, help="file to resume from if it exists")
+    parser.add_argument(
+        "--half", action="store_true", help="write weights in half precision"
+    )
     _add_overwrite(parser)
-    parser.add_argument("--device", choices=DEVICES, default="auto")
+    _add_device(parser)
     parser.set_defaults(run=_train)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=_path, help="holds images/ and masks/")
+    parser.add_argument("folder", type=_path, help="with images/ and masks/")
     parser.add_argument("--model", default="starter", help="'starter' or a file")
-    parser.add_argument("--by", choices=("group",), help="one row for each group")
+    parser.add_argument("--by", choices=("group",), help="print one row for each group")
     parser.add_argument(
-        "--tell-size", action="store_true", help="object size from the truth"
+        "--tell-size", action="store_true", help="take the object size from the masks"
     )
-    parser.add_argument("--device", choices=DEVICES, default="auto")
+    _add_device(parser)
     parser.set_defaults(run=_evaluate)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--seconds", type=_number(1, 86400, "45"), default=45.0, help="of fine-tuning"
+        "--seconds",
+        type=_number(1, 86400, "45"),
+        default=45.0,
+        help="to fine-tune for, if there is no display",
     )
     parser.add_argument("-o", "--output", type=_path, default=Path("demo.png"))
     _add_overwrite(parser)
@@ -216,7 +236,7 @@ def _path(text: str) -> Path:
 
 
 def _number(least: float, most: float, example: str) -> Callable[[str], float]:
-    """Make the reader of a number from `least` to `most`."""
+    """Make a function that reads a number from `least` to `most`."""
 
     def read(text: str) -> float:
         with suppress(ValueError):
@@ -229,7 +249,7 @@ def _number(least: float, most: float, example: str) -> Callable[[str], float]:
 
 
 def _whole(least: int, most: int, example: str) -> Callable[[str], int]:
-    """Make the reader of a whole number from `least` to `most`."""
+    """Make a function that reads a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
         with suppress(ValueError):
@@ -280,7 +300,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 class _Bar:
-    """Progress of one piece of work, on a terminal; notices go above it."""
+    """A progress bar on a terminal; notices are printed above it."""
 
     def __init__(self, title: str) -> None:
         from tqdm import tqdm
@@ -293,13 +313,13 @@ class _Bar:
 
         if isinstance(event, Notice):
             self.n_skipped += isinstance(event, Skipped)
-            self.tell(event.message)
+            self.write(event.message)
             return
         self._bar.total = event.total or None
         self._bar.n = event.done
         self._bar.set_postfix_str(event.message)
 
-    def tell(self, sentence: str) -> None:
+    def write(self, sentence: str) -> None:
         self._bar.write(sentence, file=sys.stderr)
 
     def close(self) -> None:
@@ -309,11 +329,11 @@ class _Bar:
 def _segment(arguments: argparse.Namespace) -> int:
     from napari_resunet.engine.device import choose
     from napari_resunet.session.api import load_model
-    from napari_resunet.session.segmenting import SegmentRequest, output_paths
+    from napari_resunet.session.commands import SegmentOptions, output_paths
 
     choose(arguments.device)
     model = load_model(arguments.model)
-    request = SegmentRequest(
+    options = SegmentOptions(
         output=arguments.output,
         model=arguments.model,
         axes=arguments.axes,
@@ -322,14 +342,14 @@ def _segment(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         overwrite=arguments.overwrite,
     )
-    targets = output_paths(arguments.images, request.output)
-    check_folder(request.output)
+    targets = output_paths(arguments.images, options.output)
+    check_folder(options.output)
     if twice := len(arguments.images) - len(targets):
         print(f"{twice} of the images were given more than once.", file=sys.stderr)
     skipped = [
         path
         for path, target in targets.items()
-        if not _segment_one(path, target, model, request)
+        if not _segment_one(path, target, model, options)
     ]
     if len(skipped) > 0 and len(targets) > 1:
         names = ", ".join(shown(path) for path in skipped)
@@ -337,15 +357,15 @@ def _segment(arguments: argparse.Namespace) -> int:
     return FAILED if skipped else 0
 
 
-def _segment_one(path: Path, target: Path, model: Model, request: SegmentRequest) -> bool:
-    """Segment an image; say what went wrong if it cannot be."""
-    from napari_resunet.session.segmenting import segment_file
+def _segment_one(path: Path, target: Path, model: Model, options: SegmentOptions) -> bool:
+    """Segment an image; return False, and print why, if that fails."""
+    from napari_resunet.session.commands import segment_file
 
     bar = _Bar(shown(path.name))
     try:
-        n_objects = segment_file(path, target, model, request, bar)
+        n_objects = segment_file(path, target, model, options, bar)
     except (ResunetError, OSError, MemoryError) as error:
-        bar.tell(_sentence(error, path))
+        bar.write(_sentence(error, path))
         log.debug("Failed", exc_info=error)
         return False
     finally:
@@ -356,21 +376,17 @@ def _segment_one(path: Path, target: Path, model: Model, request: SegmentRequest
 
 def _train(arguments: argparse.Namespace) -> int:
     from napari_resunet.engine.train import TrainConfig
-    from napari_resunet.session.training import TrainRequest, train_model
+    from napari_resunet.session.commands import TrainOptions, train_model
 
-    if arguments.batch == 1 and arguments.patch == MULTIPLE:
-        # Batch normalisation needs two values of each feature.
+    known = {field.name for field in fields(TrainConfig)}
+    given = {name: value for name, value in vars(arguments).items() if name in known}
+    config = TrainConfig(**{n: value for n, value in given.items() if value is not None})
+    if config.batch == 1 and config.patch == MULTIPLE:
+        # Batch normalization needs two values of each feature.
         raise UsageError(
             "--batch 1 needs a --patch of 64 or more: give one of the two more."
         )
-    config = TrainConfig(
-        steps=arguments.steps,
-        batch=arguments.batch,
-        patch=arguments.patch,
-        lr=arguments.rate,
-        seed=arguments.seed,
-    )
-    request = TrainRequest(
+    options = TrainOptions(
         folders=arguments.folders,
         output=arguments.output,
         classes=arguments.classes,
@@ -383,7 +399,7 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     bar = _Bar("training")
     try:
-        for event in train_model(request, config):
+        for event in train_model(options, config):
             bar(event)
     finally:
         bar.close()
@@ -392,7 +408,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _status(bar: _Bar) -> int:
-    """Say that files were skipped: the result is there, but not of all that was asked."""
+    """Return the exit status, and say so if files were skipped."""
     if not bar.n_skipped:
         return 0
     print(f"Skipped {bar.n_skipped} of the images (see above).", file=sys.stderr)
@@ -401,7 +417,7 @@ def _status(bar: _Bar) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from napari_resunet.session.api import load_model
-    from napari_resunet.session.evaluation import ImageScore, evaluate_folder
+    from napari_resunet.session.commands import ImageScore, evaluate_folder
 
     bar = _Bar("evaluating")
     scores = []
@@ -409,7 +425,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         for event in evaluate_folder(
             arguments.folder,
             load_model(arguments.model),
-            told=arguments.tell_size,
+            size_from_masks=arguments.tell_size,
             device=arguments.device,
         ):
             if isinstance(event, ImageScore):
@@ -427,7 +443,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _print_table(scores: Sequence[ImageScore], by_group: bool) -> None:
-    from napari_resunet.session.evaluation import table
+    from napari_resunet.session.commands import table
 
     rows = table(scores, by_group=by_group)
     print(f"{'group':<24}{'images':>8}" + "".join(f"{n:>16}" for n in rows[0].values))
@@ -444,15 +460,15 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    from napari_resunet._package import library_versions
     from napari_resunet.engine.device import choose
-    from napari_resunet.network.model_file import library_versions
     from napari_resunet.session.api import load_model
 
     for name, version in library_versions().items():
         print(f"{name:<16}{version}")
     print(f"{'device':<16}{choose().description}")
     info = load_model().info
-    print(f"{'starter':<16}{info.task}, objects at {info.diameter:g} working pixels")
+    print(f"{'starter':<16}{info.task}, objects of {info.diameter:g} pixels")
     for name, value in asdict(info.lineage).items():
         print(f"  {name:<18}{value}")
     return 0

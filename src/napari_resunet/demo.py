@@ -1,4 +1,4 @@
-"""``napari-resunet demo``: the loop in a window, or headless where there is no display."""
+"""``napari-resunet demo``: napari with a sample, or the whole loop without a display."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ import numpy.typing as npt
 
 from napari_resunet._package import sample_data_folder
 from napari_resunet.errors import FileError
+from napari_resunet.events import Notice, Progress
 from napari_resunet.files import atomic_path, check_writable, read_image, shown
 
 SAMPLE = "cells_phase"
 PICTURE_SUFFIX = ".png"
-CORRECTED_SHARE = 0.55
-"""Of the image's width: the rest is never corrected, and scored."""
+CORRECTED_FRACTION = 0.55
+"""Fraction of the image's width; the rest is never corrected, only scored."""
 
 
 def run_demo(output: Path, seconds: float, *, overwrite: bool = False) -> None:
-    """Open napari with a sample, or go the loop headless.
+    """Open napari with a sample; without a display, run the whole loop headless.
 
     Parameters
     ----------
     output : Path
-        The picture that the headless demo writes.
+        Picture (PNG) that the headless demo writes.
     seconds : float
-        Of fine-tuning in the headless demo.
+        Duration of fine-tuning in the headless demo.
     overwrite : bool
-        Whether a file at `output` may be replaced.
+        Whether an existing file may be replaced.
 
     Raises
     ------
     FileError
-        Before the work, if the picture cannot be written.
+        Before the work starts, if the picture cannot be written.
     """
     if _has_display():
         _open_window()
     else:
         _check_output(output, overwrite)
-        print("There is no display: going the loop without a window.")
-        _go_the_loop(output, seconds)
+        print("There is no display: running the whole loop without a window.")
+        _run_headless(output, seconds)
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
@@ -71,14 +72,14 @@ def _open_window() -> None:
     napari.run()
 
 
-def _go_the_loop(output: Path, seconds: float) -> None:
+def _run_headless(output: Path, seconds: float) -> None:
     from napari_resunet.engine.patches import scale_from_labels
     from napari_resunet.session.api import Example, fine_tune, load_model, segment
 
     image = read_image(sample_data_folder() / f"{SAMPLE}.tif")
     truth = read_image(sample_data_folder() / f"{SAMPLE}_labels.tif").astype(np.int32)
     corrected = np.zeros(image.shape, bool)
-    corrected[:, : round(CORRECTED_SHARE * image.shape[1])] = True
+    corrected[:, : round(CORRECTED_FRACTION * image.shape[1])] = True
     starter = load_model()
     clock = time.monotonic()
     before = segment(image, starter)
@@ -86,7 +87,7 @@ def _go_the_loop(output: Path, seconds: float) -> None:
     scale = scale_from_labels(np.where(corrected, truth, 0), starter.info)
     clock = time.monotonic()
     example = Example(image, truth, verified=corrected, scale=scale)
-    better = fine_tune(starter, [example], seconds=seconds, on_event=_Verdict())
+    better = fine_tune(starter, [example], seconds=seconds, on_event=_print_notice)
     print(f"Fine-tune: {time.monotonic() - clock:.1f} s, {better.info.lineage.steps} steps")
     after = segment(image, better, scale=scale)
     _print_table(truth, before, after, corrected)
@@ -94,12 +95,9 @@ def _go_the_loop(output: Path, seconds: float) -> None:
     print(f"Wrote {output}: image | first proposal | corrected region | after")
 
 
-class _Verdict:
-    """Prints what fine-tuning has to say, but not its progress."""
-
-    def __call__(self, event: Any) -> None:
-        if not hasattr(event, "total"):
-            print(event.message)
+def _print_notice(event: Progress | Notice) -> None:
+    if isinstance(event, Notice):
+        print(event.message)
 
 
 def _print_table(

@@ -1,29 +1,28 @@
-"""Every error that a user can meet, each one plain sentence with what to do next.
+"""Every error that a user can meet: one plain sentence that says what to do next.
 
-Errors from libraries are wrapped here at the engine's boundary. All of them
-derive from `Exception` and none from `RuntimeError`: napari's generator workers
-swallow a `RuntimeError` without emitting anything.
+Errors of libraries are converted to these where the engine is called. None derives from
+`RuntimeError`, which napari's thread workers swallow without emitting anything.
 """
 
 
 class ResunetError(Exception):
-    """Base of all errors raised on purpose by napari-resunet."""
+    """Base class of all errors that napari-resunet raises on purpose."""
 
 
 class ArgumentError(ResunetError):
-    """An argument of a public function is of the wrong type or out of its range."""
+    """An argument of a public function has the wrong type or is out of range."""
 
 
 class ImageError(ResunetError):
-    """The image cannot be used as it is (shape, dtype, axes, channels)."""
+    """The image cannot be used because of its shape, dtype, axes, or channels."""
 
 
 class ModelFileError(ResunetError):
-    """A model file is missing, damaged, foreign or not safe to read."""
+    """A model file is missing, damaged, foreign, or unsafe to read."""
 
 
 class WeightsUnavailableError(ResunetError):
-    """Pretrained encoder weights could not be had (offline, for instance)."""
+    """Pretrained encoder weights are not available, for instance offline."""
 
 
 class TorchUnavailableError(ResunetError):
@@ -31,28 +30,28 @@ class TorchUnavailableError(ResunetError):
 
 
 class DeviceError(ResunetError):
-    """The chosen compute device is not there, or failed."""
+    """The chosen compute device is missing or failed."""
 
 
 class OutOfMemoryError(ResunetError):
-    """Neither the device nor the CPU had memory for the smallest piece of work."""
+    """Neither the device nor the CPU had enough memory for the smallest tile or batch."""
 
 
 class CorrectionError(ResunetError):
-    """There is nothing to learn from, or labels and image do not fit together."""
+    """There is nothing to learn from, or labels and image do not match."""
 
 
 class TrainingError(ResunetError):
-    """Training from folders did not end in a model."""
+    """Training from folders did not produce a model."""
 
 
 class FileError(ResunetError):
-    """An image, a labels file or a folder cannot be read or written."""
+    """An image, a labels file, or a folder cannot be read or written."""
 
 
 class SessionError(FileError):
-    """A session folder is damaged, foreign, in use, or not safe to open."""
+    """A session folder is damaged, foreign, in use, or unsafe to open."""
 
 
 class Cancelled(ResunetError):
-    """The user took the work back: nothing to report."""
+    """The user cancelled the work."""

@@ -1,7 +1,9 @@
-"""Atomic files and images on disk: read what biologists have, write label TIFFs."""
+"""Atomic files, and images on disk: reading TIFF, PNG, and JPEG, writing label TIFFs."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 import stat
 import tempfile
@@ -22,31 +24,23 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 PICTURE_FORMATS = ("PNG", "JPEG")
-"""The only ones that Pillow may try: some others start programs."""
+"""The only formats that Pillow may try, because some others start programs."""
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07"
-"""How the files begin in which macOS keeps what other drives have no room for."""
+"""First bytes of the files in which macOS stores what other file systems cannot."""
 
-LONGEST_NAME = 200
-LONGEST_REASON = 200
-BIG = 2**31
-"""Bytes from which a TIFF needs 64-bit offsets."""
+MAX_NAME = 200
+MAX_REASON = 200
+BIGTIFF_BYTES = 2**31
+"""Size from which a TIFF needs 64-bit offsets."""
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path; on success, sync it to disk and rename it to `target`.
 
-    Parameters
-    ----------
-    target : Path
-        The final name. Its folder is made where it is missing. A file that is there
-        already gives the new one its permissions.
-
-    Yields
-    ------
-    Path
-        A new name in the same folder, gone if the block raises.
+    The folder is created if it is missing. A file that is replaced passes on its
+    permissions.
 
     Raises
     ------
@@ -67,17 +61,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def check_writable(target: Path) -> None:
-    """Make sure that a file can be written, before the work that makes it.
-
-    Parameters
-    ----------
-    target : Path
-        The final name. Its folder is made where it is missing.
+    """Check, before long work, that its result can be written; create the folder.
 
     Raises
     ------
     FileError
-        If `target` is a folder, or nothing can be written next to it.
+        If `target` is a folder, or its folder cannot be written to.
     """
     try:
         if target.is_dir():
@@ -88,12 +77,12 @@ def check_writable(target: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Make sure that files can be written into a folder, which is made where it is missing.
+    """Check that a folder can be written to; create it if it is missing.
 
     Raises
     ------
     FileError
-        If they cannot.
+        If it cannot.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +95,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _new_temporary(target: Path) -> Path:
-    """Make an empty file next to the target, its name no longer than file systems bear."""
+    """Create an empty file next to the target, with a name of limited length."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
@@ -119,7 +108,7 @@ def _new_temporary(target: Path) -> Path:
 
 
 def _permissions(target: Path) -> int:
-    """Take those of the file that is replaced, or those of any new file."""
+    """Return the permissions of the file to replace, or of a new file."""
     try:
         return stat.S_IMODE(target.stat().st_mode)
     except OSError:
@@ -127,14 +116,14 @@ def _permissions(target: Path) -> int:
 
 
 def _umask() -> int:
-    """Ask for the process's mask, which can only be read by setting it."""
+    """Return the process's mask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def cannot_write(target: Path, error: OSError) -> FileError:
-    """Say that a file cannot be written, and why."""
+    """Make the error for a file that cannot be written."""
     return FileError(
         f"{shown(target)} cannot be written ({error.strerror or plain(error)}): choose "
         "another folder or free some space, and try again."
@@ -142,37 +131,32 @@ def cannot_write(target: Path, error: OSError) -> FileError:
 
 
 def shown(path: str | Path) -> str:
-    """Quote a path for a sentence: its end, if it is long, as far as it can be printed."""
+    """Quote a path for a sentence, printable, and only the end of a long one."""
     name = plain_name(path)
-    if len(name) > LONGEST_NAME:
-        name = f"…{name[-LONGEST_NAME:]}"
+    if len(name) > MAX_NAME:
+        name = f"…{name[-MAX_NAME:]}"
     return f"'{name}'"
 
 
 def plain_name(path: str | Path) -> str:
-    """Write a path as text that can be printed and stored, whatever bytes it has."""
+    """Return a path as printable text, whatever bytes it contains."""
     text = str(path).encode("utf-8", "replace").decode("utf-8")
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def plain(error: BaseException | str) -> str:
-    """Give a library's reason on one line."""
+    """Return an error's message on one line."""
     text = " ".join(plain_name(str(error)).split()) or type(error).__name__
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
 
 
 def check_regular(path: Path) -> None:
-    """Make sure that a path is a file on disk: pipes and devices may never end.
-
-    Parameters
-    ----------
-    path : Path
-        The file, or a link to it.
+    """Check that a path is a regular file, because reading a pipe or device may never end.
 
     Raises
     ------
     FileError
-        If there is no such file, or it is something else.
+        If it is missing or something else.
     """
     try:
         mode = path.stat().st_mode
@@ -198,31 +182,30 @@ def _reason(error: Exception) -> str:
 
 
 def is_hidden(path: Path) -> bool:
-    """Tell files that systems keep for themselves, such as macOS's ``._`` files."""
+    """Return whether it is a file of the system, such as macOS's ``._`` files."""
     return path.name.startswith(".")
 
 
 def read_stored(path: Path, axes: str | None = None) -> StoredImage:
-    """Read a TIFF, PNG or JPEG with the axes that it states.
+    """Read a TIFF, PNG, or JPEG with its axes.
 
     Parameters
     ----------
     path : Path
         The file.
     axes : str or None
-        What the dimensions are, one letter of "PTZCYXS" for each; None takes the file's
-        word.
+        One letter of "PTZCYXS" per dimension; None takes what the file states.
 
     Returns
     -------
     StoredImage
-        The pixels as stored; of grey with transparency only the grey. Colours of an
-        indexed picture are looked up.
+        The pixels as stored, without transparency if they are grey. Indexed colours are
+        converted to RGB.
 
     Raises
     ------
     FileError
-        If the file is missing, damaged or of another kind.
+        If the file is missing, damaged, or of another kind.
     ImageError
         If `axes` does not name each dimension.
     """
@@ -242,27 +225,17 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def read_image(path: Path) -> npt.NDArray[Any]:
-    """Read the pixels of a TIFF, PNG or JPEG; see `read_stored`."""
+    """Read the pixels of a TIFF, PNG, or JPEG; see `read_stored`."""
     return read_stored(path).array
 
 
 def read_mask(path: Path) -> npt.NDArray[Any]:
-    """Read the numbers of a mask.
-
-    Parameters
-    ----------
-    path : Path
-        A TIFF, PNG or JPEG.
-
-    Returns
-    -------
-    array
-        Of an indexed picture its indices; colours come in the last dimension.
+    """Read a mask from a TIFF, PNG, or JPEG: indexed colours as indices, RGB(A) last.
 
     Raises
     ------
     FileError
-        If the file is missing, damaged or of another kind.
+        If the file is missing, damaged, or of another kind.
     """
     stored = _decoded(path, indices=True)
     if "S" in stored.axes:
@@ -282,7 +255,7 @@ def _decoded(path: Path, indices: bool) -> StoredImage:
         raise FileError(f"{shown(path)} cannot be read as an image: {error}.") from error
     except PermissionError as error:
         raise _closed(path, error) from error
-    except Exception as error:  # each decoder has errors of its own
+    except Exception as error:  # each decoder raises its own errors
         raise _damaged(path) from error
 
 
@@ -309,7 +282,7 @@ def _read_picture(path: Path, indices: bool) -> StoredImage:
     from PIL import Image
 
     with warnings.catch_warnings():
-        # A large image is no attack; from twice that size on, Pillow refuses it.
+        # Large images are common; Pillow refuses those over twice the size it warns of.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path, formats=PICTURE_FORMATS) as picture:
             n_frames = getattr(picture, "n_frames", 1)
@@ -321,7 +294,7 @@ def _read_picture(path: Path, indices: bool) -> StoredImage:
 
 
 def _plain_picture(picture: Image, indices: bool) -> Image:
-    """Make it grey, or red, green and blue."""
+    """Convert to grey or RGB; keep the indices of an indexed picture if asked to."""
     if picture.mode in ("P", "PA"):
         if not indices:
             return picture.convert("RGB")
@@ -336,12 +309,7 @@ def _plain_picture(picture: Image, indices: bool) -> Image:
 def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
     """Write labels as a compressed TIFF, all or nothing.
 
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.tif`` or ``.tiff``.
-    labels : integer array
-        Stored in the smallest unsigned type of at least 16 bits that holds it.
+    They are stored as uint16 or uint32, whichever is enough, or int32 if any is negative.
 
     Raises
     ------
@@ -355,8 +323,44 @@ def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
         tifffile.imwrite(
             temporary,
             labels.astype(np.int32 if labels.min(initial=0) < 0 else dtype),
-            # Else three planes would be written as red, green and blue.
+            # By default three planes would be written as RGB.
             photometric="minisblack",
             compression="zlib",
-            bigtiff=labels.nbytes > BIG,
+            bigtiff=labels.nbytes > BIGTIFF_BYTES,
         )
+
+
+HASHED_BYTES = 2**28
+"""Up to this size every pixel is hashed; of larger images, some rows of some planes."""
+
+PLANES, BANDS, ROWS = 32, 16, 16
+"""The sample: how many planes, bands of rows in each, and rows in a band."""
+
+
+def content_hash(array: Any) -> str:
+    """Hash the pixels of an array (numpy, dask, zarr, …) piece by piece.
+
+    Returns "blake2b:" or, for a sample, "blake2b-sampled:", and 32 hexadecimal digits.
+    """
+    dtype = np.dtype(array.dtype)
+    shape = tuple(int(n) for n in array.shape)
+    digest = hashlib.blake2b(f"{dtype.str} {shape}".encode(), digest_size=16)
+    everything = math.prod(shape) * dtype.itemsize <= HASHED_BYTES
+    for piece in _planes(array, shape) if everything else _sample(array, shape):
+        digest.update(np.ascontiguousarray(piece).data)
+    return f"blake2b{'' if everything else '-sampled'}:{digest.hexdigest()}"
+
+
+def _planes(array: Any, shape: tuple[int, ...]) -> Iterator[Any]:
+    for index in np.ndindex(shape[:-2]):
+        yield np.asarray(array[index])
+
+
+def _sample(array: Any, shape: tuple[int, ...]) -> Iterator[Any]:
+    leading = shape[:-3] if shape[-1] in (3, 4) else shape[:-2]
+    n = math.prod(leading)
+    height = shape[len(leading)]
+    for k in np.unique(np.linspace(0, n - 1, PLANES).astype(int)):
+        index = tuple(int(i) for i in np.unravel_index(k, leading)) if leading else ()
+        for row in np.unique(np.linspace(0, max(0, height - ROWS), BANDS).astype(int)):
+            yield np.asarray(array[(*index, slice(int(row), int(row) + ROWS))])

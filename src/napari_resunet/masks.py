@@ -1,4 +1,4 @@
-"""Masks of any tool as labels: the one place that knows what mask files look like."""
+"""Masks of other tools as labels: the only module that knows what mask files look like."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ import numpy.typing as npt
 from napari_resunet.errors import CorrectionError
 from napari_resunet.types import MAX_MAPS, LabelArray, Task
 
-MANY = 2**16
-"""Labels larger than this and than the number of pixels are numbered anew.
-
-Tables indexed by label must fit into memory, whatever a file says.
-"""
+TABLE_SIZE = 2**16
+"""Labels may always be this large, because a table of as many entries is cheap."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +22,9 @@ class MaskLabels:
     Attributes
     ----------
     labels : int32 array, shape (Y, X)
-        Objects from 1, or classes; 0 is background.
+        Objects numbered from 1, or classes; 0 is background.
     notice : str
-        What was done to the mask, in one sentence; empty where nothing was.
+        What was changed, in one sentence; may be empty.
     """
 
     labels: LabelArray
@@ -37,27 +34,23 @@ class MaskLabels:
 def labels_from_mask(
     mask: npt.ArrayLike, task: Task = "instances", n_classes: int | None = None
 ) -> MaskLabels:
-    """Turn a mask into labels, or say why that cannot be done.
+    """Turn a mask into labels, or say why it cannot be one.
 
     Parameters
     ----------
     mask : array, shape (Y, X), (Y, X, 1), or (Y, X, 3 or 4) with equal colours
-        Any dtype that holds numbers; fractions, infinities and negative numbers are
-        refused, NaN is background.
+        Any numeric dtype. Fractions, infinities, and negative numbers are refused; NaN is
+        background.
     task : {"instances", "classes"}
-        Whether each number is an object or a class. A binary mask of objects (one value
-        beside the background) is split into its connected pieces.
+        Whether each number is an object or a class. A binary mask of objects is split
+        into its connected components.
     n_classes : int or None
-        For ``classes``: the number of classes, background included.
-
-    Returns
-    -------
-    MaskLabels
+        For ``classes``, the number of classes, background included.
 
     Raises
     ------
     CorrectionError
-        If the mask is no labels image.
+        If the mask is not a labels image.
     """
     numbers = _whole_numbers(_plane(np.asarray(mask)))
     if task == "classes":
@@ -65,21 +58,16 @@ def labels_from_mask(
     return _objects(numbers)
 
 
+def fits_table(labels: npt.NDArray[Any]) -> bool:
+    """Return whether no label is negative or too large to be the index of a small table."""
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    return low >= 0 and high <= max(labels.size, TABLE_SIZE)
+
+
 def compact(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Renumber objects where a table indexed by label would not fit into memory.
-
-    Parameters
-    ----------
-    labels : integer array
-        Objects; 0 and below is background.
-
-    Returns
-    -------
-    integer array of equal shape
-        Objects, none larger than both 65,536 and the number of pixels; 0 is background.
-    """
+    """Set negative labels to 0, and renumber objects that would not fit a small table."""
     objects = np.maximum(labels, 0)
-    if int(objects.max(initial=0)) <= max(MANY, objects.size):
+    if fits_table(objects):
         return objects
     values, places = np.unique(objects, return_inverse=True)
     # Without background the first value is an object.
@@ -87,7 +75,7 @@ def compact(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _plane(mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Take the only plane of a mask."""
+    """Return the only plane of a mask."""
     if mask.ndim == 3 and mask.shape[-1] in (3, 4):
         colours = mask[..., :3]
         if (colours == colours[..., :1]).all():

@@ -1,6 +1,6 @@
-"""TIFF files as arrays with named axes: what the file states about its pages rules.
+"""TIFF files as arrays with named axes, as the file states them.
 
-Only the given file is read: a TIFF may name others, which may lie anywhere.
+Only the given file is read, never another that it names.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ PIXEL_AXES = "YX"
 STACK_AXES = "PTZ"
 KNOWN_AXES = "PTZCYXS"
 UNNAMED_AXES = "IQ"
-"""How tifffile calls dimensions of which the file does not say what they are."""
+"""What tifffile calls dimensions that the file does not name."""
 
-MOST_SAMPLES = 4
-"""A last dimension without a name and up to this long holds channels, not columns."""
+MAX_CHANNELS = 4
+"""An unnamed last dimension of up to this length holds channels, not columns."""
 
 MAX_PLANES = 10**6
-HARMLESS = 2**28
+HARMLESS_BYTES = 2**28
 MAX_RATIO = 4096
-"""No compression that microscopes use shrinks pixels further than this."""
+"""No compression used in microscopy exceeds this."""
 
 PICTURE_CODECS = ("JP", "WEBP")
 PICTURE_FORMATS = ("JPEG", "JPEG2000", "WEBP")
-HARMLESS_PICTURE = 2**24
+HARMLESS_PIXELS = 2**24
 
 COLOURS = ("RGB", "YCBCR")
 UNSUPPORTED_COLOURS = ("SEPARATED", "CIELAB", "ICCLAB", "ITULAB", "LOGL", "LOGLUV")
 ALPHA = (1, 2)
-"""Values of the tag ExtraSamples that mean transparency."""
+"""Values of the tag ExtraSamples for transparency."""
 
 
 class UnreadableError(Exception):
-    """Why a TIFF cannot be read, without its name."""
+    """Why a TIFF cannot be read; the message does not name the file."""
 
 
 @dataclass(frozen=True, eq=False)
 class StoredImage:
-    """An image as its file holds it.
+    """An image as its file stores it.
 
     Attributes
     ----------
     array : array
         The pixels.
     axes : str
-        One letter of "PTZCYXS" for each dimension.
+        One letter of "PTZCYXS" per dimension.
     notices : tuple of str
-        What of the file was left out, each in one sentence.
+        What was left out, one sentence each.
     """
 
     array: npt.NDArray[Any]
@@ -69,38 +69,32 @@ class StoredImage:
 
 
 class _OnlyThisFile(io.BufferedReader):
-    """Looks like a stream without a place on disk: then tifffile opens no companions."""
+    """A stream without a file descriptor, so that tifffile opens no companion files."""
 
     def fileno(self) -> int:
         raise io.UnsupportedOperation("fileno")
 
 
 def read_tiff(path: Path) -> StoredImage:
-    """Read a TIFF.
-
-    Parameters
-    ----------
-    path : Path
-        A regular file.
+    """Read a regular file as TIFF.
 
     Returns
     -------
     StoredImage
-        All images in the file that are like the first one, stacked. Transparency is left
-        out. Axes without a name become Z, then T and P, and before a last dimension of up
-        to four, rows and columns.
+        The first image and all that match it, stacked, without transparency. Unnamed
+        stack axes become Z, then T, then P.
 
     Raises
     ------
     UnreadableError
-        If it holds no image, or another amount of pixels than it says.
+        If it holds no image, or not the pixels that it states.
     Exception
-        Whatever tifffile raises on damaged files.
+        Anything that tifffile raises on damaged files.
     """
     import tifffile
 
-    # Micro-Manager's own index of planes can ask for any amount of memory; its files
-    # are OME-TIFFs or ImageJ stacks as well.
+    # Micro-Manager's index of planes can ask for any amount of memory. Its files are also
+    # OME-TIFFs or ImageJ stacks.
     with (
         _OnlyThisFile(io.FileIO(path)) as stream,
         tifffile.TiffFile(stream, is_mmstack=False) as tiff,
@@ -125,7 +119,7 @@ def _read(tiff: TiffFile, n_bytes: int, is_whole: bool) -> StoredImage:
     if len(parts) > 1:
         array = np.stack([part.array for part in parts])
         axes = ("P" if first.kind == "ome" else "I") + axes
-    array = _upright(array, first.keyframe, inverted=not tiff.is_imagej)
+    array = _invert(array, first.keyframe, inverted=not tiff.is_imagej)
     array, axes = _with_known_samples(array, axes, first.keyframe)
     array, axes = _with_channels_last(array, axes)
     notices = [*parts[0].notices, *_left_out(tiff.series, len(parts), first)]
@@ -141,7 +135,7 @@ def _kind(series: TiffPageSeries) -> tuple[Any, ...]:
 def _left_out(
     series: Sequence[TiffPageSeries], n_read: int, first: TiffPageSeries
 ) -> list[str]:
-    """Say what was not read; smaller copies of the image are not missed."""
+    """Report the images that were not read, except smaller copies of the first."""
     others = [
         level
         for one in series
@@ -160,9 +154,9 @@ def _left_out(
 
 
 def _pages_end(tiff: TiffFile) -> bool:
-    """Tell whether the last page is there: tifffile leaves out what was cut off.
+    """Return whether the last page is there: tifffile skips pages that were cut off.
 
-    Pages that lead back to an earlier one are refused: tifffile would never end.
+    Raises if the pages form a loop, which tifffile would follow for ever.
     """
     layout, stream = tiff.tiff, tiff.filehandle
     offset, seen = tiff.pages.first.offset, set[int]()
@@ -181,7 +175,7 @@ def _pages_end(tiff: TiffFile) -> bool:
 
 
 def _check_stated_planes(tiff: TiffFile) -> None:
-    """Refuse OME-XML that states more planes than can be: tifffile makes a list of them."""
+    """Refuse OME-XML that states too many planes, because tifffile lists them all."""
     if not tiff.is_ome or not (text := tiff.ome_metadata):
         return
     try:
@@ -218,7 +212,7 @@ def _check_size(series: Sequence[TiffPageSeries], n_bytes: int) -> None:
     stated = sum(one.nbytes for one in series)
     if series[0].kind == "ome":
         stated = pages * page.nbytes
-    if stated > max(HARMLESS, MAX_RATIO * n_bytes):
+    if stated > max(HARMLESS_BYTES, MAX_RATIO * n_bytes):
         raise UnreadableError(
             f"it says that it holds {stated / 2**30:.1f} GB of pixels in a file of "
             f"{n_bytes / 2**20:.1f} MB"
@@ -226,11 +220,11 @@ def _check_size(series: Sequence[TiffPageSeries], n_bytes: int) -> None:
 
 
 def _check_pieces(tiff: TiffFile, series: Sequence[TiffPageSeries]) -> None:
-    """Refuse pieces that were cut off, and pictures far larger than the page says."""
+    """Refuse pieces that were cut off, or pictures much larger than the page states."""
     page, stream = series[0].keyframe, tiff.filehandle
     codec = getattr(page.compression, "name", "")
     are_pictures = any(name in codec for name in PICTURE_CODECS)
-    most = max(HARMLESS_PICTURE, 2 * math.prod(page.chunks))
+    most = max(HARMLESS_PIXELS, 2 * math.prod(page.chunks))
     for each in (page for one in series for page in one if page is not None):
         for offset, n_bytes in zip(each.dataoffsets, each.databytecounts, strict=True):
             if offset + n_bytes > stream.size:
@@ -243,7 +237,7 @@ def _check_pieces(tiff: TiffFile, series: Sequence[TiffPageSeries]) -> None:
 
 
 def _picture_size(data: bytes) -> float:
-    """Read the number of pixels that a picture states; 0 if it states none."""
+    """Return the number of pixels that a picture states, 0 if unknown."""
     from PIL import Image
 
     try:
@@ -253,12 +247,12 @@ def _picture_size(data: bytes) -> float:
                 return math.prod(picture.size)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return math.inf
-    except (OSError, ValueError, SyntaxError, struct.error):  # the decoder will tell
+    except (OSError, ValueError, SyntaxError, struct.error):  # decoding it will fail
         return 0
 
 
 def _pages(series: TiffPageSeries) -> list[Any]:
-    """List the pages; None where a plane of an OME set is not in this file."""
+    """List the pages of an OME-TIFF; None for a plane that is in another file."""
     return list(series) if series.kind == "ome" else []
 
 
@@ -270,7 +264,7 @@ def _pixels(series: TiffPageSeries) -> StoredImage:
 
 
 def _own_planes(series: TiffPageSeries, pages: list[Any]) -> StoredImage:
-    """Read the planes that are in this file, as the smallest block that holds them."""
+    """Read the planes in this file, as the smallest block that holds them."""
     sizes = zip(
         series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True
     )
@@ -280,20 +274,20 @@ def _own_planes(series: TiffPageSeries, pages: list[Any]) -> StoredImage:
     where = np.unravel_index(own, tuple(stack.values()))
     counts = {a: len(np.unique(w)) for a, w in zip(stack, where, strict=True)}
     if math.prod(counts.values()) == len(own):
-        kept = {axis: n for axis, n in counts.items() if n > 1}
+        sizes_here = {axis: n for axis, n in counts.items() if n > 1}
     else:
-        kept = {max(counts, key=lambda axis: counts[axis]): len(own)}
+        sizes_here = {max(counts, key=lambda axis: counts[axis]): len(own)}
     notice = (
         f"It holds {len(own)} of the {len(pages)} planes that its description names: only "
         "these were read; the others are in other files, or missing."
     )
     page = pages[own[0]]
-    array = array.reshape(*kept.values(), *page.shape)
-    return StoredImage(array, "".join(kept) + page.axes, (notice,))
+    array = array.reshape(*sizes_here.values(), *page.shape)
+    return StoredImage(array, "".join(sizes_here) + page.axes, (notice,))
 
 
-def _upright(array: npt.NDArray[Any], page: TiffPage, inverted: bool) -> npt.NDArray[Any]:
-    """Turn round what is stored with 0 as white (ImageJ means its numbers as they are)."""
+def _invert(array: npt.NDArray[Any], page: TiffPage, inverted: bool) -> npt.NDArray[Any]:
+    """Invert pixels stored with 0 as white, except those of ImageJ, which need not be."""
     white_is_zero = getattr(page.photometric, "name", "") == "MINISWHITE"
     if not (inverted and white_is_zero and array.dtype.kind in "bu"):
         return array
@@ -306,7 +300,7 @@ def _upright(array: npt.NDArray[Any], page: TiffPage, inverted: bool) -> npt.NDA
 def _with_known_samples(
     array: npt.NDArray[Any], axes: str, page: TiffPage
 ) -> tuple[npt.NDArray[Any], str]:
-    """Keep samples of RGB and RGBA; others are channels, without the transparent one."""
+    """Keep the samples of RGB(A); turn others into channels, without transparency."""
     if "S" not in axes:
         return array, axes
     place = axes.index("S")
@@ -322,12 +316,12 @@ def _with_known_samples(
 
 
 def _with_channels_last(array: npt.NDArray[Any], axes: str) -> tuple[npt.NDArray[Any], str]:
-    """Recognise (…, Y, X, channels) where the file does not name its dimensions."""
+    """Recognize (…, Y, X, channels) if the file does not name its dimensions."""
     unnamed = set(axes) <= {*PIXEL_AXES, *UNNAMED_AXES}
     if len(axes) < 3 or not unnamed:
         return array, axes
     n = array.shape[-1]
-    if not n <= MOST_SAMPLES < min(array.shape[-3:-1]):
+    if not n <= MAX_CHANNELS < min(array.shape[-3:-1]):
         return array, axes
     axes = "I" * (len(axes) - 3) + PIXEL_AXES
     if n == 1:
@@ -336,7 +330,7 @@ def _with_channels_last(array: npt.NDArray[Any], axes: str) -> tuple[npt.NDArray
 
 
 def _named(axes: str) -> str:
-    """Give dimensions of other names, or of none, letters that the program knows."""
+    """Replace unnamed and unknown dimensions by free letters of `KNOWN_AXES`."""
     named = ["" if axis not in KNOWN_AXES else axis for axis in axes]
     if "C" in named and "S" in named:
         named[named.index("C")] = ""

@@ -1,7 +1,4 @@
-"""Frozen data that crosses rooms: no behaviour beyond plain properties, no torch.
-
-What belongs to one room only (a tile, a loss, a widget) stays in that room.
-"""
+"""Frozen data shared by several packages, without torch and logic."""
 
 from __future__ import annotations
 
@@ -18,40 +15,44 @@ from pydantic import Field
 from napari_resunet.errors import CorrectionError
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Task = Literal["instances", "classes"]
 DeviceChoice = Literal["auto", "cuda", "mps", "cpu"]
 LabelArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
 MaskArray = npt.NDArray[np.bool_]
+Index = tuple[int, ...]
+"""Position of a plane along the stack axes of an image."""
 Window = tuple[slice, slice]
 """Rows and columns."""
 
+FINE_TUNE_SECONDS = 60.0
+"""Time to fine-tune for, unless the user sets another."""
+
 INSTANCE_MAPS = ("foreground", "distance", "boundary")
-"""The output maps of a model of task ``instances``, in this order."""
+"""The output maps of a model that segments objects, in this order."""
 
 MAX_MAPS = 1000
-"""More classes than any model has: a file that names more is damaged."""
+"""Upper limit on classes: a file that names more is damaged."""
 
 
 def new_id() -> str:
-    """Return a fresh random id for a model or a proposal."""
+    """Return a random id for a model or a proposal."""
     return uuid.uuid4().hex[:12]
 
 
 def now() -> str:
-    """Return the present moment as ISO 8601, UTC, to the second."""
+    """Return the current time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """How intensities become the network's input; part of the model file.
+    """How intensities become the network's input; stored in the model file.
 
-    ``clip((x - low) / (high - low), clip_low, clip_high)``, where low and high are
-    the two percentiles of the finite values of the whole image, then
-    ``(x - mean) / std``.
+    ``clip((x - low) / (high - low), clip_low, clip_high)``, then ``(x - mean) / std``.
+    `low` and `high` are percentiles of the finite values of the whole image.
     """
 
     low_percentile: Annotated[float, Field(ge=0, le=100)] = 1.0
@@ -64,7 +65,7 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Intensities at the two percentiles, one pair for each channel."""
+    """Intensities at the two percentiles, one pair per channel."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -72,7 +73,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a model comes from; part of the model file."""
+    """Where a model comes from; stored in the model file."""
 
     model_id: str = field(default_factory=new_id)
     parent_id: str | None = None
@@ -86,65 +87,62 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Levels:
-    """What the sliders mean in their middle, for one model; part of the model file.
+    """The model's own thresholds, at the sliders' middle; stored in the model file.
 
     Attributes
     ----------
     foreground : float
-        0 to 1: the probability from which a pixel is foreground.
+        Probability from which a pixel is foreground, 0 to 1.
     seed : float
-        0 to 1: the inner distance from which a pixel is a seed.
+        Inner distance from which a pixel belongs to a seed, 0 to 1.
     smoothing : float
-        Sigma in working pixels of the Gaussian on the inner distance.
+        Sigma of the Gaussian on the inner distance, in pixels at network resolution.
     certainty : float
-        0 to 1: the mean probability of its pixels from which an object is one.
+        Mean probability of its pixels from which an object is accepted, 0 to 1.
     """
 
-    foreground: Share = 0.5
-    seed: Share = 0.2
+    foreground: Fraction = 0.5
+    seed: Fraction = 0.2
     smoothing: Annotated[float, Field(ge=0, le=100)] = 1.0
-    certainty: Share = 0.0
+    certainty: Fraction = 0.0
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Everything about a model but its weights.
+    """Everything about a model except its weights.
 
     Attributes
     ----------
     task : {"instances", "classes"}
         What the output maps mean.
     class_names : tuple of str
-        For ``classes``: the name of each label value, background first.
-        For ``instances``: the names of the maps.
-    channels : str
-        The channel recipe: how one to three image channels become three.
+        For ``classes``, the name of each label value, background first;
+        for ``instances``, the names of the maps.
     normalization : Normalization
-        The intensity contract.
+        How intensities become the network's input.
     diameter : float
-        Working object diameter in pixels: images are rescaled until objects have it.
+        Object diameter in pixels at network resolution: images are rescaled to it.
     tile : int
-        Largest side of the working tile in pixels, a multiple of 32.
-    smallest : float
-        Found objects under this share of a disc of the working diameter are dust.
+        Largest side of a tile in pixels at network resolution, a multiple of 32.
+    min_size_fraction : float
+        Objects smaller than this fraction of `reference_area` are removed.
     levels : Levels
-        How its maps become objects.
-    mirrored : bool
-        Its maps are the mean over an image and its three mirror images, for classes at two
-        sizes.
+        The model's own thresholds.
+    tta : bool
+        Whether to average the maps of the image and its flipped copies (test-time
+        augmentation).
     lineage : Lineage
-        Parent, dates, counts.
+        Parent, date, and what it learned from.
     """
 
     task: Task = "instances"
     class_names: Annotated[tuple[str, ...], Field(max_length=MAX_MAPS)] = INSTANCE_MAPS
-    channels: str = "1 channel: thrice; 2 channels: and zeros; 3 channels: as they are"
     normalization: Normalization = field(default_factory=Normalization)
     diameter: Annotated[float, Field(ge=1, le=1000)] = 24.0
     tile: Annotated[int, Field(ge=96, le=4096, multiple_of=32)] = 256
-    smallest: Annotated[float, Field(ge=0, le=1000)] = 0.05
+    min_size_fraction: Annotated[float, Field(ge=0, le=1000)] = 0.05
     levels: Levels = field(default_factory=Levels)
-    mirrored: bool = False
+    tta: bool = False
     lineage: Lineage = field(default_factory=Lineage)
 
     @property
@@ -153,8 +151,8 @@ class ModelInfo:
         return len(self.class_names)
 
     @property
-    def disc(self) -> float:
-        """Area of a disc of the working diameter in pixels."""
+    def reference_area(self) -> float:
+        """Area of a typical object in pixels at network resolution."""
         return float(np.pi * self.diameter**2 / 4)
 
 
@@ -165,21 +163,23 @@ class Example:
     Attributes
     ----------
     image : array
-        One 2D plane, shape (Y, X) or (Y, X, C), any real dtype.
+        One plane, shape (Y, X) or (Y, X, C), any real dtype.
     labels : integer array, shape (Y, X)
-        Objects (each its own label) or classes; 0 is background.
+        Objects, each with its own number, or classes; 0 is background.
     verified : bool array, shape (Y, X), or None
-        Where the labels are right, background included; None means everywhere. A mask of
-        0 and one other number, as image files hold it, becomes bool.
+        The pixels whose labels are right, background included; None means all. A mask of
+        0 and one other number, as in image files, is converted to bool.
     edited : bool array, shape (Y, X), or None
-        Where the user corrected something: it weighs more. Likewise.
+        The pixels that the user corrected, which have more weight; None means that
+        all labels are ground truth. Numbers are converted as for `verified`.
     scale : float or None
-        Factor from image to working pixels; None estimates it from the labels.
+        Rescale factor from image pixels to network resolution; None estimates it from
+        the labels.
     statistics : Statistics or None
-        Intensities of the whole image that this is a crop of; None takes its own.
+        Intensities of the whole image if this is a crop; None measures them here.
     held_out : tuple of (slice, slice)
-        Rows and columns that were held out in earlier rounds and are never learned from;
-        fine-tuning chooses some where there are none.
+        Regions, rows and columns, that earlier rounds held out; they are never learned
+        from. If empty, fine-tuning chooses one.
     """
 
     image: npt.NDArray[Any]
@@ -191,13 +191,13 @@ class Example:
     held_out: tuple[Window, ...] = ()
 
     def __post_init__(self) -> None:
-        """Make the masks bool: integers would pick rows and columns, not pixels."""
+        """Convert the masks to bool: integers would index rows instead of pixels."""
         object.__setattr__(self, "verified", _as_mask(self.verified, "verified"))
         object.__setattr__(self, "edited", _as_mask(self.edited, "edited"))
 
 
 def _as_mask(mask: Any, name: str) -> MaskArray | None:
-    """Read a mask of True and False, or of 0 and one other number."""
+    """Convert a mask of True and False, or of 0 and one other number."""
     if mask is None:
         return None
     if type(mask) is np.ndarray and mask.dtype == bool:
@@ -208,7 +208,7 @@ def _as_mask(mask: Any, name: str) -> MaskArray | None:
         if known and np.unique(array[array != 0]).size < 2 and np.isfinite(array).all():
             made: MaskArray = array != 0
             return made
-    except Exception as error:  # whatever a ragged list or a foreign array may raise
+    except Exception as error:  # a ragged list or a foreign array may raise anything
         raise _no_mask(name) from error
     raise _no_mask(name)
 
@@ -224,37 +224,23 @@ def _no_mask(name: str) -> CorrectionError:
 class Target:
     """A window, in image pixels, of one plane of a stack."""
 
-    index: tuple[int, ...]
+    index: Index
     window: Window
 
 
 @dataclass(frozen=True)
-class Progress:
-    """So much of the work is done."""
+class Decoding:
+    """How prediction maps become labels: the positions of the two sliders of the dock.
 
-    done: int
-    total: int
-    message: str = ""
+    Attributes
+    ----------
+    foreground : float
+        Foreground threshold, from 0 (everything is foreground) to 1 (nothing is); 0.5 is
+        the model's own level. Objects of low mean probability are left out, too.
+    split : float
+        From 0 (touching objects are joined) to 1 (they are split); 0.5 is the model's own
+        level.
+    """
 
-
-@dataclass(frozen=True)
-class Notice:
-    """Something the user should know; the work goes on."""
-
-    message: str
-
-
-class CancelToken:
-    """Two wishes that a running job looks at between its steps."""
-
-    def __init__(self) -> None:
-        self.cancelled = False
-        self.stopped = False
-
-    def cancel(self) -> None:
-        """Ask for the end of the work; its result is thrown away."""
-        self.cancelled = True
-
-    def stop(self) -> None:
-        """Ask for the end of the work; the best so far is kept."""
-        self.stopped = True
+    foreground: Fraction = 0.5
+    split: Fraction = 0.5

@@ -1,4 +1,4 @@
-"""Arithmetic of windows: rows and columns as slices, with both ends given."""
+"""Arithmetic on windows: rows and columns as slices with start and stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_resunet.types import MaskArray, Window
 
 
 def relative(part: Window, whole: Window) -> Window:
-    """Express a window in the pixels of a larger one that holds it."""
+    """Express a window relative to a larger one that contains it."""
     rows, columns = (
         slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True)
     )
@@ -18,7 +18,7 @@ def relative(part: Window, whole: Window) -> Window:
 
 
 def moved(part: Window, whole: Window) -> Window:
-    """Undo `relative`: express a window of a window in the pixels around both."""
+    """Undo `relative`: express `part`, given relative to `whole`, in absolute pixels."""
     rows, columns = (
         slice(p.start + w.start, p.stop + w.start) for p, w in zip(part, whole, strict=True)
     )
@@ -26,7 +26,7 @@ def moved(part: Window, whole: Window) -> Window:
 
 
 def grown(window: Window, margin: int, shape: Sequence[int]) -> Window:
-    """Add a margin on each side, as far as a plane of that shape goes."""
+    """Add a margin on each side, clipped to a plane of that shape."""
     rows, columns = (
         slice(max(0, w.start - margin), min(n, w.stop + margin))
         for w, n in zip(window, shape, strict=True)
@@ -35,7 +35,7 @@ def grown(window: Window, margin: int, shape: Sequence[int]) -> Window:
 
 
 def overlap(one: Window, other: Window) -> Window:
-    """Cut a window to another one; nothing in common gives an empty window."""
+    """Return the intersection of two windows; it may be empty."""
     rows, columns = (
         slice(start := max(a.start, b.start), max(start, min(a.stop, b.stop)))
         for a, b in zip(one, other, strict=True)
@@ -44,18 +44,9 @@ def overlap(one: Window, other: Window) -> Window:
 
 
 def bounding_window(mask: MaskArray, margin: int) -> Window:
-    """Find the smallest window around a mask, and a margin.
+    """Return the smallest window around the True pixels of a mask, plus a margin.
 
-    Parameters
-    ----------
-    mask : bool array, shape (Y, X)
-        At least one pixel is True.
-    margin : int
-        Pixels to add on each side, as far as the plane goes.
-
-    Returns
-    -------
-    tuple of slice
+    At least one pixel must be True. The margin is clipped to the plane.
     """
     where = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
     rows, columns = (slice(int(w[0]), int(w[-1]) + 1) for w in where)

@@ -57,7 +57,7 @@ def test_masks_of_all_kinds_give_the_same_labels(folder, labels, kind, said):
     write(folder, kind(labels))
     (pair,) = find_pairs(folder)
     notices = []
-    found = pair.read(tell=notices.append).labels
+    found = pair.read(on_notice=notices.append).labels
     np.testing.assert_array_equal(found, labels)
     assert found.dtype == np.int32
     assert said in " ".join(notices)
@@ -97,7 +97,7 @@ def test_an_image_has_the_channels_that_segment_sees(
     image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     write(folder, labels, image, **options)
     notices = []
-    found = find_pairs(folder)[0].read(tell=notices.append).image
+    found = find_pairs(folder)[0].read(on_notice=notices.append).image
     first = image[0] if shape[0] == 1 else image[..., : expected[2] if said == "" else 1]
     np.testing.assert_array_equal(found, first.reshape(expected))
     assert said in " ".join(notices)

@@ -1,10 +1,11 @@
-"""The precision that is chosen for a CPU is the faster one."""
+"""The device is one that the computer has, in the faster precision of its CPU."""
 
 import pytest
 import torch
 
 from napari_resunet.engine import device
 from napari_resunet.engine.device import choose
+from napari_resunet.errors import DeviceError
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +31,9 @@ def test_a_cpu_without_native_bfloat16_computes_in_float32(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert choose("cpu").dtype is torch.float32
+
+
+def test_a_missing_device_is_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="choose 'auto' or 'cpu'"):
+        choose("cuda")

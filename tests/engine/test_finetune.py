@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from samples import scored
 from skimage.segmentation import expand_labels
-from test_judge import scored
 
 from napari_resunet.engine import finetune
 from napari_resunet.engine.checkpoint import Checkpoint
@@ -15,9 +15,9 @@ from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
 from napari_resunet.engine.validation import split
 from napari_resunet.errors import Cancelled, CorrectionError, FileError, OutOfMemoryError
-from napari_resunet.events import drain
+from napari_resunet.events import CancelToken, drain
 from napari_resunet.network.model_file import new_model, with_new_maps
-from napari_resunet.types import CancelToken, Example, ModelInfo
+from napari_resunet.types import Example, ModelInfo
 
 FLOAT = Compute("cpu", torch.float32)
 QUICK = FineTuneConfig(steps=3, batch=1, patch=64, n_evaluations=9)
@@ -52,7 +52,7 @@ def test_it_learns_from_corrections_and_says_so(starter, cells):
     assert result.model.info.lineage.parent_id == starter.info.lineage.model_id
     assert result.model.info.lineage.corrected_objects > 5
     assert [s.step for s in steps] == list(range(1, result.steps + 1))
-    assert steps[-1].share > 0.99
+    assert steps[-1].fraction > 0.99
     assert sum(s.held_out is not None for s in steps) >= 3
 
 
@@ -225,11 +225,11 @@ def test_only_the_rest_of_the_time_is_spent(random_model, cells):
     tiny = Example(cells.image[:60, :60], cells.labels[:60, :60], scale=0.3)
     config = FineTuneConfig(seconds=60.0, batch=1, patch=64, n_evaluations=1000)
     checkpoint = interrupted(random_model, [tiny], config, 1)
-    late = replace(checkpoint.trainer_state, share=59.5 / 60, spent=59.5)
+    late = replace(checkpoint.trainer_state, fraction=59.5 / 60, seconds=59.5)
     steps = []
     go_on(random_model, [tiny], Checkpoint(late, checkpoint.tensors), on_event=steps.append)
-    assert steps[0].share > 0.99
-    assert steps[-1].share > 0.99
+    assert steps[0].fraction > 0.99
+    assert steps[-1].fraction > 0.99
 
 
 def test_another_model_or_other_corrections_cannot_go_on(starter, random_model, cells):

@@ -3,7 +3,7 @@ import pytest
 
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.image_reader import ImageReader
-from napari_resunet.engine.object_size import DUST, estimate_scale, min_size_fraction
+from napari_resunet.engine.object_size import SMALL, estimate_scale, min_size_fraction
 from napari_resunet.engine.patches import median_diameter, training_image
 from napari_resunet.engine.predict import Predictor
 from napari_resunet.events import drain
@@ -40,10 +40,12 @@ def squares(n):
 def test_what_is_smaller_than_any_corrected_object_is_dust():
     info = ModelInfo()
     image = training_image(squares(12), info)
-    assert min_size_fraction([image], info) * info.disc == pytest.approx(DUST * 16 * 3**2)
+    assert min_size_fraction([image], info) * info.reference_area == pytest.approx(
+        SMALL * 16 * 3**2
+    )
 
 
 def test_few_corrected_objects_do_not_say_what_is_dust():
     info = ModelInfo()
     image = training_image(squares(8), info)
-    assert min_size_fraction([image], info) == info.smallest
+    assert min_size_fraction([image], info) == info.min_size_fraction

@@ -7,12 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_resunet.engine import predict
 from napari_resunet.engine.device import Compute, choose
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.optimized import fast_copy
-from napari_resunet.engine.predict import PredictionRequest, Predictor
+from napari_resunet.engine.predict import (
+    OVERLAP,
+    PredictionRequest,
+    Predictor,
+    tile_grid,
+)
 from napari_resunet.errors import (
     Cancelled,
     DeviceError,
@@ -20,8 +27,8 @@ from napari_resunet.errors import (
     ModelFileError,
     OutOfMemoryError,
 )
-from napari_resunet.events import drain
-from napari_resunet.types import CancelToken, Normalization, Notice, Progress
+from napari_resunet.events import CancelToken, Notice, Progress, drain
+from napari_resunet.types import Normalization
 
 FLOAT = Compute("cpu", torch.float32)
 
@@ -82,23 +89,22 @@ def test_the_mean_over_mirror_images_has_no_direction(starter, nuclei, axes):
     # A multiple of the stride: nothing is padded at one side only.
     image = nuclei[0][:160, :160]
 
-    def differ(mirrored):
+    def differ(tta):
         straight, turned = (
-            drain(Predictor(starter, FLOAT).maps(plane_of(i), mirrored=mirrored))
+            drain(Predictor(starter, FLOAT).maps(plane_of(i), tta=tta))
             for i in (image, np.flip(image, axes))
         )
         return np.abs(straight.astype(float) - np.flip(turned, axes)).max()
 
-    assert differ(mirrored=True) < 2e-3 < 0.05 < differ(mirrored=False)
+    assert differ(tta=True) < 2e-3 < 0.05 < differ(tta=False)
 
 
-def test_smaller_looks_of_classes_are_put_back_in_place(starter, nuclei):
+def test_smaller_views_of_classes_are_put_back_in_place(starter, nuclei):
     image = nuclei[0]
     info = replace(starter.info, task="classes", class_names=("rest", "a", "b"))
     predictor = Predictor(replace(starter, info=info), FLOAT)
     one, mean = (
-        drain(predictor.maps(plane_of(image), mirrored=m)).astype(float)
-        for m in (False, True)
+        drain(predictor.maps(plane_of(image), tta=m)).astype(float) for m in (False, True)
     )
     np.testing.assert_allclose(mean.sum(0), 1.0, atol=2e-3)
     assert np.abs(mean - one).max() > 0.05
@@ -116,10 +122,10 @@ def test_maps_have_the_images_shape(starter, shape):
 def run_short_of_memory(predictor, monkeypatch, largest_batch, largest_tile):
     real = Predictor._run
 
-    def short(self, tiles, mirrored):
+    def short(self, tiles, tta):
         if len(tiles) > largest_batch or tiles[0].shape[-1] > largest_tile:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, tiles, mirrored)
+        return real(self, tiles, tta)
 
     monkeypatch.setattr(Predictor, "_run", short)
     notices = []
@@ -149,10 +155,10 @@ def test_out_of_memory_on_the_card_ends_on_the_cpu(starter, monkeypatch):
     real = Predictor._run
     monkeypatch.setattr(predict, "free_cached_memory", lambda compute: None)
 
-    def card_is_full(self, tiles, mirrored):
+    def card_is_full(self, tiles, tta):
         if self.plan.compute.kind == "cuda":
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, tiles, mirrored)
+        return real(self, tiles, tta)
 
     monkeypatch.setattr(Predictor, "_run", card_is_full)
     events = []
@@ -168,7 +174,7 @@ def test_no_memory_at_all_is_one_plain_sentence(starter, monkeypatch):
 
 
 def test_another_failure_of_the_device_is_told(starter, monkeypatch, nuclei):
-    def broken(self, tiles, mirrored):
+    def broken(self, tiles, tta):
         raise RuntimeError("cuDNN error")
 
     monkeypatch.setattr(Predictor, "_run", broken)
@@ -193,18 +199,11 @@ def test_cancel_ends_within_one_tile(starter):
     assert len([e for e in seen if isinstance(e, Progress)]) == 1
 
 
-def test_a_missing_device_is_told():
-    if torch.cuda.is_available():
-        pytest.skip("this computer has CUDA")
-    with pytest.raises(DeviceError, match="choose 'auto' or 'cpu'"):
-        choose("cuda")
-
-
 @pytest.mark.parametrize("reserves", [True, False])
 def test_maps_in_a_temporary_file_are_the_same(starter, nuclei, monkeypatch, reserves):
     plane = plane_of(nuclei[0][:64, :96])
     expected = drain(Predictor(starter, FLOAT).maps(plane))
-    monkeypatch.setattr(predict, "LARGEST_MAPS_IN_MEMORY", 0)
+    monkeypatch.setattr(predict, "MAX_MAPS_IN_MEMORY", 0)
     if not reserves:
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
     maps = drain(Predictor(starter, FLOAT).maps(plane))
@@ -217,7 +216,7 @@ def test_a_full_temporary_folder_is_told_before_anything_is_written(starter, mon
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(predict, "LARGEST_MAPS_IN_MEMORY", 0)
+    monkeypatch.setattr(predict, "MAX_MAPS_IN_MEMORY", 0)
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(FileError, match="No space left") as caught:
         drain(Predictor(starter, FLOAT).maps(plane_of(np.zeros((64, 96)))))
@@ -231,3 +230,27 @@ def test_a_network_that_gives_no_numbers_is_told(starter):
     predictor = Predictor(replace(starter, network=network), FLOAT)
     with pytest.raises(ModelFileError, match="computes no numbers"):
         drain(predictor.maps(plane_of(np.zeros((64, 96)))))
+
+
+# Tiles --------------------------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(n=st.integers(1, 6000), largest=st.sampled_from([96, 128, 160, 352, 704]))
+def test_weights_add_up_to_one_and_tiles_fit(n, largest):
+    tiles = tile_grid(n, largest)
+    assert tiles.size % 32 == 0
+    assert tiles.size <= max(largest, 32)
+    total = np.zeros(max(n, tiles.size))
+    for i, start in enumerate(tiles.starts):
+        assert start >= 0
+        total[start : start + tiles.size] += tiles.weights(i)
+    np.testing.assert_allclose(total[:n], 1, atol=1e-5)
+    if len(tiles.starts) > 1:
+        assert tiles.starts[-1] + tiles.size == n
+        assert max(np.diff(tiles.starts)) <= tiles.size - OVERLAP
+
+
+def test_2048_pixels_cost_little_more_than_themselves():
+    tiles = tile_grid(2048, 704)
+    assert (len(tiles.starts) * tiles.size / 2048) ** 2 < 1.07

@@ -270,12 +270,18 @@ def test_a_file_of_an_older_version_loads_with_a_word(model, saved, tmp_path):
     path = tmp_path / "older.safetensors"
     save_file(load_file(saved), path, {"napari_resunet": OLD_HEADER})
     again = read_model(path)
-    assert (again.info.diameter, again.info.mirrored) == (20.0, True)
+    assert (again.info.diameter, again.info.tta) == (20.0, True)
     assert again.info.lineage.model_id == "5712225049aa"
     assert torch.equal(outputs(again), outputs(model))
     assert "holds no checksum" in again.notice
-    again.save(tmp_path / "newer.safetensors")
-    assert read_model(tmp_path / "newer.safetensors").notice == ""
+    newer = tmp_path / "newer.safetensors"
+    again.save(newer)
+    assert read_model(newer).notice == ""
+    assert read_model(newer).info == again.info
+    # Versions before can read it, too.
+    with model_file.safe_open(newer, framework="pt") as stream:
+        header = json.loads(stream.metadata()[HEADER_KEY])
+    assert set(json.loads(OLD_HEADER)) - set(header) == {"channels"}
 
 
 def test_the_starter_is_known_by_its_hash(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from reference_unet import ReferenceUNet
 
+import napari_resunet
 from napari_resunet.errors import WeightsUnavailableError
 from napari_resunet.network.resnet_unet import ResNetUNet
 
@@ -15,6 +16,10 @@ def pair():
     ours = ResNetUNet(3).eval()
     ours.load_state_dict(reference.state_dict(), strict=True)
     return reference, ours
+
+
+def test_the_network_is_public():
+    assert napari_resunet.ResNetUNet is ResNetUNet
 
 
 def test_a_reference_state_dict_loads_strictly_both_ways(pair):

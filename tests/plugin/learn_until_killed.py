@@ -21,17 +21,18 @@ def main(pixels: np.ndarray, labels: np.ndarray) -> None:
     """Load a model, correct everything, learn; paint a stroke while it learns."""
     viewer = napari.Viewer(show=False)
     _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
-    controller = widget.controller
+    app = widget.app
     image = viewer.add_image(pixels, name="cells")
-    layer = controller.layers.make_binding(image).layer
+    layer = app.layers.make_binding(image).layer
     layer.data = labels
-    controller.work.load(str(starter_path()))
-    while controller.work.job is not None:
+    app.view.ask_open_path = starter_path
+    app.versions.load()
+    while app.jobs.current is not None:
         QApplication.processEvents()
         time.sleep(0.01)
-    controller.choose_region("slice")
-    controller.view.minutes = 0.2
-    controller.fine_tune()
+    app.review.choose_area("slice")
+    app.view.fine_tune.minutes = 0.2
+    app.fine_tune.fine_tune()
     layer.paint((5, 5), 999)
     QApplication.instance().exec()
 

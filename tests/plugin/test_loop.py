@@ -1,34 +1,15 @@
 """Image, model, Segment, correct, Fine-tune: with a real viewer and real torch."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from qtpy.QtCore import QTimer
+import torch
 
-from napari_resunet.plugin.state import STARTER
-
-
-def test_the_dock_opens_quickly_and_without_torch():
-    code = """
-import sys, time
-import napari
-viewer = napari.Viewer(show=False)
-import qtpy.QtWidgets, superqt, napari.qt.threading
-begin = time.monotonic()
-viewer.window.add_plugin_dock_widget("napari-resunet", "Segment and fine-tune")
-print(time.monotonic() - begin < 1.0, "torch" in sys.modules)
-viewer.close()
-"""
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100
-    )
-    assert out.stdout.split() == ["True", "False"], out.stderr
+from napari_resunet._package import STARTER
+from napari_resunet.engine.predict import Predictor
 
 
 def test_segment_loads_the_starter_and_adds_a_labels_layer(dock, image_of_nuclei):
-    dock.work.versions.__init__()  # nothing is loaded yet
+    dock.app.state.versions.__init__()  # nothing is loaded yet
     place = {"scale": (0.5, 0.25), "translate": (3, 4), "units": ("um", "um"),
              "axis_labels": ("y", "x")}  # fmt: skip
     image = dock.viewer.add_image(image_of_nuclei, name="cells", **place)
@@ -45,79 +26,98 @@ def test_segment_loads_the_starter_and_adds_a_labels_layer(dock, image_of_nuclei
     assert "px" in dock.find("object_size_text").text()
 
 
-def test_verified_and_edited_pixels_survive_while_painting_goes_on(dock, image_of_nuclei):
+def test_verified_and_edited_pixels_survive_while_painting_goes_on(
+    dock, image_of_nuclei, sure_fine_tuning
+):
     dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.segment()
     layer = dock.labels
     before = layer.data.copy()
-    dock.controller.work.state(dock.controller._image_key).scale = 1.0
     strokes = []
 
-    def paint():
+    def paint(*event):
         place = (5 + 3 * len(strokes) % 100, 64 + len(strokes) % 30)
         layer.selected_label = 900 + len(strokes)
         layer.brush_size = 2
         layer.paint(place, layer.selected_label)
         strokes.append((place, layer.selected_label))
 
-    timer = QTimer()
-    timer.timeout.connect(paint)
-    timer.start(100)
     shapes = dock.viewer.add_shapes(
         [[[0, 0], [0, 60], [119, 60], [119, 0]]], shape_type="polygon"
     )
-    dock.controller.choose_region(f"shapes:{shapes.unique_id}")
+    dock.app.review.choose_area(f"shapes:{shapes.unique_id}")
+    # A stroke whenever a job begins, ends or reports how far it is.
+    dock.app.jobs.changed.connect(paint)
+    dock.app.jobs.progress.connect(paint)
     dock.click("fine_tune")
     dock.wait()
-    timer.stop()
-    assert len(strokes) > 3
-    for place, value in strokes[-10:]:
+    assert len(strokes) > 4
+    for place, value in strokes:
         assert layer.data[place] == value
     assert np.array_equal(layer.data[5:110, 3:55], before[5:110, 3:55])
-    assert "Score" in dock.message or "old one stays" in dock.message
+    assert not np.array_equal(layer.data[5:110, 100:] > 0, before[5:110, 100:] > 0)
 
 
-def test_fine_tune_shows_its_plot_and_adds_a_version_to_go_back_from(dock, nuclei):
+def test_fine_tune_shows_its_plot_and_adds_a_version_to_go_back_from(
+    dock, nuclei, sure_fine_tuning
+):
     dock.viewer.add_image(nuclei[0], name="cells")
     dock.segment()
-    first, scale = dock.labels.data.copy(), dock.controller.state.scale
+    first, scale = dock.labels.data.copy(), dock.app.state.chosen.scale
     dock.labels.data = nuclei[1].copy()  # the user corrected everything
-    dock.view.minutes = 0.1
     dock.fine_tune()
-    assert dock.find("result_text").text()
-    if len(dock.work.versions.listed()) == 1:
-        pytest.skip("the gate kept the old model on this machine")
-    assert dock.work.versions.current.key != STARTER
+    assert "0.40 before, 0.60 after (better" in dock.find("result_text").text()
+    drawn = [(1, 0.5)], [(1, 0.6)]
+    plot = dock.view.fine_tune.plot
+    dock.until(lambda: plot.points() == drawn)
+    assert "1: learned from 9 objects" in dock.app.state.versions.current.title
+    dock.viewer.layers.remove(dock.labels)
+    dock.segment()
+    assert not np.array_equal(dock.labels.data > 0, first > 0)  # the new model proposes
     dock.viewer.layers.remove(dock.labels)
     dock.click("go_back")
     dock.wait()
-    assert dock.work.versions.current.key == STARTER
+    assert dock.app.state.versions.current.key == STARTER
     assert not dock.find("result_text").text()  # the score is not the starter's
     # What the corrections told of the object size is kept: it is not the model's.
-    dock.controller.state.scale = scale
+    dock.app.state.chosen.scale = scale
     dock.segment()
     assert np.array_equal(dock.labels.data > 0, first > 0)
 
 
-def test_stop_keeps_and_cancel_throws_away(dock, image_of_nuclei):
+def test_real_fine_tuning_ends_with_a_score_and_leaves_what_is_verified(dock, nuclei):
+    pixels, truth = (np.ascontiguousarray(array[:100, :130]) for array in nuclei)
+    dock.viewer.add_image(pixels, name="cells")
+    dock.segment()
+    dock.labels.data = truth.copy()
+    dock.fine_tune()
+    result = dock.find("result_text").text()
+    assert result.startswith("Held-out score")
+    assert np.array_equal(dock.labels.data, truth)
+    improved = dock.app.state.versions.current.key != STARTER
+    assert improved == ("in use" in result)
+    assert improved == (len(dock.app.state.versions.listed()) == 2)
+    plot = dock.view.fine_tune.plot
+    dock.until(lambda: any(plot.points()))
+
+
+def test_stop_keeps_and_cancel_throws_away(dock, image_of_nuclei, sure_fine_tuning):
+    sure_fine_tuning.endless = True
     dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.segment()
-    dock.view.minutes = 10
-    dock.controller.choose_region("slice")
+    dock.app.review.choose_area("slice")
+    progress = dock.find("fine_tune_progress_text")
     dock.click("fine_tune")
-    dock.qtbot.waitUntil(
-        lambda: "step" in dock.find("fine_tune_progress_text").text(), timeout=30_000
-    )
+    dock.until(lambda: "step" in progress.text())
     dock.click("cancel_fine_tune")
     dock.wait()
     assert "Cancelled" in dock.message
-    assert len(dock.work.versions.listed()) == 1
+    assert len(dock.app.state.versions.listed()) == 1
     dock.click("fine_tune")
-    dock.qtbot.waitUntil(
-        lambda: "step" in dock.find("fine_tune_progress_text").text(), timeout=30_000
-    )
+    dock.until(lambda: "step" in progress.text())
     dock.click("stop")
     dock.wait()
+    assert len(dock.app.state.versions.listed()) == 2
     assert dock.find("result_text").text()
     assert dock.find("fine_tune").isEnabled()
 
@@ -127,7 +127,7 @@ def test_the_sliders_redraw_without_the_network(dock, image_of_nuclei, monkeypat
     dock.segment()
     n_pixels = (dock.labels.data > 0).sum()
 
-    def forbidden(self, tiles, mirrored):
+    def forbidden(self, tiles, tta):
         raise AssertionError("the network ran")
 
     monkeypatch.setattr("napari_resunet.engine.predict.Predictor._run", forbidden)
@@ -137,25 +137,7 @@ def test_the_sliders_redraw_without_the_network(dock, image_of_nuclei, monkeypat
     assert (dock.labels.data > 0).sum() < n_pixels
 
 
-def test_a_model_is_saved_and_loaded(dock, image_of_nuclei, monkeypatch, tmp_path):
-    dock.viewer.add_image(image_of_nuclei, name="cells")
-    dock.segment()
-    path = tmp_path / "mine.safetensors"
-    monkeypatch.setattr(dock.view, "ask_save_path", lambda suggested: path)
-    monkeypatch.setattr(dock.view, "ask_open_path", lambda: path)
-    dock.click("save")
-    assert "Saved" in dock.message
-    dock.click("load")
-    dock.wait()
-    assert len(dock.work.versions.listed()) == 2
-    path.write_bytes(b"damaged")
-    dock.click("load")
-    dock.wait()
-    assert "damaged" in dock.message
-    assert len(dock.work.versions.listed()) == 2
-
-
-def test_classes_go_the_same_loop(dock, nuclei, monkeypatch):
+def test_classes_go_the_same_loop(dock, nuclei, monkeypatch, sure_fine_tuning):
     image, truth = nuclei
     dock.viewer.add_image(image, name="cells")
     monkeypatch.setattr(dock.view, "ask_class_names", lambda: ("nucleus",))
@@ -164,19 +146,36 @@ def test_classes_go_the_same_loop(dock, nuclei, monkeypatch):
     assert "1 nucleus" in dock.message
     assert not dock.find("split").isEnabled()
     dock.labels.data = (truth > 0).astype(np.int32)
-    dock.view.minutes = 0.1
     dock.fine_tune()
-    assert dock.work.versions.current.model.info.task == "classes"
+    assert len(dock.app.state.versions.listed()) == 3
+    assert dock.app.state.versions.current.model.info.task == "classes"
     assert set(np.unique(dock.labels.data)) == {0, 1}
 
 
-def test_the_object_size_is_shown_as_a_circle(dock, image_of_nuclei):
+def test_two_images_do_not_mix(dock, nuclei):
+    dock.viewer.add_image(nuclei[0], name="one")
+    dock.segment()
+    first = dock.labels.data.copy()
+    dock.viewer.add_image(np.ascontiguousarray(nuclei[0][::-1, :100]), name="two")
+    dock.app.state.choose(dock.app.layers.images()[1][0])
+    dock.segment()
+    assert dock.viewer.layers["two labels"].data.shape == (160, 100)
+    assert np.array_equal(dock.viewer.layers["one labels"].data, first)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("full"), RuntimeError("cuDNN"), KeyError("x")]
+)
+def test_an_error_in_a_worker_is_reported_and_frees_the_dock(
+    dock, image_of_nuclei, monkeypatch, error
+):
+    def broken(self, tiles, tta):
+        raise error
+
+    monkeypatch.setattr(Predictor, "_run", broken)
+    monkeypatch.setattr(dock.app.workers, "_segmenter", None)
     dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.segment()
-    circle = dock.controller.size_circle.guide.lines[0]
-    shown = dock.find("object_size").value()
-    assert np.ptp(circle, axis=0)[-2:] == pytest.approx([shown, shown], rel=0.02)
-    dock.controller.preview_object_size(31)
-    circle = dock.controller.size_circle.guide.lines[0]
-    assert np.ptp(circle, axis=0)[-2:] == pytest.approx([31, 31], rel=0.02)
-    assert dock.viewer.layers.selection.active is dock.labels
+    assert dock.message
+    assert "Traceback" not in dock.message
+    assert dock.find("segment").isEnabled()

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from harness import Dock
 from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.settings import get_settings
@@ -13,27 +14,26 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QWidget
 
+from napari_resunet._package import STARTER
 from napari_resunet.plugin.tools import NEXT_KEY, TOOLS
-from napari_resunet.plugin.widget import SegmentWidget
 
 SHAPE = (80, 100)
 
 
-class Desk:
-    """A viewer without a window, with our widget and some labels."""
+class Desk(Dock):
+    """The dock with labels to edit."""
 
-    def __init__(self, viewer, widget, image):
-        self.viewer, self.widget, self.image = viewer, widget, image
-        self.controller = widget.controller
-        self.tools = self.controller.correcting.tools
-        self.binding = self.controller.layers.make_binding(image)
-        self.layer = self.binding.layer
-
-    @property
-    def index(self):
-        return tuple(self.viewer.dims.current_step[: -2 or None])
+    def open(self, kind="plane"):
+        shape, place = KINDS[kind]
+        self.tools = self.app.tools
+        self.image = self.viewer.add_image(np.zeros(shape, np.uint8), name="cells", **place)
+        self.layer = self.layers.make_binding(self.image).layer
+        self.viewer.dims.set_point(0, 0)
+        for plane in np.asarray(self.layer.data).reshape(-1, *SHAPE):
+            put_objects(plane)
+        self.layer.refresh()
+        return self
 
     @property
     def plane(self):
@@ -44,11 +44,7 @@ class Desk:
         return 0 if self.viewer.dims.ndim == 2 else self.viewer.dims.current_step[0]
 
     def button(self, name):
-        return self.widget.view.findChild(QWidget, f"tool_{name}")
-
-    @property
-    def message(self):
-        return self.widget.view.findChild(QWidget, "message").text()
+        return self.find(f"tool_{name}")
 
     def world(self, place):
         point = np.array(self.viewer.dims.point, float)
@@ -102,25 +98,8 @@ KINDS = {
 
 
 @pytest.fixture
-def make_desk(qtbot):
-    def make(kind="plane"):
-        shape, place = KINDS[kind]
-        viewer = ViewerModel()
-        image = viewer.add_image(np.zeros(shape, np.uint8), name="cells", **place)
-        widget = SegmentWidget(viewer)
-        qtbot.addWidget(widget)
-        desk = Desk(viewer, widget, image)
-        viewer.dims.set_point(0, 0)
-        for plane in np.asarray(desk.layer.data).reshape(-1, *SHAPE):
-            put_objects(plane)
-        desk.layer.refresh()
-        made.append(widget)
-        return desk
-
-    made = []
-    yield make
-    for widget in made:
-        widget.controller.shut_down()
+def make_desk(make_bench):
+    return lambda kind="plane": make_bench(Desk).open(kind)
 
 
 @pytest.fixture
@@ -227,10 +206,10 @@ def test_buttons_take_tools_and_say_their_keys(desk):
         if tool.name != "copy":
             assert f"key {tool.key}" in button.toolTip()
             button.click()
-            assert (button.isChecked(), desk.tools.in_hand) == (True, tool.name)
+            assert (button.isChecked(), desk.tools.active_tool) == (True, tool.name)
             assert tool.hint in desk.message
             button.click()
-            assert (button.isChecked(), desk.tools.in_hand) == (False, None)
+            assert (button.isChecked(), desk.tools.active_tool) == (False, None)
 
 
 def test_with_delete_in_hand_each_click_deletes(desk):
@@ -247,7 +226,7 @@ def test_escape_gives_back_the_brush(desk):
     assert not desk.layer.mouse_pan
     desk.press("Escape")
     assert desk.layer.mode == "paint"
-    assert desk.tools.in_hand is None
+    assert desk.tools.active_tool is None
     assert not desk.button("split").isChecked()
     before = len(desk.layer.mouse_drag_callbacks)
     desk.button("split").click()
@@ -259,7 +238,7 @@ def test_escape_gives_back_the_brush(desk):
 def test_a_tool_of_napari_takes_over(desk):
     desk.button("split").click()
     desk.layer.mode = "erase"
-    assert desk.tools.in_hand is None
+    assert desk.tools.active_tool is None
     assert desk.layer.mode == "erase"
     desk.drag((20, 20), (20, 25))
     assert desk.plane[20, 22] == 0
@@ -269,7 +248,7 @@ def test_a_tool_of_napari_takes_over(desk):
 def test_another_layer_puts_the_tool_down(desk):
     desk.button("add").click()
     desk.viewer.layers.selection.active = desk.image
-    assert desk.tools.in_hand is None
+    assert desk.tools.active_tool is None
     assert desk.layer.mouse_pan
 
 
@@ -288,7 +267,7 @@ def test_the_drag_is_drawn_and_the_line_goes(desk):
     trace.draw = lambda *a: (lay(*a), seen.append(len(trace.lines)))
     desk.drag((45, 69), (60, 69), (75, 69))
     assert seen == [1, 1]
-    assert desk.tools.in_hand == "split"
+    assert desk.tools.active_tool == "split"
     assert not trace.lines
 
 
@@ -317,8 +296,8 @@ def test_a_model_of_classes_has_no_objects_to_edit(desk):
     from napari_resunet.types import ModelInfo
 
     model = new_model(ModelInfo(task="classes", class_names=("background", "axon")))
-    desk.controller.work.versions.starter_loaded(model)
-    desk.controller.refresh()
+    desk.app.state.versions.loaded(STARTER, model)
+    desk.app.state.changed.emit()
     assert not desk.button("merge").isEnabled()
     assert "classes" in desk.button("merge").toolTip()
     before = desk.plane.copy()
@@ -331,7 +310,7 @@ def test_keys_come_with_the_labels_and_go_with_the_dock(desk):
     assert not other.keymap
     assert len(desk.layer.keymap) == len(TOOLS)
     desk.button("add").click()
-    desk.controller.shut_down()
+    desk.app.shut_down()
     assert not desk.layer.keymap
     assert desk.layer.mouse_pan
     assert [layer.name for layer in desk.viewer.layers] == [
@@ -344,19 +323,18 @@ def test_keys_come_with_the_labels_and_go_with_the_dock(desk):
 def test_removed_labels_take_the_tool_with_them(desk):
     desk.button("add").click()
     desk.viewer.layers.remove(desk.layer)
-    assert desk.tools.in_hand is None
+    assert desk.tools.active_tool is None
     assert not desk.button("add").isEnabled()
     assert "Segment first" in desk.button("add").toolTip()
 
 
-def test_by_real_mouse_and_keys_in_a_real_window(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=True)
-    _, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
+def test_by_real_mouse_and_keys_in_a_real_window(make_window_dock, qtbot):
+    dock = make_window_dock(show=True)
+    viewer = dock.viewer
     image = viewer.add_image(np.zeros(SHAPE, np.uint8), name="cells")
-    layer = widget.controller.layers.make_binding(image).layer
+    layer = dock.layers.make_binding(image).layer
     put_objects(layer.data)
     layer.refresh()
-    qtbot.wait(200)
     canvas = viewer.window._qt_viewer.canvas.native
 
     def on_screen(row, column):
@@ -366,29 +344,34 @@ def test_by_real_mouse_and_keys_in_a_real_window(make_napari_viewer, qtbot):
         y = canvas.height() / 2 + (row - middle_row) * zoom
         return QPoint(round(x), round(y))
 
+    def move(place):
+        # Until napari has seen it: the window may still be on its way to the screen.
+        def is_there():
+            qtbot.mouseMove(canvas, on_screen(*place))
+            assert viewer.cursor.position == pytest.approx(place, abs=0.5)
+
+        dock.until(is_there)
+
     def drag(*places):
-        qtbot.mouseMove(canvas, on_screen(*places[0]))
+        move(places[0])
         qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=on_screen(*places[0]))
         for place in places[1:]:
-            qtbot.mouseMove(canvas, on_screen(*place))
-            qtbot.wait(20)
+            move(place)
         qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=on_screen(*places[-1]))
 
-    widget.view.findChild(QWidget, "tool_merge").click()
+    dock.click("tool_merge")
     drag((20, 20), (20, 30), (20, 40))
     assert set(np.unique(layer.data)) == {0, 1, 5}
-    widget.view.findChild(QWidget, "tool_split").click()
+    dock.click("tool_split")
     drag((5, 30), (20, 30), (35, 30))
     assert len(np.unique(layer.data[10:30, 10:50])) == 2
     qtbot.keyClick(canvas, Qt.Key.Key_Escape)
     assert layer.mouse_pan
-    qtbot.mouseMove(canvas, on_screen(60, 70))
-    qtbot.wait(50)
+    move((60, 70))
     qtbot.keyClick(canvas, Qt.Key.Key_D)
     assert 5 not in layer.data
     qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert 5 in layer.data
-    widget.controller.shut_down()
 
 
 def test_our_keys_are_none_of_napari(make_napari_viewer):

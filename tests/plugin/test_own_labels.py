@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_resunet.plugin.own_labels import fits, lies_over
+from napari_resunet.plugin.controllers.own_labels import fits, lies_over
 from napari_resunet.types import ModelInfo
 
 SHAPE = (60, 80)
@@ -16,9 +16,9 @@ def cells(dtype=np.int32):
     return labels
 
 
-def use(bench, qtbot):
+def use(bench):
     bench.click("use_labels")
-    qtbot.waitUntil(lambda: bench.work.job is None, timeout=20_000)
+    bench.wait()
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def offered(bench):
     return [combo.itemText(i) for i in range(combo.count())] if shown else []
 
 
-def test_the_labels_of_the_user_become_those_of_the_image(own, qtbot):
+def test_the_labels_of_the_user_become_those_of_the_image(own):
     mine = own.viewer.add_labels(cells(), name="from Cellpose", scale=(0.5, 0.5))
     before = mine.data.copy()
     assert not own.find("mark_verified").isEnabled()
-    use(own, qtbot)
+    use(own)
     layer = own.binding.layer
     assert layer.name == "im labels"
     assert np.array_equal(layer.data, before)
@@ -48,14 +48,14 @@ def test_the_labels_of_the_user_become_those_of_the_image(own, qtbot):
     assert not mine.visible
     assert own.find("mark_verified").isEnabled()
     assert own.find("tool_merge").isEnabled()
-    qtbot.waitUntil(lambda: "3 objects · 1 edit" in own.find("verified_text").text())
+    own.until(lambda: "3 objects · 1 edit" in own.find("verified_text").text())
     assert "nothing is verified" in own.find("verified_text").text()
     assert offered(own) == []
 
 
-def test_they_are_the_users_corrections(own, qtbot):
+def test_they_are_the_users_corrections(own):
     own.viewer.add_labels(cells())
-    use(own, qtbot)
+    use(own)
     window = slice(0, SHAPE[0]), slice(0, SHAPE[1])
     everywhere = np.ones(SHAPE, np.int32)
     own.binding.apply((), window, window, everywhere, "instances")
@@ -66,29 +66,29 @@ def test_they_are_the_users_corrections(own, qtbot):
     assert correction.edited[cells() > 0].all()
 
 
-def test_they_are_kept_in_the_session(own, qtbot):
+def test_they_are_kept_in_the_session(own):
     own.viewer.add_labels(cells())
-    use(own, qtbot)
-    autosave = own.controller.autosave
-    assert autosave.flush(20)
+    use(own)
+    autosave = own.app.autosave
+    assert autosave.flush(60)
     assert autosave.folder.file.images[0].name == "im"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64, bool])
-def test_labels_of_any_integers(own, qtbot, dtype):
+def test_labels_of_any_integers(own, dtype):
     own.viewer.add_labels(cells(dtype))
-    use(own, qtbot)
+    use(own)
     assert own.binding.layer.data.dtype == np.int32
     assert np.unique(own.binding.layer.data).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("value", [1, 255])
-def test_a_binary_mask_is_split_into_its_pieces_slice_by_slice(bench, qtbot, value):
+def test_a_binary_mask_is_split_into_its_pieces_slice_by_slice(bench, value):
     bench.viewer.add_image(np.zeros((3, *SHAPE)))
     mask = np.zeros((3, *SHAPE), np.uint8)
     mask[0, 50:60, 5:15] = mask[1, :10, 5:15] = mask[1, 30:40, 30:50] = value
     bench.viewer.add_labels(mask)
-    use(bench, qtbot)
+    use(bench)
     labels = bench.binding.layer.data
     assert np.array_equal(labels > 0, mask > 0)
     assert [len(np.unique(plane)) - 1 for plane in labels] == [1, 2, 0]
@@ -96,12 +96,12 @@ def test_a_binary_mask_is_split_into_its_pieces_slice_by_slice(bench, qtbot, val
     assert "binary: its 3 connected pieces" in bench.message
 
 
-def test_an_object_keeps_its_number_from_slice_to_slice(bench, qtbot):
+def test_an_object_keeps_its_number_from_slice_to_slice(bench):
     bench.viewer.add_image(np.zeros((3, *SHAPE)))
     stack = np.stack([cells(), np.where(cells() == 2, 2**31 - 1, 0), cells() * 0])
     stack[1, 50:55, 5:10] = 2**31 - 1  # in this slice it comes in two pieces
     bench.viewer.add_labels(stack)
-    use(bench, qtbot)
+    use(bench)
     labels = bench.binding.layer.data
     assert np.array_equal(labels > 0, stack > 0)
     assert labels[1, 35, 35] == labels[1, 52, 7] == labels.max() < 100
@@ -113,30 +113,30 @@ def test_an_object_keeps_its_number_from_slice_to_slice(bench, qtbot):
     ]
 
 
-def test_one_plane_of_labels_for_an_image_of_channels(bench, qtbot):
+def test_one_plane_of_labels_for_an_image_of_channels(bench):
     image = bench.viewer.add_image(np.zeros((4, *SHAPE)), axis_labels=("c", "y", "x"))
     mine = bench.viewer.add_labels(cells())
     assert fits(mine, image)
-    use(bench, qtbot)
+    use(bench)
     assert np.array_equal(bench.binding.layer.data[0], cells())
 
 
-def test_a_pyramid_of_labels_is_taken_at_full_resolution(own, qtbot):
+def test_a_pyramid_of_labels_is_taken_at_full_resolution(own):
     own.viewer.add_labels([cells(), cells()[::2, ::2]], multiscale=True)
-    use(own, qtbot)
+    use(own)
     assert np.array_equal(own.binding.layer.data, cells())
 
 
-def test_classes_stay_classes(own, qtbot, random_model):
+def test_classes_stay_classes(own, random_model):
     from dataclasses import replace
 
-    from napari_resunet.plugin.outcomes import as_version
+    from napari_resunet.plugin.messages import version_from
 
     info = ModelInfo(task="classes", class_names=("background", "axon"))
-    own.work.versions.add(as_version(replace(random_model, info=info), 1))
+    own.app.state.versions.add(version_from(replace(random_model, info=info), 1))
     one = np.where(cells() > 0, 1, 0)
     own.viewer.add_labels(one, name="classes")
-    use(own, qtbot)
+    use(own)
     assert np.array_equal(own.binding.layer.data, one)
 
 
@@ -147,9 +147,9 @@ def test_classes_stay_classes(own, qtbot, random_model):
         (np.zeros(SHAPE, np.int32), "holds no labels"),
     ],
 )
-def test_what_cannot_be_labels_is_refused(own, qtbot, labels, sentence):
+def test_what_cannot_be_labels_is_refused(own, labels, sentence):
     mine = own.viewer.add_labels(labels)
-    use(own, qtbot)
+    use(own)
     assert sentence in own.message
     assert mine.visible
     assert own.binding is None or own.binding.is_empty
@@ -167,7 +167,7 @@ def test_only_what_fits_is_offered_and_what_is_selected_comes_first(own):
         own.viewer.layers.selection.active = layer
         assert own.find("own_labels").currentText().startswith(layer.name)
     own.find("own_labels").setCurrentIndex(1)
-    own.controller.refresh()
+    own.app.state.changed.emit()
     assert own.find("own_labels").currentText() == "apart (lies elsewhere)"
     own.viewer.layers.remove(apart)
     assert offered(own) == ["over"]
@@ -175,18 +175,18 @@ def test_only_what_fits_is_offered_and_what_is_selected_comes_first(own):
     assert offered(own) == []
 
 
-def test_labels_that_the_image_got_meanwhile_are_not_replaced(own, qtbot):
+def test_labels_that_the_image_got_meanwhile_are_not_replaced(own):
     own.viewer.add_labels(cells())
     own.click("use_labels")
     own.layers.make_binding(own.image).layer.data[50, 70] = 5
-    qtbot.waitUntil(lambda: own.work.job is None, timeout=20_000)
-    assert "has labels by now" in own.message
+    own.wait()
+    assert "already has labels" in own.message
     assert own.binding.layer.data.sum() == 5
 
 
-def test_an_image_that_is_removed_meanwhile(own, qtbot):
+def test_an_image_that_is_removed_meanwhile(own):
     own.viewer.add_labels(cells())
     own.click("use_labels")
     own.viewer.layers.remove(own.image)
-    qtbot.waitUntil(lambda: own.work.job is None, timeout=20_000)
+    own.wait()
     assert "removed" in own.message

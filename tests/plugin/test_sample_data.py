@@ -1,4 +1,5 @@
-import pytest
+"""Sample images open from napari's menu."""
+
 from napari.components import ViewerModel
 
 from napari_resunet.plugin import sample_data
@@ -11,22 +12,12 @@ SHAPES = {
 }
 
 
-def test_samples_open_through_the_manifest(npe2pm_):
+def test_samples_open_through_the_manifest(plugins):
     viewer = ViewerModel()
     for key in ("nuclei", "histology", "cells", "timeseries"):
         viewer.open_sample("napari-resunet", key)
     assert {layer.name: layer.data.shape for layer in viewer.layers} == SHAPES
     assert viewer.layers["histology"].rgb
-
-
-@pytest.fixture
-def npe2pm_():
-    """The real plugin manager: our manifest is found as in an installed napari."""
-    from npe2 import PluginManager
-
-    manager = PluginManager.instance()
-    manager.discover()
-    return manager
 
 
 def test_openers_need_no_viewer():

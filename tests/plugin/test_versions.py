@@ -1,26 +1,16 @@
 """Versions of the model: listed, kept, renamed, exported, deleted, compared."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
+from harness import better_model
 
-from napari_resunet.network.model_file import Model, read_model
-from napari_resunet.plugin.outcomes import as_version, score_text
-from napari_resunet.plugin.state import STARTER
+from napari_resunet._package import STARTER
+from napari_resunet.network.model_file import read_model
+from napari_resunet.plugin.messages import score_text, version_from
 from napari_resunet.session.store.models import list_versions
-from napari_resunet.session.workers import Learned
-from napari_resunet.types import Lineage
-
-
-def learned(model, number, parent):
-    """Make what a fine-tuning from `parent` ends with, without the wait."""
-    lineage = Lineage(parent_id=parent.info.lineage.model_id, steps=5, corrected_objects=9)
-    child = Model(model.network, replace(model.info, lineage=lineage))
-    outcome = Learned(child, True, 0.4, 0.6, "", 1.0, 9, 2, 1)
-    return as_version(child, number, outcome)
 
 
 @pytest.fixture
@@ -29,16 +19,17 @@ def two(dock, image_of_nuclei, starter, random_model):
     dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.segment()
     for number in (1, 2):
-        dock.work.versions.add(learned(random_model, number, starter))
-    dock.controller.refresh()
-    assert dock.controller.autosave.flush(20)
+        result = better_model(random_model.network, starter)
+        dock.app.state.versions.add(version_from(result.model, number, result))
+    dock.app.state.changed.emit()
+    assert dock.app.autosave.flush(60)
     return dock
 
 
 def choose(dock, position):
     tree = dock.view.versions.list
     tree.setCurrentItem(tree.topLevelItem(position))
-    return dock.work.versions.all()[position].key
+    return dock.app.state.versions.all()[position].key
 
 
 def cells(dock):
@@ -56,7 +47,7 @@ def test_versions_are_listed_and_on_disk(two):
     assert rows[1][2] == "9 obj, 2 reg, 1 img"
     item = two.view.versions.list.topLevelItem(1)
     assert "9 objects, 2 regions, 1 image" in item.toolTip(2)
-    folder = two.controller.autosave.folder
+    folder = two.app.autosave.folder
     assert list(list_versions(folder.root)) == ["v001", "v002"]
     assert json.loads((folder.root / "session.json").read_text())["current_version"] == 2
 
@@ -66,9 +57,9 @@ def test_a_name_and_a_note_are_kept(two, monkeypatch):
     monkeypatch.setattr(two.view.versions, "ask_text", lambda *_: "für Zellen")
     two.find("rename_version").click()
     two.find("note_version").click()
-    assert "1: für Zellen" in [title for _, title, _ in two.work.versions.listed()]
-    autosave = two.controller.autosave
-    assert autosave.flush(10)
+    assert "1: für Zellen" in [title for _, title, _ in two.app.state.versions.listed()]
+    autosave = two.app.autosave
+    assert autosave.flush(60)
     record = list_versions(autosave.folder.root)["v001"]
     assert (record.name, record.note) == ("für Zellen", "für Zellen")
     assert record.sha256
@@ -78,16 +69,16 @@ def test_the_starter_and_the_version_in_use_cannot_be_deleted(two):
     for position, allowed in ((0, False), (1, True), (2, False)):
         choose(two, position)
         assert two.find("delete_version").isEnabled() == allowed
-        two.controller.version_list.delete(two.work.versions.current.key)
-        two.controller.version_list.delete(STARTER)
+        two.app.versions.delete(two.app.state.versions.current.key)
+        two.app.versions.delete(STARTER)
     assert len(cells(two)) == 3
     choose(two, 1)
     two.find("delete_version").click()
     assert [row[0] for row in cells(two)] == ["0", "2"]
-    autosave = two.controller.autosave
-    assert autosave.flush(10)
+    autosave = two.app.autosave
+    assert autosave.flush(60)
     assert list(list_versions(autosave.folder.root)) == ["v002"]
-    assert two.work.versions.next_number() == 3
+    assert two.app.state.versions.next_number() == 3
 
 
 def test_a_version_is_exported(two, tmp_path, monkeypatch):
@@ -123,22 +114,40 @@ def test_two_versions_are_compared_without_touching_the_labels(two):
 
 def test_exported_labels_tell_how_they_were_made(two, tmp_path, monkeypatch):
     path = tmp_path / "out"
-    section = two.controller.autosave.section
+    section = two.app.view.session
     monkeypatch.setattr(section, "ask_export", lambda suggested: path)
-    two.controller.choose_region("slice")
+    two.app.review.choose_area("slice")
     two.click("mark_verified")
     two.find("export_labels").click()
-    two.qtbot.waitUntil(lambda: two.controller.export.job is None, timeout=20_000)
+    two.until(lambda: two.app.session_jobs.current is None)
     assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), two.labels.data)
     about = json.loads((tmp_path / "out.json").read_text("utf-8"))
-    autosave = two.controller.autosave
+    autosave = two.app.autosave
     record = list_versions(autosave.folder.root)["v002"]
     assert about["model"]["sha256"] == record.sha256
-    assert about["model"]["model_id"] == two.work.versions.current.key
+    assert about["model"]["model_id"] == two.app.state.versions.current.key
     assert about["checked_share"] == 1.0
     assert about["settings"]["foreground"] == 0.5
     assert about["image"]["name"] == "cells"
     assert "torch" in about["programs"]
+
+
+def test_a_model_is_saved_and_loaded(dock, image_of_nuclei, monkeypatch, tmp_path):
+    dock.viewer.add_image(image_of_nuclei, name="cells")
+    dock.segment()
+    path = tmp_path / "mine.safetensors"
+    monkeypatch.setattr(dock.view, "ask_save_path", lambda suggested: path)
+    monkeypatch.setattr(dock.view, "ask_open_path", lambda: path)
+    dock.click("save")
+    assert "Saved" in dock.message
+    dock.click("load")
+    dock.wait()
+    assert len(dock.app.state.versions.listed()) == 2
+    path.write_bytes(b"damaged")
+    dock.click("load")
+    dock.wait()
+    assert "damaged" in dock.message
+    assert len(dock.app.state.versions.listed()) == 2
 
 
 @pytest.mark.parametrize(

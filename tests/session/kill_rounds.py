@@ -21,21 +21,19 @@ import numpy as np
 import safetensors.numpy
 
 from napari_resunet.corrections.training_set import Correction, as_example
-from napari_resunet.session.store import contents
-from napari_resunet.session.store.checkpoint import (
-    CheckpointRecord,
-    delete_checkpoint,
-    find_checkpoint,
-    save_checkpoint,
-)
+from napari_resunet.session.store import manifest
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.delta import PROPOSED, VERIFIED, LabelDelta
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import append_history, read_history
 from napari_resunet.session.store.models import (
+    CheckpointRecord,
     VersionRecord,
+    delete_checkpoint,
+    find_checkpoint,
     list_versions,
     model_path,
+    save_checkpoint,
     save_version,
 )
 from napari_resunet.session.store.schema import ImageRecord
@@ -107,7 +105,7 @@ class Child:
         correction = Correction("x", (), box, labels, mask, mask)
         image = np.full((40, 40, 1), number % 250, np.uint8)
         name = save_correction(root, self.key, correction, as_example(correction, image))
-        self.folder.note(contents.with_correction(name))
+        self.folder.note(manifest.with_correction(name))
         self.say("corrected", number)
 
     def fine_tune(self) -> None:
@@ -118,12 +116,12 @@ class Child:
             for step in (number, number + 1):
                 here = CheckpointRecord(base=number - 1, steps=step)
                 save_checkpoint(root, here, lambda p, n=step: weights(p, n))
-                self.folder.note(contents.with_training(interrupted=True))
+                self.folder.note(manifest.with_training(interrupted=True))
             append_history(root, [{"event": "step", "step": number, "loss": 0.5}])
-            self.folder.note(contents.with_history(1))
+            self.folder.note(manifest.with_history(1))
             save_version(root, record, lambda p: weights(p, number))
-            self.folder.note(contents.with_version(number))
-            self.folder.note_first(contents.with_training(interrupted=False))
+            self.folder.note(manifest.with_version(number))
+            self.folder.note_first(manifest.with_training(interrupted=False))
             delete_checkpoint(root)
             self.say("learned", number)
 

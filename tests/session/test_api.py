@@ -9,10 +9,9 @@ import torch
 import napari_resunet as nru
 from napari_resunet.engine import device
 from napari_resunet.engine.image_reader import ImageReader
-from napari_resunet.engine.model_selection import FineTuned
+from napari_resunet.engine.model_selection import FineTuneResult
 from napari_resunet.engine.normalize import normalize
 from napari_resunet.engine.patches import training_image
-from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import (
     ArgumentError,
     CorrectionError,
@@ -21,10 +20,11 @@ from napari_resunet.errors import (
     OutOfMemoryError,
     ResunetError,
 )
+from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.session import api
 from napari_resunet.session.segmenter import SizeFound
-from napari_resunet.session.workers import Workers
-from napari_resunet.types import Example, Notice, Progress, Statistics, Target
+from napari_resunet.session.workers import LoadRequest, Workers
+from napari_resunet.types import Decoding, Example, Statistics, Target
 
 
 def test_the_snippet_of_the_readme(nuclei, tmp_path):
@@ -105,7 +105,7 @@ def learned_from(monkeypatch):
 
     def no_steps(model, examples, config, compute):
         seen.append((examples, config))
-        return FineTuned(model, False, None, None, 0, "nothing learned")
+        return FineTuneResult(model, False, None, None, "nothing learned", 1.0, 0, 1, 1)
         yield
 
     monkeypatch.setattr(api, "fine_tune_steps", no_steps)
@@ -537,7 +537,7 @@ def test_a_model_of_an_older_version_warns_and_the_starter_does_not(monkeypatch,
 
 def test_the_dock_is_told_of_a_model_without_a_checksum(monkeypatch):
     monkeypatch.setattr(api, "STARTER_DIGEST", None)
-    events = list(Workers().load("starter", "cpu"))
+    events = list(Workers().load(LoadRequest("starter", "cpu"), CancelToken()))
     assert "holds no checksum" in events[-1].message
 
 

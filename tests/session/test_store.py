@@ -6,8 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ from napari_resunet.corrections.review import ReviewMask
 from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.errors import SessionError
-from napari_resunet.files import atomic_path
-from napari_resunet.session.store import planes, recent, schema
-from napari_resunet.session.store.content_hash import content_hash
+from napari_resunet.files import atomic_path, content_hash
+from napari_resunet.session.store import labels as label_store
+from napari_resunet.session.store import recent, schema
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot, marks_of
 from napari_resunet.session.store.folder import SessionFolder, SessionInUse, copy_session
@@ -98,11 +98,11 @@ def test_a_review_mask_survives_with_what_it_has_not_taken_note_of(session, key)
 
 def test_a_torn_record_is_left_out_and_work_goes_on_after_it(session, key):
     session.put_deltas(key, (), [stroke(10, 10, 4)])
-    assert session.flush(5)
+    assert session.flush(60)
     (journal,) = session.root.glob("planes/*/plane/journal-0.bin")
     whole = journal.read_bytes()
     session.put_deltas(key, (), [stroke(10, 10, 5)])
-    assert session.flush(5)
+    assert session.flush(60)
     torn = journal.read_bytes()[: len(whole) + 30]
     copied = session.root.with_name("after the crash")
     shutil.copytree(session.root, copied)
@@ -123,7 +123,7 @@ def test_half_written_files_are_swept_up(session, key):
         name = part
     (session.root / "models" / "kept").rename(name)  # as a kill would have left it
     reopened = SessionFolder.open(session.root)
-    assert reopened.flush(5)
+    assert reopened.flush(60)
     assert not list(session.root.rglob(".*"))
     reopened.close()
 
@@ -131,15 +131,15 @@ def test_half_written_files_are_swept_up(session, key):
 @pytest.mark.parametrize("kind", ["labels", "marks"])
 def test_a_compaction_that_breaks_off_costs_nothing(session, key, monkeypatch, kind):
     session.put_deltas(key, (), [stroke(10, 10, 4)])
-    assert session.flush(5)
-    real = planes.write_tiff
+    assert session.flush(60)
+    real = label_store.write_tiff
 
     def broken(path, array, **options):
         if path.name.startswith(kind):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, array, **options)
 
-    monkeypatch.setattr(planes, "write_tiff", broken)
+    monkeypatch.setattr(label_store, "write_tiff", broken)
     session.compact()
     monkeypatch.undo()
     session.put_deltas(key, (), [stroke(40, 10, 5)])
@@ -159,22 +159,22 @@ def test_what_waits_is_bounded_by_the_plane(session, key, monkeypatch):
         session.put_deltas(key, (), [stroke(0, 0, value), stroke(20, 0, value)])
     assert len(session._waiting[key, ()]) <= 2
     monkeypatch.undo()
-    assert session.flush(10)
+    assert session.flush(60)
 
 
 # The disk ------------------------------------------------------------------------------
 
 
-def wait_for(condition, seconds=8.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert condition()
+def wait_for(condition):
+    """Wait until it is so; pytest's timeout ends a test that waits in vain."""
+    pause = Event()
+    while not condition():
+        pause.wait(0.02)
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(session, key, monkeypatch):
     session.put_deltas(key, (), [stroke(10, 10, 4)])
-    assert session.flush(5)
+    assert session.flush(60)
     real = os.fsync
 
     def full(handle):
@@ -186,7 +186,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(session, key, monkeypatch):
     wait_for(lambda: "No space left" in session.trouble)
     session.put_deltas(key, (), [stroke(70, 10, 6)])
     monkeypatch.setattr(os, "fsync", real)
-    assert session.flush(10)
+    assert session.flush(60)
     assert not session.trouble
     reopened = again(session)
     labels = reopened.load_plane(key, ()).labels
@@ -196,7 +196,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(session, key, monkeypatch):
 
 def test_a_folder_that_is_gone_is_told_and_writing_resumes_when_it_is_back(session, key):
     session.put_deltas(key, (), [stroke(10, 10, 4)])
-    assert session.flush(5)
+    assert session.flush(60)
     away = session.root.with_name("unplugged")
     session.root.rename(away)
     session.root.mkdir()  # what is left of a drive that was unmounted
@@ -205,7 +205,7 @@ def test_a_folder_that_is_gone_is_told_and_writing_resumes_when_it_is_back(sessi
     assert not list(session.root.iterdir())
     session.root.rmdir()
     away.rename(session.root)
-    assert session.flush(10)
+    assert session.flush(60)
     reopened = again(session)
     labels = reopened.load_plane(key, ()).labels
     assert (labels[15, 15], labels[45, 15]) == (4, 5)
@@ -216,7 +216,7 @@ def test_a_folder_that_is_gone_is_told_and_writing_resumes_when_it_is_back(sessi
 def test_a_read_only_folder_is_told(tmp_path, monkeypatch):
     session = SessionFolder.create(tmp_path / "s")
     key = with_one_image(session)
-    assert session.flush(5)
+    assert session.flush(60)
     real = Path.open
 
     def read_only(self, mode="r", *rest, **options):
@@ -228,25 +228,25 @@ def test_a_read_only_folder_is_told(tmp_path, monkeypatch):
     session.put_deltas(key, (), [stroke(10, 10, 4)])
     wait_for(lambda: "Read-only" in session.trouble)
     monkeypatch.undo()
-    assert session.flush(10)
+    assert session.flush(60)
     session.close()
 
 
-def test_a_stalled_drive_is_told_and_the_window_goes_on(session, key, monkeypatch):
+def test_a_stalled_drive_is_reported_and_the_window_goes_on(session, key, monkeypatch):
+    answers = Event()
     monkeypatch.setattr("napari_resunet.session.store.writer.STALLED", 0.1)
-    monkeypatch.setattr(os, "fsync", lambda handle: time.sleep(0.6))
-    begin = time.monotonic()
-    session.put_deltas(key, (), [stroke(10, 10, 4)])
-    assert time.monotonic() - begin < 0.3
+    monkeypatch.setattr(os, "fsync", lambda handle: answers.wait())
+    session.put_deltas(key, (), [stroke(10, 10, 4)])  # it does not wait for the drive
     wait_for(lambda: "does not answer" in session.trouble)
     monkeypatch.undo()
-    assert session.flush(10)
+    answers.set()
+    assert session.flush(60)
     assert not session.trouble
 
 
 def test_an_error_that_nobody_foresaw_is_told_not_swallowed(session):
     session.put_large("bad", lambda root: 1 / 0)
-    assert session.flush(5)
+    assert session.flush(60)
     assert "ZeroDivisionError" in session.take_lost()[0]
     assert not session.take_lost()
 
@@ -288,7 +288,7 @@ def test_moving_keeps_everything_and_work_goes_on(session, key, tmp_path):
 
 def test_a_second_window_is_told_and_can_have_a_copy(session, key):
     session.put_deltas(key, (), [stroke(10, 10, 4)])
-    assert session.flush(5)
+    assert session.flush(60)
     with pytest.raises(SessionInUse, match="another window"):
         SessionFolder.open(session.root)
     target = session.root.with_name("a copy")
@@ -404,7 +404,7 @@ def test_images_from_memory_come_back_with_the_same_hash(session, dtype, shape, 
 
 
 def test_unknown_fields_of_a_newer_program_are_kept(session, key):
-    assert session.flush(5)
+    assert session.flush(60)
     path = session.root / "session.json"
     fields = json.loads(path.read_text("utf-8"))
     fields["novelty"] = {"a": 1}

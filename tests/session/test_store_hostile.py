@@ -14,10 +14,10 @@ import tifffile
 
 from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.errors import SessionError
+from napari_resunet.files import content_hash
 from napari_resunet.session.pixels import read_pixels
 from napari_resunet.session.restore import RestoredImage, restore_steps
 from napari_resunet.session.store import models, recent
-from napari_resunet.session.store.content_hash import content_hash
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.delta import LabelDelta
 from napari_resunet.session.store.folder import SessionFolder, read_description

@@ -1,1 +1,1 @@
-"""What the user corrected and verified: numpy and scikit-image, no torch, no GUI."""
+"""What the user corrected and verified: no torch and no GUI."""

@@ -1,9 +1,9 @@
-"""A new object from a scribble or a box, grown into the probability maps.
+"""Growing a new object from a scribble or a box with the prediction maps.
 
-Markers and a watershed as in the decoding of a proposal, but with the user's stroke as
-the marker, and with a threshold that follows what the maps say under it: an object that
-the model saw only faintly is found at half its height. Where there are no maps, or they
-say nothing, the scribble or the box itself becomes the object.
+This is a watershed as in `engine.postprocess`, but the user's stroke is the marker, and
+the threshold follows the maps under it: an object that the model saw only faintly is cut at
+half its height. Without maps, or if they show nothing there, the scribble or the ellipse in
+the box becomes the object.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from napari_resunet.types import FloatArray, MaskArray, Window
 from napari_resunet.windows import relative
 
 FAINT = 0.05
-"""A foreground probability under which the maps know of no object."""
+"""Foreground probability below which the maps show no object."""
 
 PEAK = 0.45
-"""Inner distance from which a pixel is in the middle of an object."""
+"""Inner distance from which a pixel counts as the middle of an object."""
 
 ReadMaps = Callable[[Window], FloatArray | None]
-"""From a window in image pixels to (foreground, distance, boundary), or None."""
+"""From a window in image pixels to maps of shape (3, h, w), or None."""
 
 
 def add_scribble(
@@ -42,19 +42,19 @@ def add_scribble(
     path : float array, shape (n, 2)
         The scribble.
     width : float
-        Of the stroke in pixels: what is added where there are no maps; an area that the
-        stroke encloses is filled.
+        Width of the stroke in pixels, used without maps. An area that the stroke encloses
+        is filled.
     size : float
         Diameter of a typical object in image pixels: how far to look and to grow.
     read : callable
-        Reads the maps of a window, shape (3, h, w); None where there are none.
+        Reads the maps of a window.
     new_label : int
         A free label.
 
     Returns
     -------
     Edit
-        Background pixels only. Empty where the scribble lies on other objects.
+        Background pixels only; empty if the scribble lies on other objects.
     """
     if not len(line_pixels(path, labels.shape)[0]):
         return NOTHING
@@ -63,20 +63,20 @@ def add_scribble(
     part = labels[window]
     stroke = _stroke(path, 1.0, window, part.shape) & (part == 0)
     maps = read(window)
-    if maps is None or not _knows(maps, stroke):
+    if maps is None or not _has_signal(maps, stroke):
         wide = _stroke(path, width, window, part.shape)
         grown = ndimage.binary_fill_holes(wide) & (part == 0)
     else:
         near = isotropic_dilation(stroke, reach)
         level = min(0.5, 0.5 * float(np.median(maps[0][stroke])))
-        grown = _flooded(maps, stroke, level, near, part)
+        grown = _watershed(maps, stroke, level, near, part)
     return Edit.between(part, np.where(grown, new_label, part), window)
 
 
 def add_box(
     labels: Labels, corners: Path, size: float, read: ReadMaps, new_label: int
 ) -> Edit:
-    """Find the one object in a box.
+    """Find the object in a box.
 
     Parameters
     ----------
@@ -85,17 +85,16 @@ def add_box(
     corners : float array, shape (2, 2)
         Two opposite corners.
     size : float
-        Diameter of a typical object in image pixels: how much around to look at.
+        Diameter of a typical object in image pixels: how far around to look.
     read : callable
-        Reads the maps of a window, shape (3, h, w); None where there are none.
+        Reads the maps of a window.
     new_label : int
         A free label.
 
     Returns
     -------
     Edit
-        Background pixels within the box only. Where the maps know nothing, the ellipse
-        that fills the box.
+        Background pixels in the box only.
     """
     low, high = np.min(corners, axis=0), np.max(corners, axis=0)
     if (high < 0).any() or (low > np.array(labels.shape) - 1).any():
@@ -107,19 +106,19 @@ def add_box(
     inside[relative(box, window)] = True
     oval = _oval(inside) & (part == 0)
     maps = read(window)
-    if maps is None or not _knows(maps, oval):
+    if maps is None or not _has_signal(maps, oval):
         grown = oval
     else:
         level = min(0.5, 0.5 * float(np.percentile(maps[0][oval], 90)))
         middle = _oval(inside, 0.5) & (maps[0] >= level) & (part == 0)
-        grown = _flooded(maps, middle, level, inside, part) if middle.any() else oval
+        grown = _watershed(maps, middle, level, inside, part) if middle.any() else oval
     return Edit.between(part, np.where(grown, new_label, part), window)
 
 
-def _flooded(
+def _watershed(
     maps: FloatArray, seed: MaskArray, level: float, within: MaskArray, part: Labels
 ) -> MaskArray:
-    """Flood from the seed against other objects and other peaks of the distance."""
+    """Flood from the seed, against other objects and other peaks of the distance."""
     free = part == 0
     foreground = (maps[0] >= level) & free & within
     ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), 1.0)
@@ -128,7 +127,7 @@ def _flooded(
     own[peaks[seed]] = True
     own[0] = False
     markers = np.where((peaks > 0) & ~own[peaks], 2, 0)
-    # Objects that are there keep the faint rim around them.
+    # Other objects keep the faint rim around them.
     markers[~free] = 2
     markers[seed | own[peaks]] = 1
     flooded = watershed(-ridge, markers, mask=foreground | (markers > 0))
@@ -137,7 +136,7 @@ def _flooded(
 
 
 def _tidy(grown: MaskArray, seed: MaskArray) -> MaskArray:
-    """Drop thin spurs and what hangs together with the seed no more; fill holes."""
+    """Drop thin spurs and fragments that do not touch the seed, and fill holes."""
     opened = ndimage.binary_opening(grown) | seed
     pieces, n_pieces = ndimage.label(opened)
     keep = np.zeros(n_pieces + 1, bool)
@@ -147,13 +146,13 @@ def _tidy(grown: MaskArray, seed: MaskArray) -> MaskArray:
     return tidy
 
 
-def _knows(maps: FloatArray, where: MaskArray) -> bool:
-    """Tell whether the maps see anything there."""
+def _has_signal(maps: FloatArray, where: MaskArray) -> bool:
+    """Return whether the maps show an object there."""
     return bool(where.any()) and float(np.median(maps[0][where])) >= FAINT
 
 
 def _stroke(path: Path, width: float, window: Window, shape: tuple[int, ...]) -> MaskArray:
-    """Draw a path as a mask of a window, so many pixels wide."""
+    """Draw a path, `width` pixels wide, as a mask of a window."""
     mask = np.zeros(shape, bool)
     origin = np.array([s.start for s in window])
     mask[line_pixels(np.asarray(path, float) - origin, shape)] = True
@@ -163,19 +162,19 @@ def _stroke(path: Path, width: float, window: Window, shape: tuple[int, ...]) ->
     return wide
 
 
-def _oval(inside: MaskArray, share: float = 1.0) -> MaskArray:
-    """Draw the ellipse that fills a box, or that share of it."""
+def _oval(inside: MaskArray, fraction: float = 1.0) -> MaskArray:
+    """Draw the ellipse that fills a box, or this fraction of its width and height."""
     rows, columns = np.nonzero(inside)
     oval = np.zeros_like(inside)
     if len(rows):
         centre = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
-        tall, wide = ((n[-1] - n[0] + 1) / 2 * share for n in (rows, columns))
+        tall, wide = ((n[-1] - n[0] + 1) / 2 * fraction for n in (rows, columns))
         oval[ellipse(*centre, tall, wide, shape=inside.shape)] = True
     return oval & inside
 
 
 def _window(path: Path, margin: int, shape: tuple[int, ...]) -> Window:
-    """Find the window around a path, never empty."""
+    """Return the window around a path, never empty."""
     low = np.floor(np.min(path, axis=0)).astype(int) - margin
     high = np.ceil(np.max(path, axis=0)).astype(int) + margin + 1
     rows, columns = (

@@ -1,8 +1,7 @@
 """Edits of whole objects on one plane: delete, merge, split, smooth, copy.
 
-Pure functions from labels and a position to an `Edit`: data that can be undone, and that
-nobody has applied yet. Each looks only at the window around its object. Growing a new
-object is `grow`.
+Pure functions from labels and a position to an `Edit`, which the caller writes. Each looks
+only at the window around its object. Growing a new object is in `grow`.
 """
 
 from __future__ import annotations
@@ -18,101 +17,60 @@ from skimage.draw import line
 from skimage.morphology import disk
 from skimage.segmentation import watershed
 
+from napari_resunet.masks import fits_table
 from napari_resunet.types import LabelArray, MaskArray, Window
 from napari_resunet.windows import bounding_window, grown, moved
 
 Labels = npt.NDArray[np.integer[Any]]
 Path = npt.NDArray[np.floating[Any]]
-"""Places on a plane, shape (n, 2): rows and columns, in the order they were drawn."""
+"""Positions on a plane in drawing order, rows and columns, shape (n, 2)."""
 Point = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Pixels of one plane with their labels before and after.
+    """Pixels of one plane that get another label.
 
     Attributes
     ----------
     rows, columns : int array, shape (n,)
-        Where.
-    before, after : int32 array, shape (n,)
-        The labels there; they differ everywhere.
+        The pixels.
+    after : int32 array, shape (n,)
+        Their new labels.
     """
 
     rows: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int64]
-    before: LabelArray
     after: LabelArray
 
     @classmethod
     def between(cls, before: Labels, after: Labels, window: Window) -> Edit:
-        """Compare two states of a window.
-
-        Parameters
-        ----------
-        before, after : integer array, shape of the window
-            Labels.
-        window : tuple of slice
-            Where they lie on the plane.
-
-        Returns
-        -------
-        Edit
-        """
+        """Compare the labels in a window of the plane before and after."""
         rows, columns = np.nonzero(before != after)
-        old, new = before[rows, columns], after[rows, columns]
-        return cls(
-            rows + window[0].start,
-            columns + window[1].start,
-            old.astype(np.int32),
-            new.astype(np.int32),
-        )
+        labels = after[rows, columns].astype(np.int32)
+        return cls(rows + window[0].start, columns + window[1].start, labels)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def inverse(self) -> Edit:
-        """Return the edit that takes this one back."""
-        return Edit(self.rows, self.columns, self.after, self.before)
 
-    def apply(self, plane: npt.NDArray[Any]) -> None:
-        """Write the labels after the edit.
+MAX_LABEL = int(np.iinfo(np.int32).max)
 
-        Parameters
-        ----------
-        plane : integer array, shape (Y, X)
-            Changed in place.
-        """
-        plane[self.rows, self.columns] = self.after
+SPARE_LABELS = 2**16
+"""No edit or proposal adds more labels than this."""
 
-
-HIGHEST = int(np.iinfo(np.int32).max)
-"""The largest label."""
-
-ROOM = 2**16
-"""So many labels may be new in one edit or one proposal without a look for gaps."""
-
-NOWHERE, NO_LABELS = np.zeros(0, np.int64), np.zeros(0, np.int32)
-NOTHING = Edit(NOWHERE, NOWHERE, NO_LABELS, NO_LABELS)
+NOTHING = Edit(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32))
 """The edit that changes no pixel."""
 
 
 def free_label(*planes: Labels) -> int:
-    """Return a label that is not in use, and neither are many above it.
+    """Return a label that is unused on all planes, with many unused ones above it.
 
-    Parameters
-    ----------
-    *planes : integer arrays
-        Where it must be free.
-
-    Returns
-    -------
-    int
-        The first one above all that are in use; where the numbers end soon after those,
-        the first of the widest gap between them.
+    This is the first above all labels in use. If too few are left above those, it is the
+    first in the widest gap between them.
     """
     most = max(int(plane.max(initial=0)) for plane in planes)
-    if most <= HIGHEST - ROOM:
+    if most <= MAX_LABEL - SPARE_LABELS:
         return most + 1
     used = np.unique(np.concatenate([[0], *(np.unique(plane) for plane in planes)]))
     used = used[used >= 0]
@@ -120,82 +78,47 @@ def free_label(*planes: Labels) -> int:
     return int(used[widest]) + 1
 
 
-def fits_table(labels: Labels) -> bool:
-    """Tell whether a table of all labels, from 0 up, is no larger than the labels.
-
-    Parameters
-    ----------
-    labels : integer array
-        Labels of a plane or of a part of it.
-
-    Returns
-    -------
-    bool
-        False also where some are negative: they would count from a table's end.
-    """
-    low, high = labels.min(initial=0), labels.max(initial=0)
-    return bool(low >= 0 and high <= max(labels.size, ROOM))
-
-
 def count_objects(plane: Labels) -> int:
-    """Count the labels in use; negative ones are no objects.
-
-    Parameters
-    ----------
-    plane : integer array
-        Labels of a plane or of a part of it.
-
-    Returns
-    -------
-    int
-    """
+    """Count the positive labels in use."""
     if fits_table(plane):
         return int(np.count_nonzero(np.bincount(plane.ravel())[1:]))
     return int((np.unique(plane) > 0).sum())
 
 
 def label_at(labels: Labels, point: Point) -> int:
-    """Read the label at a point; 0 outside the plane."""
+    """Return the label at a point, 0 outside the plane."""
     inside = all(0 <= p < n for p, n in zip(point, labels.shape, strict=True))
     return int(labels[point]) if inside else 0
 
 
 FIRST_REACH = 64
-"""Pixels around a point that are searched first for the object's extent."""
+"""Pixels around a point that are searched first for its object."""
 
 GAP = 8
-"""Pixels within which a fragment of the same label still belongs to the object."""
+"""A fragment within this many pixels still belongs to the object of its label."""
 
 BRIDGE = 2
-"""Radius in pixels of the closing that joins merged neighbours across a thin gap."""
+"""Radius in pixels of the closing that joins merged objects across a thin gap."""
 
-SMALLEST_PART = 4
-SMALLEST_SHARE = 0.02
-"""A part of a split object under these (pixels, share of the area) is no object."""
+MIN_PART_PIXELS = 4
+MIN_PART_FRACTION = 0.02
+"""A part of a split object that is smaller than either does not become an object."""
 
-SPECK_SHARE = 0.1
-"""Fragments under this share of the largest one are specks."""
+SPECK_FRACTION = 0.1
+"""Fragments smaller than this fraction of the largest one are specks."""
 
 
 def find_object(
     labels: Labels, point: Point, margin: int = 1
 ) -> tuple[Window, MaskArray] | None:
-    """Find the object at a point without looking at the whole plane.
-
-    Parameters
-    ----------
-    labels : integer array, shape (Y, X)
-        The plane.
-    point : tuple of int
-        Row and column.
-    margin : int
-        Pixels around the object to add to the window, as far as the plane goes.
+    """Find the object at a point without scanning the whole plane.
 
     Returns
     -------
     (window, members) or None
-        Where it lies, and which pixels of the window are the object's: all with its
-        label, save fragments farther away than `GAP`. None on background or outside.
+        The window around the object plus `margin`, and which of its pixels belong to the
+        object: all with its label, except fragments farther away than `GAP`. None on
+        background or outside the plane.
     """
     label = label_at(labels, point)
     reach = FIRST_REACH
@@ -212,20 +135,7 @@ def find_object(
 
 
 def delete(labels: Labels, point: Point) -> Edit:
-    """Remove the object at a point.
-
-    Parameters
-    ----------
-    labels : integer array, shape (Y, X)
-        The plane.
-    point : tuple of int
-        Row and column.
-
-    Returns
-    -------
-    Edit
-        Empty on background.
-    """
+    """Remove the object at a point."""
     found = find_object(labels, point)
     if found is None:
         return NOTHING
@@ -235,22 +145,8 @@ def delete(labels: Labels, point: Point) -> Edit:
 
 
 def merge(labels: Labels, path: Path) -> Edit:
-    """Join all objects that a path runs across.
-
-    Parameters
-    ----------
-    labels : integer array, shape (Y, X)
-        The plane.
-    path : float array, shape (n, 2)
-        The dragged path.
-
-    Returns
-    -------
-    Edit
-        All get the label of the first one; a gap of up to four pixels of background
-        between them is closed. Empty where the path touches fewer than two objects.
-    """
-    crossed = _crossed(labels, path)
+    """Give all objects under a path the label of the first, and close thin gaps."""
+    crossed = _objects_under(labels, path)
     if len(crossed) < 2:
         return NOTHING
     windows = [found[0] for p in crossed.values() if (found := find_object(labels, p, GAP))]
@@ -266,25 +162,11 @@ def merge(labels: Labels, path: Path) -> Edit:
 
 
 def split(labels: Labels, path: Path, new_label: int) -> Edit:
-    """Divide the object that a line crosses most.
+    """Split the object that a line crosses most.
 
-    A line that ends inside the object goes on straight to its edge. Where that does not
-    divide it (a ring, say), each side of the line is flooded by geodesic distance.
-
-    Parameters
-    ----------
-    labels : integer array, shape (Y, X)
-        The plane.
-    path : float array, shape (n, 2)
-        The drawn line.
-    new_label : int
-        Free, as all labels above it: the largest part keeps the old label, the others
-        get `new_label`, `new_label` + 1, …
-
-    Returns
-    -------
-    Edit
-        No pixel of the object is lost. Empty where the line divides nothing.
+    A line that ends inside the object is extended straight to its edge. If that does not
+    split it, as with a ring, each side of the line is flooded by geodesic distance. The
+    largest part keeps its label; the others get `new_label`, `new_label` + 1, and so on.
     """
     rows, columns = line_pixels(path, labels.shape)
     under = labels[rows, columns]
@@ -297,28 +179,17 @@ def split(labels: Labels, path: Path, new_label: int) -> Edit:
         return NOTHING
     window, members = found
     origin = np.array([s.start for s in window])
-    parts = _divided(members, np.asarray(path, float) - origin)
+    parts = _split_parts(members, np.asarray(path, float) - origin)
     after = labels[window].copy()
     after[parts > 1] = (parts[parts > 1] + (new_label - 2)).astype(after.dtype)
     return Edit.between(labels[window], after, window)
 
 
 def smooth(labels: Labels, point: Point) -> Edit:
-    """Fill the holes of an object, drop its specks and smooth its contour.
+    """Fill the holes of an object, drop its specks, and smooth its outline.
 
-    The contour follows a Gaussian of the object, cut where the area stays the same.
-
-    Parameters
-    ----------
-    labels : integer array, shape (Y, X)
-        The plane.
-    point : tuple of int
-        Row and column.
-
-    Returns
-    -------
-    Edit
-        Never into other objects. Empty on background.
+    The outline follows a Gaussian of the object at the level that keeps the area. Other
+    objects stay as they are.
     """
     found = find_object(labels, point, margin=2 * GAP)
     if found is None:
@@ -339,20 +210,9 @@ def smooth(labels: Labels, point: Point) -> Edit:
 
 
 def copy(source: Labels, point: Point, target: Labels) -> Edit:
-    """Put the object at a point of one plane onto another, where that is background.
+    """Copy the object at a point of `source` to the background of `target`.
 
-    Parameters
-    ----------
-    source, target : integer arrays of equal shape (Y, X)
-        Two planes of a stack.
-    point : tuple of int
-        Row and column on the source.
-
-    Returns
-    -------
-    Edit
-        Of the target. The object keeps its label if it is free there, and gets a free
-        one otherwise. Empty on background or where nothing is free.
+    The object keeps its label unless `target` uses it already.
     """
     found = find_object(source, point)
     if found is None:
@@ -367,19 +227,7 @@ def copy(source: Labels, point: Point, target: Labels) -> Edit:
 def line_pixels(
     path: Path, shape: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """List the pixels under a path, in its order.
-
-    Parameters
-    ----------
-    path : float array, shape (n, 2)
-        Rows and columns.
-    shape : tuple of int
-        Of the plane: what lies outside is left out.
-
-    Returns
-    -------
-    rows, columns : int arrays
-    """
+    """List the pixels under a path in its order, without those outside the plane."""
     ends = np.round(np.asarray(path, float)).astype(np.int64)
     pieces = [line(*a, *b) for a, b in pairwise(ends)]
     pieces = pieces or [(ends[:1, 0], ends[:1, 1])]
@@ -389,8 +237,8 @@ def line_pixels(
     return rows[inside], columns[inside]
 
 
-def _crossed(labels: Labels, path: Path) -> dict[int, Point]:
-    """List the objects under a path in its order, each with one of its pixels."""
+def _objects_under(labels: Labels, path: Path) -> dict[int, Point]:
+    """Return the objects under a path in its order, each with one of its pixels."""
     crossed: dict[int, Point] = {}
     rows, columns = line_pixels(path, labels.shape)
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
@@ -404,21 +252,21 @@ def _most_common(values: Labels) -> int:
     return int(found[counts.argmax()])
 
 
-def _divided(members: MaskArray, path: Path) -> npt.NDArray[np.int64]:
-    """Tell the parts of an object by number, the largest 1; all 1 if it is not divided."""
+def _split_parts(members: MaskArray, path: Path) -> npt.NDArray[np.int64]:
+    """Label the parts of an object by size from 1; all 1 if the path does not split it."""
     cut = _cut(members, path)
     parts, n_parts = ndimage.label(members & ~cut)
     at_cut = np.unique(parts[ndimage.binary_dilation(cut)])
     at_cut = at_cut[at_cut > 0]
     if len(at_cut) == 1:
-        parts = _flooded_sides(members, cut, path)
+        parts = _geodesic_sides(members, cut, path)
         at_cut, n_parts = np.unique(parts[parts > 0]), int(parts.max(initial=0))
     areas = np.bincount(parts.ravel(), minlength=n_parts + 1)
-    smallest = max(SMALLEST_PART, SMALLEST_SHARE * int(members.sum()))
-    large = at_cut[areas[at_cut] >= smallest]
+    min_size = max(MIN_PART_PIXELS, MIN_PART_FRACTION * int(members.sum()))
+    large = at_cut[areas[at_cut] >= min_size]
     if len(large) < 2:
         return members.astype(np.int64)
-    names = np.ones(n_parts + 1, np.int64)  # what the line does not touch stays
+    names = np.ones(n_parts + 1, np.int64)  # the object keeps what the line does not touch
     names[0] = 0
     names[at_cut] = 0
     names[large[np.argsort(-areas[large], kind="stable")]] = np.arange(1, len(large) + 1)
@@ -426,15 +274,15 @@ def _divided(members: MaskArray, path: Path) -> npt.NDArray[np.int64]:
 
 
 def _cut(members: MaskArray, path: Path) -> MaskArray:
-    """Draw a line, each end that lies inside the object drawn on to its edge."""
-    ends = [_beyond(members, path[::-1]), path, _beyond(members, path)]
+    """Draw a line, extending each end inside the object to its edge."""
+    ends = [_extension(members, path[::-1]), path, _extension(members, path)]
     cut = np.zeros_like(members)
     cut[line_pixels(np.concatenate([e for e in ends if len(e)]), members.shape)] = True
     return cut & members
 
 
-def _beyond(members: MaskArray, path: Path) -> Path:
-    """Go on straight from the end of a path until the object ends."""
+def _extension(members: MaskArray, path: Path) -> Path:
+    """Extend the end of a path straight until the object ends."""
     away = np.linalg.norm(path[-1] - path, axis=1)
     earlier = np.flatnonzero(away >= 3)
     earlier = earlier if len(earlier) else np.flatnonzero(away > 0)
@@ -449,8 +297,8 @@ def _beyond(members: MaskArray, path: Path) -> Path:
     return steps[: int(np.argmin(inside)) + 1][-1:]
 
 
-def _flooded_sides(members: MaskArray, cut: MaskArray, path: Path) -> npt.NDArray[Any]:
-    """Mark what is nearer, within the object, to the left (1) or right (2) of a line."""
+def _geodesic_sides(members: MaskArray, cut: MaskArray, path: Path) -> npt.NDArray[Any]:
+    """Mark what is nearer, inside the object, to the left (1) or right (2) of a line."""
     markers = np.zeros(members.shape, np.int32)
     steps = np.diff(path, axis=0)
     lengths = np.linalg.norm(steps, axis=1, keepdims=True)
@@ -477,11 +325,11 @@ def _filled_from_nearest(
 
 
 def _without_specks(mask: MaskArray) -> MaskArray:
-    """Keep the fragments that are not much smaller than the largest one."""
+    """Keep the fragments that are not much smaller than the largest."""
     pieces, _ = ndimage.label(mask)
     areas = np.bincount(pieces.ravel())
     areas[0] = 0
-    keep: MaskArray = (areas >= SPECK_SHARE * areas.max(initial=0)) & (areas > 0)
+    keep: MaskArray = (areas >= SPECK_FRACTION * areas.max(initial=0)) & (areas > 0)
     return keep[pieces]
 
 
@@ -494,7 +342,7 @@ def _around(point: Point, reach: int, shape: tuple[int, ...]) -> Window:
 
 
 def _cut_off(box: Window, search: Window, shape: tuple[int, ...]) -> bool:
-    """Tell whether the searched window may have cut an object that the plane does not."""
+    """Return whether the searched window, but not the plane, may cut the object off."""
     return any(
         (b.start == 0 and s.start > 0) or (b.stop == s.stop - s.start and s.stop < n)
         for b, s, n in zip(box, search, shape, strict=True)

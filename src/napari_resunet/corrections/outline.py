@@ -1,4 +1,4 @@
-"""The outline of a region, for showing it."""
+"""The outline of a region, for display."""
 
 from __future__ import annotations
 
@@ -11,24 +11,16 @@ from skimage.measure import approximate_polygon, find_contours
 from napari_resunet.types import MaskArray
 
 FINEST = 2048
-"""Larger planes are outlined from every second pixel, or third, and so on."""
+"""Larger planes are outlined from every second pixel, or every third, and so on."""
 
 TOLERANCE = 0.75
-"""Sampled pixels by which a simplified outline may be off."""
+"""How far a simplified outline may be off, in sampled pixels."""
 
 
 def outlines(region: MaskArray) -> list[npt.NDArray[Any]]:
-    """Trace the outlines of a region along the edges of its pixels.
+    """Trace the outlines of a region, holes included, along the edges of its pixels.
 
-    Parameters
-    ----------
-    region : bool array, shape (Y, X)
-        The region.
-
-    Returns
-    -------
-    list of float arrays, each of shape (n, 2)
-        Closed lines, rows and columns in pixels; those of holes too.
+    Returns closed lines, each a float array of rows and columns, shape (n, 2).
     """
     stride = -(-max(region.shape) // FINEST)
     padded = np.pad(region[::stride, ::stride], 1).astype(np.float32)

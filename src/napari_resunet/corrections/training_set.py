@@ -1,6 +1,6 @@
-"""All corrected regions of the session, each as it was last learned from.
+"""The corrected regions of the session, as they were last learned from, in memory.
 
-Kept in memory; ``session/store/corrections.py`` keeps the same on disk.
+``session/store/corrections.py`` stores them on disk.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.corrections.object_edits import count_objects
-from napari_resunet.types import Example, MaskArray
+from napari_resunet.types import Example, Index, LabelArray, MaskArray, Window
+from napari_resunet.windows import overlap, relative
 
-Key = tuple[str, tuple[int, ...]]
+Key = tuple[str, Index]
 
 
 @dataclass(frozen=True)
 class Correction:
-    """One plane's corrected region.
+    """The corrected region of one plane.
 
     Attributes
     ----------
     image_id : str
-        Which image.
+        Key of the image.
     index : tuple of int
-        Which plane of it.
+        Position of the plane in the stack.
     window : tuple of slice
         Rows and columns of the crop in image pixels.
     labels : int32 array, shape of the window
-        Copied from the layer.
+        A copy of the labels.
     verified, edited : bool array, shape of the window
-        Where the user vouches for, and where they changed, the labels.
+        The pixels that the user verified, and those that the user changed.
     """
 
     image_id: str
-    index: tuple[int, ...]
-    window: tuple[slice, slice]
-    labels: npt.NDArray[np.int32]
+    index: Index
+    window: Window
+    labels: LabelArray
     verified: MaskArray
     edited: MaskArray
 
@@ -49,83 +50,68 @@ class Correction:
 
     @property
     def n_objects(self) -> int:
-        """Objects with a verified pixel."""
+        """Number of objects with a verified pixel."""
         return count_objects(self.labels[self.verified])
+
+    def verified_in(self, window: Window) -> MaskArray:
+        """Return the verified mask in another window of the plane."""
+        mask = np.zeros([s.stop - s.start for s in window], bool)
+        common = overlap(self.window, window)
+        mask[relative(common, window)] = self.verified[relative(common, self.window)]
+        return mask
 
 
 class CorrectionLog:
-    """The training set so far: one example for each corrected plane of each image.
+    """The training set so far: one example per corrected plane of each image.
 
     Attributes
     ----------
-    fresh : list of (Correction, Example)
-        What was recorded and not yet taken to be kept on disk.
+    unsaved : list of (Correction, Example)
+        Corrections that are not saved yet.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[Key, tuple[Correction, Example]] = {}
-        self.fresh: list[tuple[Correction, Example]] = []
+        self._latest: dict[Key, tuple[Correction, Example]] = {}
+        self.unsaved: list[tuple[Correction, Example]] = []
 
     def record(self, correction: Correction, example: Example) -> None:
-        """Keep a correction with its image crop; a later one of the same plane replaces it.
-
-        Parameters
-        ----------
-        correction : Correction
-            Whose plane it is.
-        example : Example
-            What to learn from it.
-        """
+        """Add a correction with its image crop, replacing that of the same plane."""
         self.restore(correction, example)
-        self.fresh.append((correction, example))
+        self.unsaved.append((correction, example))
 
     def restore(self, correction: Correction, example: Example) -> None:
-        """Keep a correction that comes from the disk."""
-        self._kept.pop(correction.key, None)
-        self._kept[correction.key] = correction, example
+        """Add a correction that comes from disk."""
+        self._latest.pop(correction.key, None)
+        self._latest[correction.key] = correction, example
 
     def mark_unsaved(self) -> None:
-        """Have all kept on disk once more, in another place."""
-        self.fresh = list(self._kept.values())
+        """Mark everything as not saved, as when the session moves."""
+        self.unsaved = list(self._latest.values())
 
     def clear(self) -> None:
-        """Forget all, when another session is opened."""
-        self._kept.clear()
-        self.fresh.clear()
+        """Remove everything, when another session is opened."""
+        self._latest.clear()
+        self.unsaved.clear()
 
     def latest(self, key: Key) -> tuple[Correction, Example] | None:
-        """Get what was last learned from a plane of an image, if anything was."""
-        return self._kept.get(key)
+        """Return the last correction of a plane, if any."""
+        return self._latest.get(key)
 
     def examples(self) -> list[Example]:
-        """List all, the latest last."""
-        return [example for _, example in self._kept.values()]
+        """List the examples, the latest last."""
+        return [example for _, example in self._latest.values()]
 
     @property
     def n_images(self) -> int:
-        """From how many images they are."""
-        return len({image_id for image_id, _ in self._kept})
+        """Number of images that the corrections come from."""
+        return len({image_id for image_id, _ in self._latest})
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._latest)
 
 
 def as_example(correction: Correction, image: npt.NDArray[Any], **known: Any) -> Example:
-    """Join a correction with its image crop.
-
-    Parameters
-    ----------
-    correction : Correction
-        Labels and masks.
-    image : array, shape of the window and channels
-        The crop.
-    **known
-        ``scale`` and ``statistics`` of the whole image, and what is ``held_out``.
-
-    Returns
-    -------
-    Example
-    """
+    """Join a correction with its image crop; `known` holds other fields of `Example`."""
     return Example(
         image, correction.labels, correction.verified, correction.edited, **known
     )

@@ -1,1 +1,1 @@
-"""Compute: images to maps to labels, and corrections to better weights. No GUI."""
+"""Images to prediction maps to labels, and corrections to better weights. No GUI."""

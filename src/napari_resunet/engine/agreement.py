@@ -1,7 +1,7 @@
-"""Agreement of a new model with a sure start, where nothing is verified.
+"""Whether a new model agrees with a confident start where nothing is verified.
 
-Few held-out objects say little about new weights. A start that is sure of its objects is
-mostly right, so new weights that find others there have lost something
+A score on few held-out objects says little. But a confident start is mostly right, so new
+weights that find other objects there are probably worse
 (``docs/research/levels-and-model-selection.md``).
 """
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.image_reader import Axis
-from napari_resunet.engine.metrics import Rough, mean_ap
+from napari_resunet.engine.metrics import Tolerance, mean_ap
 from napari_resunet.engine.patches import TrainingImage
-from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
-from napari_resunet.engine.uncertainty import count_doubts, windows
+from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
+from napari_resunet.engine.uncertainty import count_uncertain, windows
 from napari_resunet.engine.validation import (
     HeldOutPart,
     HeldOutPrediction,
@@ -25,114 +25,127 @@ from napari_resunet.engine.validation import (
     predict,
 )
 from napari_resunet.network.resnet_unet import ResNetUNet
-from napari_resunet.types import FloatArray, LabelArray, MaskArray, ModelInfo, Window
+from napari_resunet.types import (
+    Decoding,
+    FloatArray,
+    LabelArray,
+    MaskArray,
+    ModelInfo,
+    Window,
+)
 
-MOST_WINDOWS = 4
-FEWEST_OBJECTS = 10
-"""With fewer objects in these windows they say too little."""
+MAX_WINDOWS = 4
+MIN_OBJECTS = 10
+"""With fewer objects in the windows, the agreement is not used."""
 
-SURE = 0.25
-"""Objects of doubt for each object found, up to which a start is good: where its AP@0.5 was
-0.8 or more they were 0 to 0.13, where it was under 0.6 0.5 and more."""
+MAX_UNCERTAIN = 0.25
+"""A start is confident up to this many uncertain objects per object. Starts with an AP@0.5
+of 0.8 or more had at most 0.13, and those below 0.6 had at least 0.5."""
 
-AGREEMENT = 0.85
-"""AP@0.5 between what a sure start finds and what new weights find, from which on these
-are taken."""
+MIN_AGREEMENT = 0.85
+"""New weights need this AP@0.5 against a confident start."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What weights find in a window.
+class WindowLabels:
+    """The objects found in a window.
 
     Attributes
     ----------
     labels : int32 array, shape (h, w)
-        Objects in working pixels.
-    counts : bool array, shape (h, w)
-        Where nothing is verified.
+        Objects at network resolution.
+    unverified : bool array, shape (h, w)
+        The pixels that are not verified.
     maps : float array, shape (n_maps, h, w)
         Probabilities.
     """
 
     labels: LabelArray
-    counts: MaskArray
+    unverified: MaskArray
     maps: FloatArray
 
 
-class Elsewhere:
-    """Some windows in which nothing is verified, and what the start finds there.
+class AgreementCheck:
+    """Compares the objects of new weights with those of the start in unverified windows.
 
     Parameters
     ----------
     images : sequence of TrainingImage
-        All corrections, the latest last; what is not verified has the weight 0.
+        All corrections, the latest last; unverified pixels have weight 0.
     compute : Compute
-        Where to compute.
+        Device and precision.
     decoding : Decoding
-        The sliders.
+        The two sliders.
     """
 
     def __init__(
         self, images: Sequence[TrainingImage], compute: Compute, decoding: Decoding
     ) -> None:
         self._compute, self._decoding = compute, decoding
-        parts = [part for image in reversed(images) for part in _unchecked_parts(image)]
+        parts = [part for image in reversed(images) for part in _unverified_parts(image)]
         parts.sort(key=lambda part: -float((part.image.weight > 0).mean()))
-        self._parts = parts[:MOST_WINDOWS]
-        self._start: list[Found] = []
+        self._parts = parts[:MAX_WINDOWS]
+        self._start: list[WindowLabels] = []
 
-    def begin(self, start: ResNetUNet, info: ModelInfo) -> None:
-        """Remember what the start finds, if it is sure of it."""
-        found = self._find(start, info)
-        n_objects = sum(len(np.unique(f.labels[f.counts & (f.labels > 0)])) for f in found)
-        n_doubts = sum(count_doubts(f.maps, f.labels, f.counts, info) for f in found)
-        sure = n_objects >= FEWEST_OBJECTS and n_doubts <= SURE * n_objects
-        self._start = found if sure else []
+    def set_start(self, start: ResNetUNet, info: ModelInfo) -> None:
+        """Store the objects of the start if it is confident."""
+        found = self._decode_windows(start, info)
+        n_objects = sum(
+            len(np.unique(f.labels[f.unverified & (f.labels > 0)])) for f in found
+        )
+        n_uncertain = sum(
+            count_uncertain(f.maps, f.labels, f.unverified, info) for f in found
+        )
+        confident = n_objects >= MIN_OBJECTS and n_uncertain <= MAX_UNCERTAIN * n_objects
+        self._start = found if confident else []
 
     def agrees(self, network: ResNetUNet, info: ModelInfo) -> bool:
-        """Tell whether other weights find the same; True where the start was not sure."""
+        """Return whether weights agree with the start, or the start is not confident."""
         if not self._start:
             return True
-        pairs = zip(self._start, self._find(network, info), strict=True)
-        shares = [(_agreement(old, new), old.labels.max(initial=0)) for old, new in pairs]
-        values, weights = zip(*shares, strict=True)
-        return float(np.average(values, weights=np.maximum(weights, 1))) >= AGREEMENT
+        pairs = zip(self._start, self._decode_windows(network, info), strict=True)
+        scored = [(_agreement(old, new), old.labels.max(initial=0)) for old, new in pairs]
+        values, weights = zip(*scored, strict=True)
+        return float(np.average(values, weights=np.maximum(weights, 1))) >= MIN_AGREEMENT
 
-    def _find(self, network: ResNetUNet, info: ModelInfo) -> list[Found]:
-        seen = [predict(network, info, part, self._compute) for part in self._parts]
-        return [_found(one, info, self._decoding) for one in seen]
+    def _decode_windows(self, network: ResNetUNet, info: ModelInfo) -> list[WindowLabels]:
+        predictions = [predict(network, info, part, self._compute) for part in self._parts]
+        return [_decode(prediction, info, self._decoding) for prediction in predictions]
 
 
-def _unchecked_parts(image: TrainingImage) -> list[HeldOutPart]:
-    unchecked = image.weight == 0
+def _unverified_parts(image: TrainingImage) -> list[HeldOutPart]:
+    unverified = image.weight == 0
     whole = slice(0, image.labels.shape[0]), slice(0, image.labels.shape[1])
     return [
-        _part(image, unchecked, window)
+        _part(image, unverified, window)
         for window in windows(whole, (image.scale, image.scale))
-        if unchecked[window].any()
+        if unverified[window].any()
     ]
 
 
-def _part(image: TrainingImage, unchecked: MaskArray, window: Window) -> HeldOutPart:
+def _part(image: TrainingImage, unverified: MaskArray, window: Window) -> HeldOutPart:
     return HeldOutPart(
         replace(
             image,
             pixels=image.pixels[:, *window],
             labels=image.labels[window],
             distance=image.distance[window],
-            weight=unchecked[window].astype(np.float16),
+            weight=unverified[window].astype(np.float16),
             edited=None,
         )
     )
 
 
-def _found(seen: HeldOutPrediction, info: ModelInfo, decoding: Decoding) -> Found:
-    height, width = seen.patch.labels.shape
-    kept = PredictionMaps(seen.maps, (Axis(height, height), Axis(width, width)), info)
-    counts = (seen.patch.weight.numpy() > 0) & seen.real
-    return Found(decode_labels(kept, decoding), counts, seen.maps.astype(np.float32))
+def _decode(
+    prediction: HeldOutPrediction, info: ModelInfo, decoding: Decoding
+) -> WindowLabels:
+    height, width = prediction.patch.labels.shape
+    axes = Axis(height, height), Axis(width, width)
+    labels = decode_labels(PredictionMaps(prediction.maps, axes, info), decoding)
+    unverified = (prediction.patch.weight.numpy() > 0) & prediction.real
+    return WindowLabels(labels, unverified, prediction.maps.astype(np.float32))
 
 
-def _agreement(old: Found, new: Found) -> float:
-    cut = (cut_by_edge(found.labels, old.counts) for found in (old, new))
-    return mean_ap(old.labels, new.labels, Rough(None, *cut), thresholds=(0.5,))
+def _agreement(old: WindowLabels, new: WindowLabels) -> float:
+    cut = (cut_by_edge(found.labels, old.unverified) for found in (old, new))
+    return mean_ap(old.labels, new.labels, Tolerance(None, *cut), thresholds=(0.5,))

@@ -1,54 +1,53 @@
-"""Random changes of intensity: what another stain, camera or exposure would do.
+"""Random changes of intensity, as by another stain, camera, or exposure.
 
-Geometry is in `patches`. Chance comes from a numpy Generator, so that a seed gives
-the same patches whatever else runs in the process.
+Geometry is in `patches`. Random numbers come from a numpy Generator, so a seed gives the
+same patches whatever else runs in the process.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from napari_resunet.engine.normalize import N_INPUTS
 from napari_resunet.network.torch_import import torch, transforms
 from napari_resunet.types import Normalization
-
-IS_COLOUR = 3
 
 
 def vary_intensity(
     pixels: torch.Tensor,
-    contract: Normalization,
+    normalization: Normalization,
     rng: np.random.Generator,
     invert: float = 0.0,
     strength: float = 1.0,
     tint: float = 0.0,
 ) -> torch.Tensor:
-    """Vary colour, contrast, gamma, sharpness and noise of a patch.
+    """Vary colour, contrast, gamma, sharpness, and noise of a patch.
 
     Parameters
     ----------
-    pixels : Tensor
-        Shape (C, S, S), C from 1 to 3, normalised by `contract`.
-    contract : Normalization
-        The model's.
+    pixels : Tensor, shape (C, S, S), C from 1 to 3
+        Normalized.
+    normalization : Normalization
+        Of the model.
     rng : numpy Generator
-        Source of all chance.
+        Random number generator.
     invert : float
-        Share of the patches whose contrast is turned round.
+        Fraction of the patches whose contrast is inverted.
     strength : float
-        0 to 1: how far and how often the rest varies.
+        How far and how often everything else varies, 0 to 1.
     tint : float
-        Share of the patches of one channel that become RGB of one colour.
+        Fraction of the single-channel patches that become RGB of one colour.
 
     Returns
     -------
-    Tensor
-        Shape (3, S, S), float32, normalised by `contract`.
+    Tensor, shape (3, S, S)
+        Normalized, float32.
     """
-    unit = pixels.float() * contract.std + contract.mean
-    if unit.shape[0] == IS_COLOUR:
+    unit = pixels.float() * normalization.std + normalization.mean
+    if unit.shape[0] == N_INPUTS:
         unit = _vary_colour(unit, rng, strength)
     elif unit.shape[0] == 1 and tint and rng.random() < tint:
-        colour = rng.uniform(0.0, 1.0, (IS_COLOUR, 1, 1))
+        colour = rng.uniform(0.0, 1.0, (N_INPUTS, 1, 1))
         unit = unit * torch.from_numpy(colour / colour.max()).float()
     if rng.random() < invert:
         unit = 1.0 - unit
@@ -58,16 +57,16 @@ def vary_intensity(
     if rng.random() < 0.4 * strength:
         noise = rng.normal(0.0, rng.uniform(0.0, 0.12), size=tuple(unit.shape))
         unit = unit + torch.from_numpy(noise.astype(np.float32))
-    unit = unit.clamp(contract.clip_low, contract.clip_high)
-    normalised = (unit - contract.mean) / contract.std
-    return complete_channels(normalised)
+    unit = unit.clamp(normalization.clip_low, normalization.clip_high)
+    normalized = (unit - normalization.mean) / normalization.std
+    return complete_channels(normalized)
 
 
 def complete_channels(pixels: torch.Tensor) -> torch.Tensor:
-    """Bring (C, S, S) with one to three channels to the network's three."""
+    """Bring (C, S, S) with one to three channels to three."""
     if pixels.shape[0] == 1:
-        return pixels.expand(3, -1, -1)
-    missing = 3 - pixels.shape[0]
+        return pixels.expand(N_INPUTS, -1, -1)
+    missing = N_INPUTS - pixels.shape[0]
     return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, missing))
 
 
@@ -76,7 +75,7 @@ def _vary_contrast(
 ) -> torch.Tensor:
     gamma = float(2.0 ** (strength * rng.uniform(-0.8, 0.8)))
     inside = unit.clamp(0.0, 1.0)
-    # Only what lies in 0..1 bends: the clipped ends keep their distance.
+    # Gamma applies between 0 and 1 only; values beyond keep their distance.
     unit = unit - inside + inside**gamma
     gain = float(2.0 ** (strength * rng.uniform(-0.7, 0.4)))
     offset = float(strength * rng.uniform(-0.15, 0.15))
@@ -90,10 +89,10 @@ def _vary_colour(
     if kind < 0.2 * strength:
         return unit.mean(0, keepdim=True)
     if kind < 0.4 * strength:
-        # Rows that add up to 1, mostly near one channel: other stains, grey stays grey.
-        mix = rng.dirichlet([0.3] * IS_COLOUR, IS_COLOUR)
+        # Rows sum to 1, mostly near one channel: other stains, and grey stays grey.
+        mix = rng.dirichlet([0.3] * N_INPUTS, N_INPUTS)
         return torch.tensordot(torch.from_numpy(mix).float(), unit, dims=1)
-    shape = (IS_COLOUR, 1, 1)
+    shape = (N_INPUTS, 1, 1)
     gains = 1.0 + strength * torch.from_numpy(rng.uniform(-0.2, 0.2, shape)).float()
     offsets = strength * torch.from_numpy(rng.uniform(-0.1, 0.1, shape)).float()
     return unit * gains + offsets

@@ -1,7 +1,6 @@
-"""Where a fine-tuning stands, complete enough to go on after a crash.
+"""The state of a training, complete enough to resume after a crash.
 
-Taken from and put back into a network and its optimiser here; how it lies on the disk is
-`session/store/checkpoint.py`, when it is taken `finetune`.
+``session/store/models.py`` writes it to disk.
 """
 
 from __future__ import annotations
@@ -14,46 +13,45 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.engine.validation import HeldOutScore
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.network.model_file import Model, Weights, with_aliases, without_aliases
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import Count, Example, Share
+from napari_resunet.types import Count, Decoding, Example, Fraction
 
 LAST, BEST, OPTIMIZER = "last.", "best.", "optimizer."
-"""How the names of a checkpoint's tensors begin."""
+"""Prefixes of the tensors' names."""
 
 
 @dataclass(frozen=True)
 class TrainerState:
-    """All of a checkpoint but its tensors: what JSON can hold.
+    """Everything in a checkpoint except the tensors, as JSON can store it.
 
     Attributes
     ----------
     model_id : str
-        Of the model that it began with.
+        The model that the fine-tuning started from.
     corrections : str
-        Fingerprint of what it learns from.
+        Fingerprint of the corrections that it learns from.
     config : dict
-        Of `finetune.FineTuneConfig`.
+        The fields of a `finetune.FineTuneConfig`.
     decoding : Decoding
-        The sliders, for the score.
+        The two sliders, for the score.
     steps : int
-        Batches done.
-    share : float
-        How much of the work is done, 0 to 1.
-    spent : float
-        Seconds it took.
-    n_evaluations, without_gain : int
-        Looks at the held-out part, and how many of the last brought no better score.
-    peak : float
-        Highest score seen.
+        Number of batches so far.
+    fraction : float
+        Fraction of the work that is done, 0 to 1.
+    seconds : float
+        Time spent.
+    n_evaluations, n_without_improvement : int
+        Number of evaluations so far, and since the last improvement.
+    highest_score : float
+        Highest score so far.
     best : HeldOutScore or None
-        The best so far; None where nothing is held out.
+        BestWeights score so far; None if nothing is held out.
     rng : dict
-        State of the source of chance.
+        State of the random number generator.
     """
 
     model_id: str
@@ -61,25 +59,26 @@ class TrainerState:
     config: dict[str, Any]
     decoding: Decoding
     steps: Count
-    share: Share
-    spent: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    fraction: Annotated[Fraction, Field(alias="share")]
+    seconds: Annotated[float, Field(alias="spent", ge=0, allow_inf_nan=False)]
     n_evaluations: Count
-    without_gain: Count
-    peak: Share
+    n_without_improvement: Annotated[Count, Field(alias="without_gain")]
+    highest_score: Annotated[Fraction, Field(alias="peak")]
     best: HeldOutScore | None
     rng: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A fine-tuning on its way.
+    """An unfinished fine-tuning.
 
     Attributes
     ----------
     trainer_state : TrainerState
-        Numbers.
+        Everything except the tensors.
     tensors : dict of str to Tensor
-        Last weights, best weights where they are not the start's, optimiser; on the CPU.
+        The last weights, the optimizer state, and the best weights unless they are those
+        of the start, all on the CPU.
     """
 
     trainer_state: TrainerState
@@ -87,36 +86,29 @@ class Checkpoint:
 
     @property
     def best(self) -> Weights | None:
-        """The best weights so far; None where they are the start's."""
-        found = part(self.tensors, BEST)
+        """The best weights so far; None if they are those of the start."""
+        found = with_prefix(self.tensors, BEST)
         return with_aliases(found) if found else None
 
     def check(self, model: Model, examples: Sequence[Example]) -> None:
-        """Make sure that it goes on with what it began with.
-
-        Parameters
-        ----------
-        model : Model
-            The start.
-        examples : sequence of Example
-            All corrections.
+        """Check that model and corrections are those that the fine-tuning started with.
 
         Raises
         ------
         CorrectionError
-            If either is another one.
+            If either differs.
         """
         trainer_state = self.trainer_state
         same_model = trainer_state.model_id == model.info.lineage.model_id
         if not same_model or trainer_state.corrections != fingerprint(examples):
             raise CorrectionError(
                 "The interrupted fine-tuning began with another model or other "
-                "corrections: drop it, and click Fine-tune to begin anew."
+                "corrections: discard it, and click Fine-tune to start again."
             )
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """Tell corrections from others: a hash over labels, masks and scales, in order."""
+    """Hash labels, masks, scales, and held-out regions, in order."""
     digest = hashlib.blake2b(digest_size=16)
     for example in examples:
         digest.update(f"{example.labels.shape} {example.scale} {example.held_out}".encode())
@@ -128,20 +120,9 @@ def fingerprint(examples: Sequence[Example]) -> str:
 def state_tensors(
     network: ResNetUNet, optimizer: torch.optim.Optimizer, best: Weights | None
 ) -> Weights:
-    """Copy all tensors that a training needs to go on.
+    """Collect all tensors that a training needs to resume.
 
-    Parameters
-    ----------
-    network : ResNetUNet
-        Being trained.
-    optimizer : torch.optim.Optimizer
-        Of its parameters.
-    best : dict of str to Tensor, or None
-        The best weights so far, which nobody changes any more.
-
-    Returns
-    -------
-    dict of str to Tensor
+    The tensors of `best` are not copied, so they must not change any more.
     """
     tensors = {f"{LAST}{k}": _copy(v) for k, v in without_aliases(network.state_dict())}
     tensors |= {f"{BEST}{k}": v for k, v in without_aliases(best or {})}
@@ -157,18 +138,7 @@ def load_state(
     rng: np.random.Generator,
     checkpoint: Checkpoint,
 ) -> None:
-    """Set a network, its fresh optimiser and the source of chance to a checkpoint.
-
-    Parameters
-    ----------
-    network : ResNetUNet
-        Placed for training.
-    optimizer : torch.optim.Optimizer
-        Of its parameters.
-    rng : numpy Generator
-        Source of all chance.
-    checkpoint : Checkpoint
-        Of the same network.
+    """Load a checkpoint into a network, a new optimizer, and the random number generator.
 
     Raises
     ------
@@ -179,13 +149,13 @@ def load_state(
         rng.bit_generator.state = checkpoint.trainer_state.rng
     except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise incompatible_checkpoint() from error
-    put_back_tensors(network, optimizer, checkpoint.tensors)
+    load_tensors(network, optimizer, checkpoint.tensors)
 
 
-def put_back_tensors(
+def load_tensors(
     network: ResNetUNet, optimizer: torch.optim.Optimizer, tensors: Weights
 ) -> None:
-    """Set a network and its fresh optimiser to the tensors of `state_tensors`.
+    """Load the tensors of `state_tensors` into a network and a new optimizer.
 
     Raises
     ------
@@ -193,14 +163,14 @@ def put_back_tensors(
         If they do not fit.
     """
     try:
-        network.load_state_dict(with_aliases(part(tensors, LAST)))
+        network.load_state_dict(with_aliases(with_prefix(tensors, LAST)))
         state: dict[int, Weights] = {}
-        for key, value in part(tensors, OPTIMIZER).items():
+        for key, value in with_prefix(tensors, OPTIMIZER).items():
             number, name = key.split(".")
             state.setdefault(int(number), {})[name] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         for parameter, moments in optimizer.state.items():
-            # The fused step goes through both in the order of the memory.
+            # The fused optimizer needs moments in the memory format of their parameter.
             for name, value in moments.items():
                 if value.ndim:
                     moments[name] = torch.empty_like(parameter).copy_(value)
@@ -209,15 +179,15 @@ def put_back_tensors(
 
 
 def incompatible_checkpoint() -> FileError:
-    """Say that a checkpoint is not one of ours."""
+    """Make the error for a checkpoint that does not fit."""
     return FileError(
-        "The interrupted fine-tuning cannot go on, for its checkpoint does not fit the "
-        "model: drop it, and click Fine-tune to begin anew."
+        "The interrupted fine-tuning cannot be resumed, because its checkpoint does not "
+        "fit the model: discard it, and click Fine-tune to start again."
     )
 
 
-def part(tensors: Weights, start: str) -> Weights:
-    """Take the tensors whose names begin with `start`, without it."""
+def with_prefix(tensors: Weights, start: str) -> Weights:
+    """Return the tensors whose names begin with `start`, without it."""
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 

@@ -1,11 +1,12 @@
-"""Folders of images and masks with equal stems, and loading them in other processes.
+"""Folders of image and mask pairs, and preparing training data in other processes.
 
-While a GPU computes, torch's DataLoader reads and augments the next items.
+While a GPU computes, torch's DataLoader prepares the next items.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import os
 import sys
 from collections import defaultdict
@@ -17,29 +18,30 @@ from typing import Generic, TypeVar
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.errors import CorrectionError, FileError, ImageError, ResunetError
+from napari_resunet.events import Notice
 from napari_resunet.files import IMAGE_SUFFIXES, is_hidden, read_mask, read_stored, shown
 from napari_resunet.masks import labels_from_mask
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import Example, Notice, Task
+from napari_resunet.types import Example, Task
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("dataset", "split", "idx", "group")
-NAMED = 5
-"""Of many files, so many are named in a sentence."""
+MAX_NAMES = 5
+"""How many files a sentence names."""
 
 
 @dataclass(frozen=True)
 class Skipped(Notice):
-    """A file that could not be used, and why; the work goes on without it."""
+    """A file that could not be used, and why; the work continues without it."""
 
 
-Tell = Callable[[str], object]
-"""Takes a sentence on what was done to files or left out."""
+OnNotice = Callable[[str], object]
+"""Takes a sentence about what was changed or left out."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file, its mask file and the group it is counted with."""
+    """An image file, its mask file, and the group it belongs to."""
 
     image: Path
     mask: Path
@@ -49,57 +51,57 @@ class Pair:
         self,
         task: Task = "instances",
         n_classes: int | None = None,
-        tell: Tell | None = None,
+        on_notice: OnNotice | None = None,
     ) -> Example:
         """Read both files.
 
         Parameters
         ----------
         task : {"instances", "classes"}
-            What the numbers of the mask are.
+            What the numbers of the mask mean.
         n_classes : int or None
-            For ``classes``: their number, background included.
-        tell : callable or None
-            Called with each sentence on what was done to the files or left out.
+            For ``classes``, their number, background included.
+        on_notice : callable or None
+            Called with each sentence about what was changed or left out.
 
         Returns
         -------
         Example
-            The channels that the network gets, shape (Y, X) or (Y, X, 3), and labels.
+            An image of shape (Y, X) or (Y, X, 3), and labels.
 
         Raises
         ------
         FileError
-            If one cannot be read or used, or their sizes differ.
+            If a file cannot be used, or their sizes differ.
         """
-        planes, notices = self._planes()
+        reader, notices = self._open_image()
         try:
             found = labels_from_mask(read_mask(self.mask), task, n_classes)
         except CorrectionError as error:
             raise FileError(f"The mask {_named(self.mask)}: {error}") from error
-        if planes.shape[-2:] != found.labels.shape:
+        if reader.shape[-2:] != found.labels.shape:
             raise FileError(
-                f"{_named(self.image)} has {planes.height} × {planes.width} pixels, but "
+                f"{_named(self.image)} has {reader.height} × {reader.width} pixels, but "
                 f"its mask {' × '.join(map(str, found.labels.shape))}: they must have the "
                 "same size."
             )
         if found.notice:
             notices.append(f"{_named(self.mask)}: {found.notice}")
-        pixels = planes.read((0,) * len(planes.stack_shape), *planes.window)
+        pixels = reader.read((0,) * len(reader.stack_shape), *reader.window)
         image = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        if tell is not None:
+        if on_notice is not None:
             for notice in notices:
-                tell(notice)
+                on_notice(notice)
         return Example(image, found.labels)
 
-    def _planes(self) -> tuple[ImageReader, list[str]]:
+    def _open_image(self) -> tuple[ImageReader, list[str]]:
         stored = read_stored(self.image)
         try:
-            planes = ImageReader([stored.array], stored.axes)
+            reader = ImageReader([stored.array], stored.axes)
         except ImageError as error:
             raise FileError(f"{_named(self.image)}: {error}") from error
-        if any(n > 1 for n in planes.stack_shape):
-            n_planes = " × ".join(map(str, planes.stack_shape))
+        if any(n > 1 for n in reader.stack_shape):
+            n_planes = " × ".join(map(str, reader.stack_shape))
             raise FileError(
                 f"{_named(self.image)} is a stack of {n_planes} planes: save each plane as "
                 "an image of its own, with a mask of its own."
@@ -110,25 +112,20 @@ class Pair:
             notices.append(
                 f"{_named(self.image)} has {n_channels} channels: the first was used."
             )
-        return planes, notices
+        return reader, notices
 
 
-def find_pairs(folder: Path, tell: Tell | None = None) -> list[Pair]:
-    """List the images of a folder with their masks.
+def find_pairs(folder: Path, on_notice: OnNotice | None = None) -> list[Pair]:
+    """List the images of a folder with their masks, by file name.
 
     Parameters
     ----------
     folder : Path
-        Holds ``images/`` and ``masks/``. A ``manifest.csv`` in it or up to two
-        folders above (columns dataset, split, idx, group) names the groups; without
-        one, the folder's name is the group.
-    tell : callable or None
-        Called with each sentence on what was left out.
-
-    Returns
-    -------
-    list of Pair
-        In the order of the file names; hidden files are no images.
+        Holds ``images/`` and ``masks/``. Groups are named in a ``manifest.csv`` (columns
+        dataset, split, idx, group) in it or up to two folders above; without one, the
+        group is the folder's name.
+    on_notice : callable or None
+        Called with each sentence about what was left out. Hidden files are ignored.
 
     Raises
     ------
@@ -154,9 +151,9 @@ def find_pairs(folder: Path, tell: Tell | None = None) -> list[Pair]:
         folder, "images", "mask", [i for i, mask in matched if mask is None]
     )
     notices += _without(folder, "masks", "image", [m for m in masks if m not in used])
-    if tell is not None:
+    if on_notice is not None:
         for notice in notices:
-            tell(notice)
+            on_notice(notice)
     return pairs
 
 
@@ -178,7 +175,7 @@ def _by_stem(masks: Iterable[Path]) -> dict[str, list[Path]]:
 
 
 def _mask_of(image: Path, masks: dict[str, list[Path]]) -> Path | None:
-    """Find the mask of the same stem; of several, that of the same name."""
+    """Find the mask with the image's stem; if there are several, the one of its name."""
     found = masks.get(image.stem, [])
     if len(found) > 1:
         found = [mask for mask in found if mask.name == image.name]
@@ -188,8 +185,8 @@ def _mask_of(image: Path, masks: dict[str, list[Path]]) -> Path | None:
 def _without(folder: Path, kind: str, partner: str, files: Sequence[Path]) -> list[str]:
     if not files:
         return []
-    names = ", ".join(_named(path) for path in files[:NAMED])
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    names = ", ".join(_named(path) for path in files[:MAX_NAMES])
+    more = f" and {len(files) - MAX_NAMES} more" if len(files) > MAX_NAMES else ""
     return [
         f"{len(files)} of the {kind} in {shown(folder)} have no {partner} that is theirs "
         f"by its name, and were left out: {names}{more}."
@@ -201,7 +198,7 @@ def _named(path: Path) -> str:
 
 
 def _groups(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Read the groups by the images' stems, from the nearest manifest."""
+    """Read the group of each stem from the nearest manifest."""
     folder = folder.resolve()
     for above in (folder, *folder.parents[:2]):
         manifest = above / MANIFEST
@@ -217,7 +214,10 @@ def _groups(folder: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def _read_manifest(manifest: Path, parts: tuple[str, ...]) -> dict[str, str]:
-    with manifest.open(newline="", encoding="utf-8-sig") as stream:
+    text = manifest.read_text("utf-8-sig")
+    if "\0" in text:  # the csv module reads it as part of a name
+        raise ValueError("not a text file")
+    with io.StringIO(text, newline="") as stream:
         return {
             row["idx"]: row["group"]
             for row in csv.DictReader(stream)
@@ -226,37 +226,29 @@ def _read_manifest(manifest: Path, parts: tuple[str, ...]) -> dict[str, str]:
 
 
 Job = TypeVar("Job")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
 
-AHEAD = 4
-"""So many items each process makes in advance."""
+PREFETCH_FACTOR = 4
+"""Items that each process prepares in advance."""
 
 
 def prefetch(
-    make: Callable[[Job], Made], jobs: Sequence[Job], compute: Compute
-) -> Iterator[Made]:
-    """Make one thing of each job, in order.
+    make: Callable[[Job], Item], jobs: Sequence[Job], compute: Compute
+) -> Iterator[Item]:
+    """Make one item from each job, in order, ahead of time if `compute` is a GPU.
 
-    Parameters
-    ----------
-    make : callable
-        What it makes can be pickled.
-    jobs : sequence
-        Its arguments.
-    compute : Compute
-        What uses the things. A CPU has no cores to spare: there they are made here, one
-        when it is asked for. So they are on Windows and macOS, where each process would
-        get a copy of what `make` holds.
+    A CPU has no cores to spare, so it makes each item when it is requested. So do Windows
+    and macOS, where each process would copy what `make` refers to.
 
     Yields
     ------
-    Made
-        On page-locked memory for CUDA, so that copying does not wait.
+    Item
+        In page-locked memory for CUDA, so that copying does not wait.
 
     Raises
     ------
     ResunetError
-        That `make` raised, with its own words.
+        The one that `make` raised.
     """
     spare = compute.kind != "cpu" and sys.platform == "linux"
     n_workers = min(len(jobs), os.cpu_count() or 1) if spare else 0
@@ -264,26 +256,26 @@ def prefetch(
         _Jobs(make, jobs),
         batch_size=None,
         num_workers=n_workers,
-        prefetch_factor=AHEAD if n_workers else None,
+        prefetch_factor=PREFETCH_FACTOR if n_workers else None,
         multiprocessing_context="fork" if n_workers else None,
         pin_memory=compute.kind == "cuda",
     )
-    for made in loader:
-        if isinstance(made, ResunetError):
-            raise made
-        yield made
+    for item in loader:
+        if isinstance(item, ResunetError):
+            raise item
+        yield item
 
 
-class _Jobs(torch.utils.data.Dataset[Made | ResunetError], Generic[Job, Made]):
-    def __init__(self, make: Callable[[Job], Made], jobs: Sequence[Job]) -> None:
+class _Jobs(torch.utils.data.Dataset[Item | ResunetError], Generic[Job, Item]):
+    def __init__(self, make: Callable[[Job], Item], jobs: Sequence[Job]) -> None:
         self._make, self._jobs = make, jobs
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def __getitem__(self, number: int) -> Made | ResunetError:
+    def __getitem__(self, number: int) -> Item | ResunetError:
         try:
             return self._make(self._jobs[number])
         except ResunetError as error:
-            # Raised here, torch would put the other process's stack trace into its words.
+            # If it were raised here, torch would add a stack trace to its message.
             return error

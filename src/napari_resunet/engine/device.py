@@ -1,4 +1,4 @@
-"""Where to compute and in which precision."""
+"""The device to compute on, and its precision."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ N = TypeVar("N", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and the precision that it has natively.
+    """A device and its native precision.
 
     Attributes
     ----------
     kind : {"cuda", "mps", "cpu"}
         The device.
     dtype : torch.dtype
-        Of activations: bfloat16, float16 or float32.
+        Type of activations: bfloat16, float16, or float32.
     """
 
     kind: str
@@ -33,41 +33,32 @@ class Compute:
 
     @property
     def device(self) -> torch.device:
-        """As torch wants it."""
+        """The device as a torch object."""
         return torch.device(self.kind)
 
     @property
     def description(self) -> str:
-        """One line for the user: the device's name and the precision."""
+        """The device's name and the precision, for the user."""
         name = torch.cuda.get_device_name() if self.kind == "cuda" else self.kind.upper()
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
 
 
 def choose(choice: DeviceChoice = "auto") -> Compute:
-    """Find the device.
-
-    Parameters
-    ----------
-    choice : {"auto", "cuda", "mps", "cpu"}
-        ``auto`` takes the first of CUDA, MPS and CPU that is there.
-
-    Returns
-    -------
-    Compute
+    """Choose a device; ``auto`` takes the first available of CUDA, MPS, and CPU.
 
     Raises
     ------
     DeviceError
-        If the chosen device is not there.
+        If the chosen device is not available.
     """
-    there = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if choice == "auto":
-        kind = next(name for name, found in there.items() if found)
-    elif there.get(choice):
+        kind = next(name for name, found in available.items() if found)
+    elif available.get(choice):
         kind = choice
     else:
         raise DeviceError(
@@ -86,11 +77,11 @@ def _native_dtype(kind: str) -> torch.dtype:
 
 @cache
 def _faster_on_cpu() -> torch.dtype:
-    """Find the faster precision of this CPU, once for each process.
+    """Find the faster precision of this CPU, once per process.
 
-    AVX512-BF16 and AMX have bfloat16 natively; elsewhere it is emulated, and slower. AMX
-    is several times as fast as float32, but AVX512-BF16 alone may be slower than float32
-    (docs/architecture.md): only the clock tells.
+    AVX512-BF16 and AMX have native bfloat16; elsewhere it is emulated and slower. AMX is
+    several times as fast as float32, but AVX512-BF16 alone may be slower
+    (docs/architecture.md), so both are timed.
     """
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     if not native:
@@ -100,7 +91,7 @@ def _faster_on_cpu() -> torch.dtype:
 
 
 def _convolution_seconds(dtype: torch.dtype) -> float:
-    """Time a convolution like most of the network's, 2 ms; the best of five."""
+    """Time a convolution typical of the network (2 ms): the best of five runs."""
     shapes = ((1, 64, 64, 64), (64, 64, 3, 3))
     images, kernels = (
         torch.ones(shape, dtype=dtype).to(memory_format=torch.channels_last)
@@ -115,31 +106,31 @@ def _convolution_seconds(dtype: torch.dtype) -> float:
     return min(seconds)
 
 
-def place(network: N, compute: Compute) -> N:
-    """Move a network to its device, channels last, which convolutions like best."""
+def to_device(network: N, compute: Compute) -> N:
+    """Move a network to its device, channels last, which is fastest for convolutions."""
     return network.to(compute.device).to(memory_format=torch.channels_last)
 
 
 @contextmanager
 def autocast(compute: Compute) -> Iterator[None]:
-    """Run a block in the device's native precision, weights staying float32."""
+    """Run a block in the device's native precision; weights stay float32."""
     enabled = compute.dtype is not torch.float32
     with torch.autocast(compute.kind, dtype=compute.dtype, enabled=enabled):
         yield
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell an out-of-memory error of any device from other errors."""
+    """Return whether it is an out-of-memory error of any device."""
     if isinstance(error, (torch.OutOfMemoryError, OutOfMemoryError, MemoryError)):
         return True
     words = str(error).lower()
-    told = ("out of memory", "allocate memory", "can't start new thread")
-    return isinstance(error, (RuntimeError, OSError)) and any(t in words for t in told)
+    reasons = ("out of memory", "allocate memory", "can't start new thread")
+    return isinstance(error, (RuntimeError, OSError)) and any(r in words for r in reasons)
 
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Say in a sentence that memory was short, whoever noticed it."""
+    """Convert the out-of-memory errors of any library to ours."""
     try:
         yield
     except (RuntimeError, OSError, MemoryError) as error:
@@ -149,14 +140,14 @@ def memory_errors() -> Iterator[None]:
 
 
 def no_memory() -> OutOfMemoryError:
-    """Say that memory is short, and what to do about it."""
+    """Make the error for too little memory."""
     return OutOfMemoryError(
         "There is not enough memory: close other programs or choose a smaller area."
     )
 
 
-def failure(compute: Compute, error: BaseException) -> DeviceError:
-    """Tell in a sentence that a device failed, and what to do about it."""
+def device_error(compute: Compute, error: BaseException) -> DeviceError:
+    """Make the error for a device that failed."""
     way_out = "restart napari" if compute.kind == "cpu" else "choose the device 'cpu'"
     return DeviceError(
         f"The computation failed on {compute.kind.upper()} ({error}): {way_out} and try "
@@ -165,7 +156,7 @@ def failure(compute: Compute, error: BaseException) -> DeviceError:
 
 
 def free_cached_memory(compute: Compute) -> None:
-    """Give the device's cached blocks back."""
+    """Return cached memory blocks to the device."""
     if compute.kind == "cuda":
         torch.cuda.empty_cache()
     elif compute.kind == "mps":

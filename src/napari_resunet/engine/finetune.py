@@ -1,8 +1,8 @@
-"""Learning from a few corrections: a copy of the weights, a held-out part, a gate.
+"""Fine-tuning: a copy of the model learns from a few corrections.
 
-BatchNorm's statistics follow the new images, and intensities vary less than in training
-from folders: both make it learn faster, see ``docs/learning.md``. The best weights on the
-held-out part are the result. Training from folders is `train`.
+BatchNorm statistics follow the new images, and intensities are augmented less than in
+training from folders (`train`): both speed up learning (``docs/learning.md``). The result
+is the weights that score best on the held-out regions.
 """
 
 from __future__ import annotations
@@ -21,89 +21,88 @@ from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.checkpoint import Checkpoint, TrainerState
 from napari_resunet.engine.device import (
     Compute,
-    failure,
+    device_error,
     free_cached_memory,
     is_out_of_memory,
 )
 from napari_resunet.engine.model_selection import (
-    Best,
-    FineTuned,
+    BestWeights,
+    FineTuneResult,
     ModelSelector,
-    Outcome,
-    verdict,
+    make_result,
     weights,
 )
 from napari_resunet.engine.object_size import min_size_fraction
 from napari_resunet.engine.optim import (
+    lr_factor,
     make_optimizer,
     set_lr,
-    short_schedule,
     train_step,
 )
-from napari_resunet.engine.optimized import place_for_training
+from napari_resunet.engine.optimized import prepare_for_training
 from napari_resunet.engine.patches import (
     Geometry,
     Sampler,
     TrainingImage,
     TrainingPatch,
     cut_patch,
-    stacked,
+    stack_patches,
     training_image,
 )
-from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.engine.validation import HeldOutPart, split
 from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOfMemoryError
+from napari_resunet.events import CancelToken, Notice
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import CancelToken, Example, ModelInfo, Notice, Share
+from napari_resunet.types import FINE_TUNE_SECONDS, Decoding, Example, Fraction, ModelInfo
+
+MAX_SECONDS = 7 * 24 * 3600.0
+"""A week: the session file of another person must not make training endless."""
 
 EVALUATIONS_PER_CHECKPOINT = 3
-"""Looks for each checkpoint: one is 0.3 GB, too much to write every five seconds."""
+"""A checkpoint has 0.3 GB: too much to write at each evaluation."""
 
 
 @dataclass(frozen=True)
 class FineTuneConfig:
-    """How a model learns from corrections.
+    """Configuration of a fine-tuning.
 
     Attributes
     ----------
     steps : int or None
-        Number of batches; None goes by `seconds`.
+        Number of batches; None trains for `seconds`.
     seconds : float
-        Time to spend where `steps` is None.
+        Duration if `steps` is None.
     batch : int
         Patches in a batch.
     patch : int
-        Side of a patch in working pixels, a multiple of 32.
+        Side of a patch at network resolution, a multiple of 32.
     lr : float
-        Largest learning rate of the decoder; less where the start is good already.
-    encoder_share : float
-        The encoder's rate is this times the decoder's.
+        Highest learning rate; it is reduced if the start is already good.
     edited_weight : float
-        How much what the user edited counts, and what lies around it.
+        Weight of the pixels that the user edited, and of their surroundings.
     edited_fraction : float
-        Share of the patches that are centred on something edited.
+        Fraction of the patches that are centred on an edited pixel.
     intensity : float
-        0 to 1: how strongly intensities vary.
+        Strength of the intensity augmentation, 0 to 1.
     zoom : float
-        Patches are zoomed by up to 2 to this power, either way.
+        Patches are zoomed in or out by a factor of up to 2 to this power.
     n_evaluations : int
-        How often the held-out part is scored on the way.
+        Number of evaluations on the held-out regions.
     patience : int
-        Looks without a better score after which it stops.
+        Training stops after this many evaluations without a better score.
     seed : int
-        Source of all chance.
+        Seed of the random number generator.
     """
 
     steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
-    seconds: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = 60.0
+    seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = FINE_TUNE_SECONDS
     batch: Annotated[int, Field(ge=1, le=64)] = 4
     patch: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 128
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-3
-    encoder_share: Share = 1.0
     edited_weight: Annotated[float, Field(ge=0, le=1000)] = 3.0
-    edited_fraction: Share = 0.5
-    intensity: Share = 0.2
+    edited_fraction: Fraction = 0.5
+    intensity: Fraction = 0.2
     zoom: Annotated[float, Field(ge=0, le=4)] = 0.8
     n_evaluations: Annotated[int, Field(ge=1, le=10**6)] = 12
     patience: Annotated[int, Field(ge=1, le=10**6)] = 10
@@ -112,33 +111,33 @@ class FineTuneConfig:
 
 @dataclass(frozen=True)
 class FineTuneStep:
-    """One step is done.
+    """Event after each training step.
 
     Attributes
     ----------
     step : int
-        Counted from 1.
+        Number of the step, from 1.
     loss : float
-        Of this batch.
+        Loss of this batch.
     held_out : float or None
-        Score on the held-out part, where it was looked at.
-    share : float
-        How much of the work is done, 0 to 1.
+        Held-out score, if the weights were evaluated after this step.
+    fraction : float
+        Fraction of the work that is done, 0 to 1.
     seconds_left : float
-        Estimate.
+        Estimated remaining time.
     checkpoint : Checkpoint or None
-        Where it stands, to go on from after a crash: at every third look.
+        The state to resume from, after every third evaluation.
     """
 
     step: int
     loss: float
     held_out: float | None
-    share: float
+    fraction: float
     seconds_left: float
     checkpoint: Checkpoint | None = None
 
 
-FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuned]
+FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuneResult]
 
 
 def fine_tune_steps(
@@ -150,24 +149,24 @@ def fine_tune_steps(
     decoding: Decoding | None = None,
     start: Checkpoint | None = None,
 ) -> FineTuneEvents:
-    """Learn from corrected regions on a copy of the model.
+    """Fine-tune a copy of a model on corrected regions.
 
     Parameters
     ----------
     model : Model
-        The start; not changed.
+        The start; it is not changed.
     examples : sequence of Example
         All corrections so far, the latest last.
     config : FineTuneConfig
-        How.
+        Steps, learning rate, and so on.
     compute : Compute
-        Where.
+        Device and precision.
     token : CancelToken or None
-        ``stop`` keeps the best so far, ``cancel`` throws it away.
+        ``stop`` returns the best model so far, ``cancel`` discards it.
     decoding : Decoding or None
-        The sliders, for the score.
+        The two sliders, for the score.
     start : Checkpoint or None
-        Where a run of the same model, examples and recipe was interrupted.
+        State of an interrupted fine-tuning to resume, of the same model and examples.
 
     Yields
     ------
@@ -175,58 +174,48 @@ def fine_tune_steps(
 
     Returns
     -------
-    FineTuned
+    FineTuneResult
 
     Raises
     ------
     CorrectionError
-        If nothing is verified, or `start` is of another model or other examples.
+        If nothing is verified, or `start` belongs to another model or other examples.
     FileError
         If `start` does not fit the model.
     Cancelled
-        If the token says so.
+        If the token was cancelled.
     OutOfMemoryError, DeviceError
-        If the device cannot do it.
+        If the device fails, or has too little memory.
     """
     if start is not None:
         start.check(model, examples)
-    material = _prepare(model.info, examples, config)
+    data = _prepare(model.info, examples, config)
     token, decoding = token or CancelToken(), decoding or Decoding()
-    run = _Run(model, material, config, compute, token, decoding)
+    run = _Run(model, data, config, compute, token, decoding)
     try:
         best = yield from run.events(checkpoint.fingerprint(examples), start)
-        outcome = run.outcome(best)
+        return run.result(examples, best)
     except (RuntimeError, MemoryError) as error:
-        raise _plain(error, compute) from error
-    return verdict(model, examples, outcome)
+        raise _wrapped(error, compute) from error
 
 
 @dataclass(frozen=True)
-class _Material:
-    """What the corrections give.
+class _TrainingData:
+    """The corrections: to learn from (`images`), held out, and with surroundings (`whole`).
 
-    Attributes
-    ----------
-    images : list of TrainingImage
-        All corrections, less what is held out: to learn from.
-    held_out, earlier : list of Part
-        To judge by, and those of them that are not of the latest corrections.
-    smallest : float
-        What is dust.
-    whole : list of TrainingImage
-        All corrections as they came, for what is not verified.
+    `earlier` are the held-out parts of earlier corrections.
     """
 
     images: list[TrainingImage]
     held_out: list[HeldOutPart]
     earlier: list[HeldOutPart]
-    smallest: float
+    min_size_fraction: float
     whole: list[TrainingImage]
 
 
 def _prepare(
     info: ModelInfo, examples: Sequence[Example], config: FineTuneConfig
-) -> _Material:
+) -> _TrainingData:
     whole = [training_image(e, info, config.edited_weight) for e in examples]
     images: list[TrainingImage] = []
     held_out: list[HeldOutPart] = []
@@ -241,7 +230,7 @@ def _prepare(
             "There is nothing to learn from: correct some labels and mark the area as "
             "verified first."
         )
-    return _Material(images, held_out, earlier, min_size_fraction(images, info), whole)
+    return _TrainingData(images, held_out, earlier, min_size_fraction(images, info), whole)
 
 
 class _Run:
@@ -250,22 +239,17 @@ class _Run:
     def __init__(
         self,
         model: Model,
-        material: _Material,
+        data: _TrainingData,
         config: FineTuneConfig,
         compute: Compute,
         token: CancelToken,
         decoding: Decoding,
     ) -> None:
         self.model = model
-        self.sampler = Sampler(material.images, config.edited_fraction)
-        self.material = material
+        self.sampler = Sampler(data.images, config.edited_fraction)
+        self.data = data
         self.selector = ModelSelector(
-            material.held_out,
-            material.earlier,
-            model.info,
-            compute,
-            decoding,
-            material.whole,
+            data.held_out, data.earlier, model.info, compute, decoding, data.whole
         )
         self.config = config
         self.compute = compute
@@ -276,65 +260,64 @@ class _Run:
 
     def events(
         self, corrections: str, start: Checkpoint | None
-    ) -> Generator[FineTuneStep | Notice, None, Best]:
-        """Train; return the best weights on the held-out part, or the last without one."""
+    ) -> Generator[FineTuneStep | Notice, None, BestWeights]:
+        """Train; return the best weights, or the last ones if nothing is held out."""
         self.network.train().requires_grad_(True)
-        place_for_training(self.network, self.compute)
-        optimizer = make_optimizer(self.network, self.config.lr, self.config.encoder_share)
+        prepare_for_training(self.network, self.compute)
+        optimizer = make_optimizer(self.network, self.config.lr)
         rng = np.random.default_rng(self.config.seed)
         best, begin = self._begin(start, optimizer, rng)
         task = self.model.info.task
         lr = self.config.lr * self.selector.lr_scale()
-        while (share := self._share(begin)) < 1 and not self.token.stopped:
-            set_lr(optimizer, lr * short_schedule(share))
-            batch = stacked([self._patch(rng) for _ in range(self.config.batch)])
+        while (fraction := self._fraction(begin)) < 1 and not self.token.stopped:
+            set_lr(optimizer, lr * lr_factor(fraction))
+            batch = stack_patches([self._patch(rng) for _ in range(self.config.batch)])
             loss = float(train_step(self.network, optimizer, batch, task, self.compute))
             self.steps += 1
-            share = self._share(begin)
-            held_out, here = None, None
-            if share >= 1 or share * self.config.n_evaluations >= best.n_evaluations + 1:
-                n_evaluations = int(share * self.config.n_evaluations)
-                due = (
-                    share < 1
-                    and n_evaluations // EVALUATIONS_PER_CHECKPOINT
-                    > best.n_evaluations // EVALUATIONS_PER_CHECKPOINT
-                )
-                best.n_evaluations = n_evaluations
-                held_out = self.selector.evaluate(self.network, best)
-                if due:
-                    at = self._trainer_state(corrections, best, share, begin, rng)
-                    here = Checkpoint(
-                        at, checkpoint.state_tensors(self.network, optimizer, best.state)
-                    )
-            left = _left(begin, share)
-            yield FineTuneStep(self.steps, loss, held_out, share, left, here)
+            fraction = self._fraction(begin)
+            held_out, checkpoint_due = self._evaluate_if_due(best, fraction)
+            saved = None
+            if checkpoint_due:
+                state = self._trainer_state(corrections, best, fraction, begin, rng)
+                tensors = checkpoint.state_tensors(self.network, optimizer, best.state)
+                saved = Checkpoint(state, tensors)
+            left = _seconds_left(begin, fraction)
+            yield FineTuneStep(self.steps, loss, held_out, fraction, left, saved)
             if self.token.cancelled:
                 raise Cancelled
-            if best.without_gain >= self.config.patience:
+            if best.n_without_improvement >= self.config.patience:
                 break
         if self.token.stopped:
             self.selector.evaluate(self.network, best)
-        if not self.material.held_out and self.steps:
+        if not self.data.held_out and self.steps:
             best.state = weights(self.network)
         return best
 
-    def outcome(self, best: Best) -> Outcome:
-        """Sum up, once the events are through."""
+    def _evaluate_if_due(
+        self, best: BestWeights, fraction: float
+    ) -> tuple[float | None, bool]:
+        """Return the held-out score if one is due, and whether a checkpoint is due."""
+        n_before, n = best.n_evaluations, int(fraction * self.config.n_evaluations)
+        if fraction < 1 and n <= n_before:
+            return None, False
+        best.n_evaluations = n
+        held_out = self.selector.evaluate(self.network, best)
+        every = EVALUATIONS_PER_CHECKPOINT
+        return held_out, fraction < 1 and n // every > n_before // every
+
+    def result(self, examples: Sequence[Example], best: BestWeights) -> FineTuneResult:
+        """Choose the weights to keep, after all events."""
         if best.state is not None:
             self.selector.interpolate_until_no_regression(
                 self.network, weights(self.model.network), best
             )
-        return Outcome(
-            state=best.state,
-            before=self.selector.before.value if self.selector.before else None,
-            after=best.score.value if best.score else None,
-            n_held_out=sum(part.n_objects for part in self.material.held_out),
-            decided=self.selector.is_scorable,
-            disagrees=self.selector.disagrees,
+        return make_result(
+            self.model,
+            examples,
+            self.selector,
+            best,
             steps=self.steps,
             seed=self.config.seed,
-            smallest=self.material.smallest,
-            levels=self.selector.levels,
         )
 
     def _begin(
@@ -342,22 +325,28 @@ class _Run:
         start: Checkpoint | None,
         optimizer: torch.optim.Optimizer,
         rng: np.random.Generator,
-    ) -> tuple[Best, float]:
-        """Begin anew, or go on where another run stood; tell since when it runs."""
-        best = self.selector.begin(self.network, self.material.smallest)
+    ) -> tuple[BestWeights, float]:
+        """Start or resume; return the best so far, and when training began."""
+        best = self.selector.begin(self.network, self.data.min_size_fraction)
         if start is None:
             return best, time.monotonic()
-        at = start.trainer_state
+        state = start.trainer_state
         checkpoint.load_state(self.network, optimizer, rng, start)
-        self.steps = at.steps
-        best = Best(at.best, start.best, at.peak, at.n_evaluations, at.without_gain)
-        return best, time.monotonic() - at.spent
+        self.steps = state.steps
+        best = BestWeights(
+            state.best,
+            start.best,
+            state.highest_score,
+            state.n_evaluations,
+            state.n_without_improvement,
+        )
+        return best, time.monotonic() - state.seconds
 
     def _trainer_state(
         self,
         corrections: str,
-        best: Best,
-        share: float,
+        best: BestWeights,
+        fraction: float,
         begin: float,
         rng: np.random.Generator,
     ) -> TrainerState:
@@ -367,22 +356,22 @@ class _Run:
             config=asdict(self.config),
             decoding=self.decoding,
             steps=self.steps,
-            share=share,
-            spent=time.monotonic() - begin,
+            fraction=fraction,
+            seconds=time.monotonic() - begin,
             n_evaluations=best.n_evaluations,
-            without_gain=best.without_gain,
-            peak=best.peak,
+            n_without_improvement=best.n_without_improvement,
+            highest_score=best.highest_score,
             best=best.score,
             rng=dict(rng.bit_generator.state),
         )
 
-    def _share(self, begin: float) -> float:
+    def _fraction(self, begin: float) -> float:
         if self.config.steps is not None:
             return self.steps / max(1, self.config.steps)
         return min(1.0, (time.monotonic() - begin) / self.config.seconds)
 
     def _patch(self, rng: np.random.Generator) -> TrainingPatch:
-        image, centre = self.sampler.draw(rng)
+        image, centre = self.sampler.sample(rng)
         geometry = Geometry(zoom=self.config.zoom)
         patch = cut_patch(image, centre, self.config.patch, geometry, rng)
         pixels = vary_intensity(
@@ -394,15 +383,15 @@ class _Run:
         return patch._replace(pixels=pixels)
 
 
-def _left(begin: float, share: float) -> float:
-    return (time.monotonic() - begin) * (1 - share) / share if share else 0.0
+def _seconds_left(begin: float, fraction: float) -> float:
+    return (time.monotonic() - begin) * (1 - fraction) / fraction if fraction else 0.0
 
 
-def _plain(error: BaseException, compute: Compute) -> OutOfMemoryError | DeviceError:
+def _wrapped(error: BaseException, compute: Compute) -> OutOfMemoryError | DeviceError:
     free_cached_memory(compute)
     if is_out_of_memory(error):
         return OutOfMemoryError(
             "There is not enough memory to fine-tune: close other programs, or choose "
             "the device 'cpu', and try again. The model is as it was."
         )
-    return failure(compute, error)
+    return device_error(compute, error)

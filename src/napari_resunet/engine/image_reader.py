@@ -1,13 +1,14 @@
-"""An array with named axes, read plane by plane, window by window, at any resolution.
+"""Arrays with named axes, read window by window at any resolution.
 
-Works alike for numpy, dask, zarr and anything that slices like them, and never loads more
-than the window needs. Resampling uses a separable triangle filter, widened where it
-shrinks, so that nothing aliases: what ``torch.nn.functional.interpolate(antialias=True)``
-and Pillow's BILINEAR compute, but for any window.
+Works with numpy, dask, zarr, and anything that slices like them, and loads no more than the
+window needs. Resampling uses a separable triangle filter, wider when it shrinks, so nothing
+aliases. ``torch.nn.functional.interpolate(antialias=True)`` and Pillow's BILINEAR compute
+the same, but not for any window.
 """
 
 from __future__ import annotations
 
+import logging
 import mmap
 import operator
 import string
@@ -23,40 +24,40 @@ from scipy import sparse
 
 from napari_resunet.engine.normalize import N_INPUTS, SAMPLE_PIXELS, statistics
 from napari_resunet.errors import ImageError, OutOfMemoryError, ResunetError
-from napari_resunet.types import FloatArray, Normalization, Statistics
+from napari_resunet.types import FloatArray, Index, Normalization, Statistics, Window
 
+log = logging.getLogger(__name__)
 STACK_AXES = "TZP"
 KNOWN_AXES = STACK_AXES + "CYXS"
 SPECTRAL_AXIS = "E"
-"""How OME and tifffile call a channel axis of wavelengths."""
+"""What OME and tifffile call a channel axis of wavelengths."""
 
 SAMPLE_BLOCK = 256
 SAMPLE_BLOCKS = 24
 PIXEL_AXES = "YX"
 CHANNEL_AXES = "CS"
 NUMBERS = "buif"
-"""Kinds of dtype whose pixels can be used."""
+"""Kinds of dtype that pixels may have."""
 
 
 class ImageReader:
-    """One image: its planes, its channels, its whole-image statistics.
+    """One image: its planes, channels, and intensity statistics.
 
     Parameters
     ----------
     levels : sequence of arrays
-        The image, finest level first (one level for an ordinary image).
+        The resolution levels, finest first; one for an ordinary image.
     axes : str or None
-        One letter of "PTZCYXS" for each dimension; C and S hold channels (S are the
-        samples of RGB or RGBA, the alpha of which is left out). Another letter, as files
-        have it, is a stack of planes; E, the wavelengths, are channels. None guesses.
+        One letter of "PTZCYXS" per dimension. C and S hold channels; S are the samples of
+        RGB(A), whose alpha is ignored. E (wavelengths) is read as C, any other letter as a
+        stack axis. None guesses.
     channels : sequence of int or None
-        Which one to three channels feed the network; None takes the colours of RGB
-        or the first channel.
+        The one to three channels for the network; None takes RGB, or the first channel.
 
     Raises
     ------
     ImageError
-        If axes, channels or dtype cannot be used.
+        If axes, channels, or dtype cannot be used.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class ImageReader:
         self.width = shape[self.axes.index("X")]
         self.stack_axes = tuple(a for a in self.axes if a not in PIXEL_AXES + CHANNEL_AXES)
         self.stack_shape = tuple(shape[self.axes.index(a)] for a in self.stack_axes)
-        self.channels = self._chosen(shape, channels)
+        self.channels = self._checked_channels(shape, channels)
 
     @property
     def is_rgb(self) -> bool:
@@ -86,32 +87,23 @@ class ImageReader:
         return (*self.stack_shape, self.height, self.width)
 
     @property
-    def window(self) -> tuple[slice, slice]:
+    def window(self) -> Window:
         """All rows and columns."""
         return slice(0, self.height), slice(0, self.width)
 
-    def indices(self) -> Iterator[tuple[int, ...]]:
-        """Iterate over the planes of the stack; once, with (), where there is none."""
+    def indices(self) -> Iterator[Index]:
+        """Iterate over the planes of the stack; a single plane has the index ()."""
         return product(*(range(n) for n in self.stack_shape))
 
     def read(
-        self, index: tuple[int, ...], rows: slice, columns: slice, level: int = 0
+        self, index: Index, rows: slice, columns: slice, level: int = 0
     ) -> npt.NDArray[Any]:
-        """Read a window of a plane.
-
-        Parameters
-        ----------
-        index : tuple of int
-            Position along the stack axes.
-        rows, columns : slice
-            The window in pixels of that level.
-        level : int
-            Resolution level, 0 the finest.
+        """Read a window of a plane, in pixels of a resolution level.
 
         Returns
         -------
         array, shape (h, w, C)
-            The chosen channels, dtype as stored.
+            The chosen channels, with the stored dtype.
         """
         where: dict[str, Any] = dict(zip(self.stack_axes, index, strict=True))
         where |= {"Y": rows, "X": columns}
@@ -128,52 +120,30 @@ class ImageReader:
         return self.axes.index("Y") < self.axes.index("X")
 
     def in_given_order(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Bring labels of all planes into the order of the image's axes.
-
-        Parameters
-        ----------
-        labels : array, shape `shape`
-            Stack axes first.
-
-        Returns
-        -------
-        array
-            The image's shape without channels.
-        """
+        """Transpose labels of shape `shape` to the image's axes without channels."""
         have = "".join(self.stack_axes) + PIXEL_AXES
         wanted = [a for a in self.axes if a not in CHANNEL_AXES]
         return np.ascontiguousarray(labels.transpose([have.index(a) for a in wanted]))
 
-    def measure(self, contract: Normalization) -> Statistics:
-        """Measure the statistics of the whole image.
-
-        Parameters
-        ----------
-        contract : Normalization
-            The model's.
-
-        Returns
-        -------
-        Statistics
-            Of all pixels, or of blocks spread evenly over a coarse level.
-        """
+    def measure(self, normalization: Normalization) -> Statistics:
+        """Measure intensities on all pixels, or on blocks spread over a coarse level."""
         blocks = [self._flat_block(*where) for where in self._sample_windows()]
         if not blocks:
             zeros = (0.0,) * len(self.channels)
             return Statistics(zeros, zeros)
-        return statistics(np.concatenate(blocks), contract, joint=self.is_rgb)
+        return statistics(np.concatenate(blocks), normalization, joint=self.is_rgb)
 
     def _flat_block(
-        self, index: tuple[int, ...], rows: slice, columns: slice, level: int
+        self, index: Index, rows: slice, columns: slice, level: int
     ) -> npt.NDArray[Any]:
         block = self.read(index, rows, columns, level)
         return block.reshape(-1, block.shape[-1])
 
-    def _sample_windows(self) -> Iterator[tuple[tuple[int, ...], slice, slice, int]]:
+    def _sample_windows(self) -> Iterator[tuple[Index, slice, slice, int]]:
         level = self._sample_level()
         shape = self.levels[level].shape
         height, width = shape[self.axes.index("Y")], shape[self.axes.index("X")]
-        # The planes of a pyramid's coarse level may be fewer than the finest's.
+        # The coarse level of a pyramid may have fewer planes than the finest.
         stack = tuple(shape[self.axes.index(a)] for a in self.stack_axes)
         n_planes = int(np.prod(stack, dtype=np.int64))
         if n_planes * height * width == 0:
@@ -182,7 +152,7 @@ class ImageReader:
             for index in np.ndindex(stack):
                 yield index, slice(0, height), slice(0, width), level
             return
-        # A golden-ratio lattice: spread evenly over planes, rows and columns at once.
+        # A golden-ratio lattice spreads evenly over planes, rows, and columns at once.
         for k in range(SAMPLE_BLOCKS):
             plane = int((k + 0.5) * n_planes / SAMPLE_BLOCKS)
             top = int((k * 0.7548776662 % 1) * max(0, height - SAMPLE_BLOCK))
@@ -192,12 +162,12 @@ class ImageReader:
             yield index, rows, columns, level
 
     def _sample_level(self) -> int:
-        """Take the coarsest level that still has enough pixels."""
+        """Return the coarsest level that has enough pixels."""
         sizes = [int(np.prod(a.shape, dtype=np.int64)) for a in self.levels]
         enough = [i for i, size in enumerate(sizes) if size >= SAMPLE_PIXELS // 4]
         return enough[-1] if enough else 0
 
-    def _chosen(
+    def _checked_channels(
         self, shape: tuple[int, ...], channels: Sequence[int] | None
     ) -> tuple[int, ...]:
         axis = next((a for a in self.axes if a in CHANNEL_AXES), None)
@@ -221,19 +191,10 @@ class ImageReader:
 
 
 def guess_axes(shape: tuple[int, ...]) -> str:
-    """Guess what the dimensions of an array are.
+    """Guess the axes of an array from its shape.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array.
-
-    Returns
-    -------
-    str
-        "YX", "ZYX", "TZYX" or "TZCYX"; where the last of three or four dimensions has
-        fewer than five entries, these are channels: "YXC" or "ZYXC" for one or two, the
-        samples of RGB or RGBA, "YXS" or "ZYXS", for three or four.
+    The guess is "YX", "ZYX", "TZYX", or "TZCYX". If the last of three or four dimensions
+    has fewer than five entries, it holds channels: C if one or two, S if three or four.
 
     Raises
     ------
@@ -252,7 +213,7 @@ def guess_axes(shape: tuple[int, ...]) -> str:
 
 
 def _named(axes: str) -> str:
-    """Name the stack axes of other programs (Q, I, A, R …) by letters that are known."""
+    """Replace stack axes of other programs (Q, I, A, R, …) by free letters."""
     if SPECTRAL_AXIS in axes and not set(CHANNEL_AXES) & set(axes):
         axes = axes.replace(SPECTRAL_AXIS, "C", 1)
     free = iter([a for a in STACK_AXES if a not in axes])
@@ -298,7 +259,7 @@ def _kind(dtype: Any) -> str:
 
 
 def _block(array: Any, where: tuple[Any, ...]) -> npt.NDArray[Any]:
-    """Read a part of an array, whatever its library raises where it cannot."""
+    """Read a part of an array, and convert the errors of its library."""
     _check_mapped(array)
     try:
         block = np.asanyarray(array[where])
@@ -309,12 +270,13 @@ def _block(array: Any, where: tuple[Any, ...]) -> npt.NDArray[Any]:
             "There is not enough memory to read the image: close other programs, or give "
             "an array that is read in parts (dask, zarr)."
         ) from error
-    except Exception as error:  # each library has errors of its own
+    except Exception as error:  # each library raises its own errors
+        log.warning("The image cannot be read", exc_info=True)
         raise ImageError(
-            f"The image cannot be read ({type(error).__name__}: {error!s:.200}): check "
-            "that its file or drive is still there."
+            "The image cannot be read: check that its file or drive is still there, and "
+            "that it is an array of pixels."
         ) from error
-    # Dask gives its blocks without their masks, but knows of them.
+    # Computed dask blocks have no mask, but the dask array knows of it.
     kinds = (block, getattr(array, "_meta", None))
     if any(isinstance(kind, np.ma.MaskedArray) for kind in kinds):
         raise ImageError(
@@ -338,17 +300,17 @@ def _expected(shape: Sequence[int], where: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _check_mapped(array: Any) -> None:
-    """Refuse a mapped file that was cut short: reading beyond its end kills the process."""
+    """Refuse a memory-mapped file that was cut short: reading past its end is a crash."""
     offset = 0
     while isinstance(array, np.ndarray):
         offset = getattr(array, "offset", offset)
         array = array.base
     if not isinstance(array, mmap.mmap):
         return
-    # A mapping begins at a multiple of this.
+    # Mappings start at a multiple of this.
     end = offset - offset % mmap.ALLOCATIONGRANULARITY + len(array)
     size = end
-    with suppress(OSError, ValueError):  # memory that belongs to no file has no size
+    with suppress(OSError, ValueError):  # anonymous memory has no size
         size = array.size()
     if size < end:
         raise ImageError(
@@ -358,35 +320,30 @@ def _check_mapped(array: Any) -> None:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of `n_image` pixels at `n_network` working pixels."""
+    """One axis: its length in image pixels and at network resolution."""
 
     n_image: int
     n_network: int
 
     @classmethod
     def scaled(cls, n_image: int, scale: float) -> Axis:
-        """Apply a scale factor; never fewer than one pixel."""
+        """Apply a rescale factor; the result has at least one pixel."""
         return cls(n_image, max(1, round(n_image * scale)))
 
     @property
     def scale(self) -> float:
-        """The factor in effect, after rounding."""
+        """The actual rescale factor, after rounding."""
         return self.n_network / self.n_image
 
     def matrix(self, start: int, stop: int) -> tuple[slice, sparse.csr_matrix]:
-        """Compute the filter of some working pixels.
-
-        Parameters
-        ----------
-        start, stop : int
-            Working pixels.
+        """Compute the resampling filter for an interval at network resolution.
 
         Returns
         -------
         window : slice
-            The image pixels that they need.
-        weights : csr matrix, shape (stop - start, length of the window)
-            Rows add up to 1.
+            The image pixels needed.
+        weights : csr matrix, shape (stop - start, length of `window`)
+            Rows sum to 1.
         """
         centres = (np.arange(start, stop) + 0.5) / self.scale - 0.5
         support = max(1.0, 1.0 / self.scale)
@@ -406,12 +363,12 @@ class Axis:
         return slice(first, last + 1), matrix
 
     def nearest_network(self, window: slice) -> npt.NDArray[np.int64]:
-        """Map image pixels to the working pixel that each lies in."""
+        """Map image pixels to the pixel at network resolution that contains each."""
         image = np.arange(window.start, window.stop)
         return np.minimum(((image + 0.5) * self.scale).astype(np.int64), self.n_network - 1)
 
     def image_window(self, start: int, stop: int) -> slice:
-        """Map working pixels to the image pixels whose centres lie in them."""
+        """Map an interval at network resolution to the image pixels centred in it."""
         first = int(np.ceil(start / self.scale - 0.5))
         last = int(np.ceil(stop / self.scale - 0.5))
         return slice(max(0, first), min(self.n_image, last))
@@ -423,21 +380,20 @@ def read_resampled(
     rows: tuple[int, int],
     columns: tuple[int, int],
 ) -> FloatArray:
-    """Read a window at the working resolution.
+    """Read a window given at network resolution.
 
     Parameters
     ----------
     read : callable
-        From a window of rows and columns in image pixels to a float32 array
-        (h, w, C).
+        Reads a window of image pixels, shape (h, w, C).
     axes : tuple of Axis
-        Rows, columns.
+        Rows and columns.
     rows, columns : tuple of int
-        The window in working pixels.
+        Start and stop at network resolution.
 
     Returns
     -------
-    float32 array, shape (h, w, C)
+    float32 array, shape (rows, columns, C)
     """
     if all(axis.n_image == axis.n_network for axis in axes):
         return read(slice(*rows), slice(*columns))

@@ -1,8 +1,8 @@
-"""What the network is punished for, pixel by weighted pixel.
+"""Loss functions with per-pixel weights; a weight of 0 ignores a pixel.
 
-Binary cross-entropy on each instance map plus a soft Dice term on the foreground
-(Milletari et al. 2016, https://arxiv.org/abs/1606.04797); cross-entropy plus Dice
-for classes. A weight of 0 takes a pixel out altogether.
+For objects, binary cross-entropy on each map and a soft Dice term on the foreground
+(Milletari et al. 2016, https://arxiv.org/abs/1606.04797). For classes, cross-entropy and
+Dice.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from napari_resunet.network.torch_import import functional, torch
 from napari_resunet.types import Task
 
 MAP_WEIGHTS = (1.0, 10.0, 0.5)
-"""Of the foreground, distance and boundary maps. The distance's is high because its entropy
-hardly falls: the truth lies between 0 and 1, and few corrections taught it too little."""
+"""Weights of the foreground, distance, and boundary maps. The entropy of the distance
+hardly falls, as the truth lies between 0 and 1, so it needs a high weight."""
 
-TOUCHING = 4.0
-"""So much more a pixel counts where two objects meet, for most errors are neighbours that
-become one (as in the U-Net, Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597)."""
+CONTACT_WEIGHT = 4.0
+"""Extra weight of pixels where two objects meet, because most errors are merged neighbours
+(as in the U-Net, Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597)."""
 
-REACH = 3
-"""Objects meet where they are so many pixels from the same pixel, or less."""
+CONTACT_REACH = 3
+"""Two objects meet at a pixel if both are within this many pixels of it."""
 
 
 def loss_of(
@@ -29,25 +29,20 @@ def loss_of(
     distance: torch.Tensor,
     weight: torch.Tensor,
 ) -> torch.Tensor:
-    """Compare the network's output with the truth.
+    """Compute the loss of a batch, a scalar; 0 if all weights are.
 
     Parameters
     ----------
     task : {"instances", "classes"}
         What the maps mean.
-    logits : Tensor
-        Shape (N, n_maps, H, W).
-    labels : Tensor
-        Shape (N, H, W), int64: objects, or class values.
-    distance : Tensor
-        Shape (N, H, W): normalised inner distance, 0 to 1 (instances only).
-    weight : Tensor
-        Shape (N, H, W), not negative; 0 where the truth is not known.
-
-    Returns
-    -------
-    Tensor
-        A scalar; 0 where nothing is known.
+    logits : Tensor, shape (N, n_maps, H, W)
+        Output of the network.
+    labels : Tensor, shape (N, H, W), int64
+        Objects or classes.
+    distance : Tensor, shape (N, H, W)
+        Normalized inner distance, 0 to 1; only used for instances.
+    weight : Tensor, shape (N, H, W)
+        Not negative; 0 where the truth is unknown.
     """
     if task == "classes":
         return _class_loss(logits.float(), labels, weight)
@@ -55,44 +50,22 @@ def loss_of(
 
 
 def boundary(labels: torch.Tensor) -> torch.Tensor:
-    """Mark foreground pixels that touch another label, background included.
-
-    Parameters
-    ----------
-    labels : Tensor
-        Shape (N, H, W), int64.
-
-    Returns
-    -------
-    Tensor
-        float32, same shape, 0 or 1.
-    """
+    """Mark foreground pixels that touch another label or the background, as 0 and 1."""
     values = labels[:, None].float()
     highest, lowest = _highest(values, 1), -_highest(-values, 1)
     return ((highest != lowest) & (values > 0))[:, 0].float()
 
 
-def meeting(labels: torch.Tensor) -> torch.Tensor:
-    """Mark pixels that have two objects within `REACH`.
-
-    Parameters
-    ----------
-    labels : Tensor
-        Shape (N, H, W), int64; 0 is background.
-
-    Returns
-    -------
-    Tensor
-        float32, same shape, 0 or 1.
-    """
+def contact_zone(labels: torch.Tensor) -> torch.Tensor:
+    """Mark pixels that have two objects within `CONTACT_REACH`, as 0 and 1."""
     values = labels[:, None].float()
-    highest = _highest(values, REACH)
-    lowest = -_highest(-torch.where(values > 0, values, torch.inf), REACH)
+    highest = _highest(values, CONTACT_REACH)
+    lowest = -_highest(-torch.where(values > 0, values, torch.inf), CONTACT_REACH)
     return (lowest < highest)[:, 0].float()
 
 
 def _highest(values: torch.Tensor, reach: int) -> torch.Tensor:
-    """Find the highest value within so many pixels, in a square."""
+    """Return the highest value in a square around each pixel."""
     return functional.max_pool2d(values, 2 * reach + 1, stride=1, padding=reach)
 
 
@@ -104,7 +77,7 @@ def _instance_loss(
     scale = torch.tensor(MAP_WEIGHTS, device=logits.device)[:, None, None]
     entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     per_pixel = (entropy * scale).sum(1)
-    weight = weight * (1.0 + TOUCHING * meeting(labels))
+    weight = weight * (1.0 + CONTACT_WEIGHT * contact_zone(labels))
     mean = (per_pixel * weight).sum() / weight.sum().clamp_min(1.0)
     return mean + _dice_loss(logits[:, 0].sigmoid(), foreground, weight)
 
@@ -116,7 +89,7 @@ def _class_loss(
     mean = (entropy * weight).sum() / weight.sum().clamp_min(1.0)
     probability = logits.softmax(1)
     truth = functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).float()
-    # Background is what is left over: the classes that the user named decide.
+    # Without background, because the named classes matter.
     return mean + _dice_loss(probability[:, 1:], truth[:, 1:], weight[:, None])
 
 

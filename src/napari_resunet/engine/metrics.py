@@ -1,9 +1,8 @@
 """How good labels are: object matching for instances, Dice for classes.
 
-Average precision as in the Data Science Bowl 2018 and StarDist:
-TP / (TP + FP + FN) at a threshold on the intersection over union (IoU)
-(Caicedo et al. 2019, https://doi.org/10.1038/s41592-019-0612-7), one-to-one
-matching of greatest total.
+Average precision as in the Data Science Bowl 2018 and StarDist: TP / (TP + FP + FN) at an
+IoU threshold (Caicedo et al. 2019, https://doi.org/10.1038/s41592-019-0612-7), with
+one-to-one matching that maximizes the total IoU.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from scipy.sparse.csgraph import connected_components
 
 THRESHOLDS = tuple(np.arange(0.5, 0.81, 0.05))
 EDIT_IOU = 0.7
-"""An object matched less well than this would have to be corrected."""
+"""A matched object with a lower IoU would have to be corrected."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """The comparison of labels with the truth.
+    """Comparison of labels with the truth.
 
     Attributes
     ----------
     ap50, ap75 : float
-        TP / (TP + FP + FN) at IoU 0.5 and 0.75; 1 where both are empty.
+        TP / (TP + FP + FN) at IoU 0.5 and 0.75; 1 if both have no objects.
     f1 : float
         2 TP / (2 TP + FP + FN) at IoU 0.5.
     mean_iou : float
-        Mean IoU of the pairs matched at 0.5; 0 without any.
+        Mean IoU of the pairs matched at 0.5; 0 if there are none.
     edits : int
-        Missed plus false objects, an object of IoU under 0.7 counting as one.
+        Missed objects, false objects, and matched objects with an IoU below 0.7.
     n_true, n_found : int
         Number of objects.
     matched : tuple of (int, int, float)
-        True label, found label and IoU of each pair matched at 0.5.
+        True label, found label, and IoU of each pair matched at 0.5.
     """
 
     ap50: float
@@ -54,16 +53,7 @@ class Score:
 
 
 def score(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Score:
-    """Compare instance labels with the truth.
-
-    Parameters
-    ----------
-    true_labels, labels : integer arrays of equal shape
-        Objects; 0 is background.
-
-    Returns
-    -------
-    Score
+    """Compare objects with the truth; 0 is background.
 
     Raises
     ------
@@ -91,19 +81,20 @@ def score(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Score:
 
 
 @dataclass(frozen=True)
-class Rough:
-    """Objects whose outline is not exactly known.
+class Tolerance:
+    """Objects to score leniently, because their outline is not known exactly.
 
     Attributes
     ----------
-    let_pass : integer array or None
-        True labels that are proposals which a user let pass: they say that an object is
-        there, not where its outline is exactly. From IoU 0.5 on they hit every threshold.
+    accepted : integer array or None
+        True labels that were proposed and left unchanged. They prove that there is an
+        object, not where its outline is, so from IoU 0.5 they match at every threshold.
     cut_true, cut_found : integer array
-        Labels cut by the edge of what is known: not counted, nor what they hit.
+        Labels cut off by the edge of the known area. They do not count, nor does what
+        they match.
     """
 
-    let_pass: npt.NDArray[Any] | None
+    accepted: npt.NDArray[Any] | None
     cut_true: npt.NDArray[Any]
     cut_found: npt.NDArray[Any]
 
@@ -111,45 +102,30 @@ class Rough:
 def mean_ap(
     true_labels: npt.NDArray[Any],
     labels: npt.NDArray[Any],
-    rough: Rough | None = None,
+    tolerance: Tolerance | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> float:
-    """Average TP / (TP + FP + FN) over IoU thresholds.
-
-    Parameters
-    ----------
-    true_labels, labels : integer arrays of equal shape
-        Objects; 0 is background.
-    rough : Rough or None
-        Objects to judge less strictly.
-    thresholds : sequence of float
-        From 0.5 on.
-
-    Returns
-    -------
-    float
-        0 to 1.
-    """
+    """Average TP / (TP + FP + FN) over IoU thresholds of at least 0.5."""
     pairs = overlapping_pairs(true_labels, labels)
-    if rough is not None:
-        pairs = _eased(pairs, rough)
+    if tolerance is not None:
+        pairs = _apply(tolerance, pairs)
     hits = [len(_match(pairs, t)[0]) for t in thresholds]
     total = sum(pairs.shape)
     return float(np.mean([_ratio(tp, total - tp) for tp in hits]))
 
 
-def _eased(pairs: Pairs, rough: Rough) -> Pairs:
+def _apply(tolerance: Tolerance, pairs: Pairs) -> Pairs:
     iou = pairs.iou
-    if rough.let_pass is not None:
-        let_pass = np.isin(pairs.true_ids, rough.let_pass)[pairs.rows]
-        iou = np.where(let_pass & (iou >= 0.5), 1.0, iou)
+    if tolerance.accepted is not None:
+        accepted = np.isin(pairs.true_ids, tolerance.accepted)[pairs.rows]
+        iou = np.where(accepted & (iou >= 0.5), 1.0, iou)
         pairs = replace(pairs, iou=iou)
-    true = ~np.isin(pairs.true_ids, rough.cut_true)
-    found = ~np.isin(pairs.found_ids, rough.cut_found)
+    true = ~np.isin(pairs.true_ids, tolerance.cut_true)
+    found = ~np.isin(pairs.found_ids, tolerance.cut_found)
     rows, columns, _ = _match(pairs, 0.5)
     true[rows] = found[columns] = true[rows] & found[columns]
     keep = true[pairs.rows] & found[pairs.columns]
-    # Where the objects that are left stand among these.
+    # Positions of the remaining objects.
     rows, columns = np.cumsum(true) - 1, np.cumsum(found) - 1
     return Pairs(
         pairs.true_ids[true],
@@ -163,20 +139,7 @@ def _eased(pairs: Pairs, rough: Rough) -> Pairs:
 def dice(
     true_labels: npt.NDArray[Any], labels: npt.NDArray[Any], n_classes: int
 ) -> tuple[float, ...]:
-    """Compute Dice for each class but the background.
-
-    Parameters
-    ----------
-    true_labels, labels : integer arrays of equal shape
-        Class values.
-    n_classes : int
-        Background included.
-
-    Returns
-    -------
-    tuple of float
-        2 |A∩B| / (|A|+|B|) for the classes 1, 2 …; 1 where both are empty.
-    """
+    """Compute Dice for each class but the background; 1 if a class is in neither."""
     pairs = [(true_labels == c, labels == c) for c in range(1, n_classes)]
     return tuple(
         _ratio(2 * int((a & b).sum()), int(a.sum()) + int(b.sum())) for a, b in pairs
@@ -185,16 +148,16 @@ def dice(
 
 @dataclass(frozen=True)
 class Pairs:
-    """The objects of two label images, and the pairs of them that overlap.
+    """The objects of two label images, and the pairs that overlap.
 
     Attributes
     ----------
     true_ids, found_ids : arrays, shape (n_true,) and (n_found,)
         Labels of the objects.
     rows, columns : int arrays, shape (n_pairs,)
-        Places of each pair in `true_ids` and `found_ids`.
+        Positions of each pair in `true_ids` and `found_ids`.
     iou : float64 array, shape (n_pairs,)
-        Intersection over union, more than 0.
+        Intersection over union, above 0.
     """
 
     true_ids: npt.NDArray[Any]
@@ -205,23 +168,12 @@ class Pairs:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Numbers of true and of found objects."""
+        """Number of true and of found objects."""
         return len(self.true_ids), len(self.found_ids)
 
 
 def overlapping_pairs(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Pairs:
-    """Compute the IoU of every pair of objects that overlap.
-
-    Memory grows with the pairs that overlap, not with all pairs.
-
-    Parameters
-    ----------
-    true_labels, labels : integer arrays of equal shape
-        Objects; 0 is background.
-
-    Returns
-    -------
-    Pairs
+    """Compute the IoU of each pair of objects that overlap, in memory for these only.
 
     Raises
     ------
@@ -244,7 +196,7 @@ def overlapping_pairs(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -
 def _objects(
     labels: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """List objects, the place of each pixel's object among them (or < 0), and areas."""
+    """Return the objects, the index of that at each pixel (negative if none), and areas."""
     ids, places, areas = np.unique(labels, return_inverse=True, return_counts=True)
     n_background = int((ids <= 0).sum())
     return ids[n_background:], places.ravel() - n_background, areas[n_background:]
@@ -253,13 +205,13 @@ def _objects(
 def _match(
     pairs: Pairs, threshold: float
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Match one to one: most pairs over the threshold first, then greatest total IoU.
+    """Match one to one: as many pairs over the threshold as possible, then highest IoU.
 
-    Returns places in `true_ids` and `found_ids`, and the IoU.
+    Returns positions in `true_ids` and `found_ids`, and the IoU.
     """
     valid = np.flatnonzero(pairs.iou >= threshold)
     rows, columns = pairs.rows[valid], pairs.columns[valid]
-    # From IoU 0.5 on nearly every object overlaps with one other only; of halves with two.
+    # From IoU 0.5 nearly every object overlaps only one other; exact halves overlap two.
     one = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
     chosen = [valid[one], *(_best(pairs, few) for few in _groups(pairs, valid[~one]))]
     hits = np.concatenate(chosen)
@@ -267,7 +219,7 @@ def _match(
 
 
 def _groups(pairs: Pairs, chosen: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
-    """Part some of the pairs into groups that share no object."""
+    """Divide the chosen pairs into groups that share no object."""
     if not chosen.size:
         return []
     n_true, n_found = pairs.shape
@@ -279,7 +231,7 @@ def _groups(pairs: Pairs, chosen: npt.NDArray[np.intp]) -> list[npt.NDArray[np.i
 
 
 def _best(pairs: Pairs, few: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Choose pairs that share no object: as many as can be, of the greatest IoU."""
+    """Choose as many pairs without a common object as possible, with the highest IoU."""
     rows, columns = (
         np.unique(places[few], return_inverse=True)[1]
         for places in (pairs.rows, pairs.columns)

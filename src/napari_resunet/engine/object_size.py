@@ -1,7 +1,8 @@
-"""How large the objects are: the factor from image to working pixels, and what is dust.
+"""The object size: the rescale factor, and the minimum size.
 
-The network itself is asked, on the busiest part of the image, until the objects that
-it finds have its working diameter; the corrections tell how small an object may be.
+The rescale factor is found with the network itself: it segments the part of the image that
+varies most until the objects it finds have the diameter for the network. The smallest size
+comes from the corrections.
 """
 
 from __future__ import annotations
@@ -15,109 +16,110 @@ import numpy.typing as npt
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.normalize import normalize
 from napari_resunet.engine.patches import TrainingImage, median_diameter
-from napari_resunet.engine.postprocess import Decoding, decode
+from napari_resunet.engine.postprocess import decode
 from napari_resunet.engine.predict import Event, PredictionRequest, Predictor
+from napari_resunet.events import CancelToken
 from napari_resunet.masks import compact
-from napari_resunet.types import CancelToken, ModelInfo, Normalization, Statistics
-
-Index = tuple[int, ...]
-"""Which plane of a stack."""
+from napari_resunet.types import Decoding, Index, ModelInfo, Statistics, Window
 
 PROBE = 512
-"""Side of the probed part in working pixels."""
+"""Side of the part to segment, in pixels at network resolution."""
 
 ROUNDS = 5
-PLANES_SEEN, PLANES_ASKED = 16, 3
-"""Of a stack so many planes, evenly spread, are looked at; the network is asked about those
-of them that hold most, until it finds something."""
+PLANES_READ, PLANES_TRIED = 16, 3
+"""Evenly spread planes of a stack that are read, and those of them that are segmented until
+an object is found: the ones that vary most."""
 
 CLOSE_ENOUGH = 1.05
 SCALES = (1 / 16, 8.0)
 
-FEWEST_WHOLE = 10
-"""From so many whole corrected objects on, their sizes say what is dust."""
+MIN_WHOLE_OBJECTS = 10
+"""Number of whole verified objects from which they determine the smallest size."""
 
-DUST = 0.5
-"""Dust is smaller than this times the 5th percentile of the corrected objects."""
+SMALL = 0.5
+"""Objects below this fraction of the 5th percentile of verified ones are too small."""
 
 
 def estimate_scale(
     predictor: Predictor,
-    planes: ImageReader,
+    reader: ImageReader,
     indices: Sequence[Index],
-    of: Statistics,
+    measured: Statistics,
     token: CancelToken | None = None,
 ) -> Generator[Event, None, float]:
-    """Estimate the factor that brings the objects to the working diameter.
+    """Estimate the rescale factor; 1 for classes, or if no object is found.
 
     Parameters
     ----------
     predictor : Predictor
         The model on its device.
-    planes : ImageReader
+    reader : ImageReader
         The image.
     indices : sequence of tuple of int
-        Of which planes; where these hold nothing, the others are looked at.
-    of : Statistics
+        The planes to try first; if they are empty, the others follow.
+    measured : Statistics
         Of the whole image.
     token : CancelToken or None
-        Looked at between tiles.
-
-    Yields
-    ------
-    Progress or Notice
-
-    Returns
-    -------
-    float
-        1 for a model of classes, and where nothing is found.
+        Checked between tiles.
     """
-    if predictor.model.info.task == "classes" or 0 in planes.shape:
+    if predictor.model.info.task == "classes" or 0 in reader.shape:
         return 1.0
-    chosen = set(indices)
-    others = [index for index in planes.indices() if index not in chosen]
+    first = set(indices)
+    others = [index for index in reader.indices() if index not in first]
     for group in (indices, others):
-        for index in _fullest(planes, group, of, predictor.model.info.normalization):
-            scale = yield from _scale_of_plane(predictor, planes, index, of, token)
+        for index in _most_varied(predictor, reader, group, measured):
+            scale = yield from _scale_of_plane(predictor, reader, index, measured, token)
             if scale is not None:
                 return scale
     return 1.0
 
 
-def _fullest(
-    planes: ImageReader, indices: Sequence[Index], of: Statistics, contract: Normalization
+def _most_varied(
+    predictor: Predictor,
+    reader: ImageReader,
+    indices: Sequence[Index],
+    measured: Statistics,
 ) -> list[Index]:
-    """List a few planes, those whose intensities vary most first."""
+    """Choose a few planes, those whose intensities vary most first."""
     if len(indices) < 2:
         return list(indices)
-    places = np.linspace(0, len(indices) - 1, min(len(indices), PLANES_SEEN)).round()
-    seen = [indices[int(place)] for place in places]
-    whole = _thinned(planes.window)
-    spread = [float(normalize(planes.read(i, *whole), of, contract).std()) for i in seen]
-    return [seen[place] for place in np.argsort(spread)[::-1][:PLANES_ASKED]]
+    places = np.linspace(0, len(indices) - 1, min(len(indices), PLANES_READ)).round()
+    read = [indices[int(place)] for place in places]
+    spread = [_spread(predictor, reader, index, reader.window, measured) for index in read]
+    return [read[place] for place in np.argsort(spread)[::-1][:PLANES_TRIED]]
+
+
+def _spread(
+    predictor: Predictor,
+    reader: ImageReader,
+    index: Index,
+    window: Window,
+    measured: Statistics,
+) -> float:
+    """Measure how much the intensities of a thinned window vary."""
+    pixels = reader.read(index, *_thinned(window))
+    return float(normalize(pixels, measured, predictor.model.info.normalization).std())
 
 
 def _scale_of_plane(
     predictor: Predictor,
-    planes: ImageReader,
+    reader: ImageReader,
     index: Index,
-    of: Statistics,
+    measured: Statistics,
     token: CancelToken | None,
 ) -> Generator[Event, None, float | None]:
-    """Estimate the factor on one plane; None where nothing is found."""
-    scale = 1.0
+    """Estimate the rescale factor on one plane; None if no object is found."""
+    info, scale = predictor.model.info, 1.0
+    # Objects may be small at a wrong scale, so the model's own minimum does not apply.
+    min_size = ModelInfo.min_size_fraction * info.reference_area
     for _ in range(ROUNDS):
-        plane = _probe(predictor, planes, index, of, scale)
-        maps = yield from predictor.maps(plane, token)
-        # At a wrong scale objects may be small: the model's own limit is not for here.
-        info = predictor.model.info
-        labels = decode(
-            maps, Decoding(), info.levels, ModelInfo.smallest * info.disc, info.disc
-        )
+        request = _probe(predictor, reader, index, measured, scale)
+        maps = yield from predictor.maps(request, token)
+        labels = decode(maps, Decoding(), info.levels, min_size, info.reference_area)
         diameter = median_diameter(labels)
         if diameter is None:
             return None
-        factor = predictor.model.info.diameter / diameter
+        factor = info.diameter / diameter
         scale = float(np.clip(scale * factor, *SCALES))
         if 1 / CLOSE_ENOUGH < factor < CLOSE_ENOUGH:
             break
@@ -125,29 +127,19 @@ def _scale_of_plane(
 
 
 def min_size_fraction(images: Sequence[TrainingImage], info: ModelInfo) -> float:
-    """Tell from the corrections which objects are too small to be one.
+    """Compute which fraction of the reference area is too small for an object.
 
-    Parameters
-    ----------
-    images : sequence of TrainingImage
-        All corrections.
-    info : ModelInfo
-        The model's.
-
-    Returns
-    -------
-    float
-        Share of a disc of the working diameter; the model's own where too few objects
-        are wholly inside the verified area.
+    It follows from the objects that are wholly verified; if there are too few of them, the
+    model's own is returned.
     """
     areas = np.concatenate([_whole_areas(image) for image in images])
-    if info.task == "classes" or areas.size < FEWEST_WHOLE:
-        return info.smallest
-    return DUST * float(np.percentile(areas, 5)) / info.disc
+    if info.task == "classes" or areas.size < MIN_WHOLE_OBJECTS:
+        return info.min_size_fraction
+    return SMALL * float(np.percentile(areas, 5)) / info.reference_area
 
 
 def _whole_areas(image: TrainingImage) -> npt.NDArray[np.float64]:
-    """Measure the objects that the verified area does not cut, in working pixels."""
+    """Measure the wholly verified objects, in pixels at network resolution."""
     known = image.weight > 0
     rim = np.ones_like(known)
     rim[1:-1, 1:-1] = False
@@ -161,24 +153,20 @@ def _whole_areas(image: TrainingImage) -> npt.NDArray[np.float64]:
 
 def _probe(
     predictor: Predictor,
-    planes: ImageReader,
-    index: tuple[int, ...],
-    of: Statistics,
+    reader: ImageReader,
+    index: Index,
+    measured: Statistics,
     scale: float,
 ) -> PredictionRequest:
     side = round(PROBE / scale)
-    rows = _candidates(planes.height, side)
-    columns = _candidates(planes.width, side)
+    rows = _candidates(reader.height, side)
+    columns = _candidates(reader.width, side)
     windows = [(r, c) for r in rows for c in columns]
-    plane = PredictionRequest(planes, index, windows[0], scale, of)
+    request = PredictionRequest(reader, index, windows[0], scale, measured)
     if len(windows) == 1:
-        return plane
-    contract = predictor.model.info.normalization
-    busy = [
-        float(normalize(planes.read(index, *_thinned(w)), of, contract).std())
-        for w in windows
-    ]
-    return replace(plane, window=windows[int(np.argmax(busy))])
+        return request
+    spread = [_spread(predictor, reader, index, window, measured) for window in windows]
+    return replace(request, window=windows[int(np.argmax(spread))])
 
 
 def _candidates(n: int, side: int) -> list[slice]:
@@ -187,7 +175,7 @@ def _candidates(n: int, side: int) -> list[slice]:
     return [slice(s, s + side) for s in np.linspace(0, n - side, 3).round().astype(int)]
 
 
-def _thinned(window: tuple[slice, slice]) -> tuple[slice, slice]:
+def _thinned(window: Window) -> Window:
     rows, columns = (
         slice(w.start, w.stop, max(1, (w.stop - w.start) // 128)) for w in window
     )

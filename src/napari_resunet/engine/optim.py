@@ -1,7 +1,4 @@
-"""One training step and the optimiser around it, for `train` and `finetune` alike.
-
-AdamW: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101.
-"""
+"""The optimizer and one training step, for `train` and `finetune`."""
 
 from __future__ import annotations
 
@@ -13,59 +10,30 @@ from napari_resunet.network.torch_import import nn, torch
 from napari_resunet.types import Task
 
 WEIGHT_DECAY = 1e-4
-LARGEST_GRADIENT = 5.0
-ENCODER = ("base_model.",)
+MAX_GRADIENT_NORM = 5.0
+ENCODER = "base_model."
 
 
-def make_optimizer(
-    network: ResNetUNet, lr: float, encoder_share: float = 1.0
-) -> torch.optim.AdamW:
-    """Build AdamW with a rate of its own for the encoder.
-
-    Parameters
-    ----------
-    network : ResNetUNet
-        Whose parameters are learned.
-    lr : float
-        Learning rate of the decoder.
-    encoder_share : float
-        The encoder's rate is this times `lr`.
-
-    Returns
-    -------
-    torch.optim.AdamW
-    """
-    encoder: list[nn.Parameter] = []
-    decoder: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        (encoder if name.startswith(ENCODER) else decoder).append(parameter)
-    groups = [
-        {"params": decoder, "lr": lr, "share": 1.0},
-        {"params": encoder, "lr": lr * encoder_share, "share": encoder_share},
-    ]
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
+def make_optimizer(network: ResNetUNet, lr: float) -> torch.optim.AdamW:
+    """Create AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101)."""
+    # The encoder comes last, as in every checkpoint: moments are stored by position.
+    named = sorted(network.named_parameters(), key=lambda item: item[0].startswith(ENCODER))
+    parameters = [parameter for _, parameter in named]
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the decoder's learning rate; the encoder keeps its share of it."""
+    """Set the learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["share"]
+        group["lr"] = lr
 
 
-def short_schedule(share: float) -> float:
-    """Compute the factor of the learning rate for a run of minutes.
+def lr_factor(fraction: float) -> float:
+    """Compute the factor of the learning rate from the fraction of the work that is done.
 
-    Parameters
-    ----------
-    share : float
-        How much of the run is done, 0 to 1.
-
-    Returns
-    -------
-    float
-        Up from 0.1 over the first twentieth, down to 0.1 over the last half.
+    It rises from 0.1 over the first twentieth and falls to 0.1 over the last half.
     """
-    return min(1.0, 0.1 + 18 * share, 0.1 + 1.8 * (1 - share))
+    return min(1.0, 0.1 + 18 * fraction, 0.1 + 1.8 * (1 - fraction))
 
 
 def train_step(
@@ -80,7 +48,7 @@ def train_step(
     Parameters
     ----------
     network : ResNetUNet
-        On `compute`'s device, channels_last; changed in place.
+        On the device, channels last; changed in place.
     optimizer : torch.optim.Optimizer
         Of the network's parameters.
     batch : TrainingPatch
@@ -93,32 +61,22 @@ def train_step(
     Returns
     -------
     Tensor
-        The loss before the step, a scalar on the device: reading it waits for the step.
+        The loss before the step, a scalar on the device; reading it waits for the step.
     """
-    there = (part.to(compute.device, non_blocking=True) for part in batch)
-    pixels, labels, distance, weight = there
+    on_device = (part.to(compute.device, non_blocking=True) for part in batch)
+    pixels, labels, distance, weight = on_device
     optimizer.zero_grad(set_to_none=True)
     with device.autocast(compute):
         logits = network(pixels.contiguous(memory_format=torch.channels_last))
     loss = loss_of(task, logits, labels, distance, weight)
-    descend(network, optimizer, loss)
+    optimizer_step(network, optimizer, loss)
     return loss.detach()
 
 
-def descend(
+def optimizer_step(
     network: nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor
 ) -> None:
-    """Go one step down the gradient of a loss, no further than `LARGEST_GRADIENT` allows.
-
-    Parameters
-    ----------
-    network : Module
-        Changed in place.
-    optimizer : torch.optim.Optimizer
-        Of the network's parameters, whose gradients were cleared.
-    loss : Tensor
-        A scalar that the network's output gave.
-    """
+    """Follow the gradient of a loss for one step, with its norm clipped."""
     loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+    nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
     optimizer.step()

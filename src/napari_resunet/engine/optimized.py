@@ -1,9 +1,11 @@
-"""The same network function, run faster.
+"""The same network function, but faster.
 
-Inference: BatchNorm folded into the convolutions, channels last, native precision.
+Inference: BatchNorm is folded into the convolutions, tensors are channels last, and the
+precision is native.
+
 Training on a CPU: PyTorch's backward pass of the upsampling copies slices of a
-concatenation to another layout and back, an eighth of a step; as interpolation is linear
-and separable, two products with small matrices do the same. On CPUs with AVX2 and nothing
+concatenation to another layout and back, an eighth of a step. Interpolation is linear and
+separable, so two products with small matrices do the same. On CPUs with AVX2 and nothing
 wider, oneDNN takes two to three times as long for the gradient of a convolution's weights
 as for the convolution; nine matrix products, one for each kernel tap, are faster.
 """
@@ -14,26 +16,13 @@ import copy
 from functools import lru_cache
 from typing import Any, TypeGuard
 
-from napari_resunet.engine.device import Compute, place
+from napari_resunet.engine.device import Compute, to_device
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import functional, nn, torch
 
 
 def fast_copy(network: ResNetUNet, compute: Compute) -> ResNetUNet:
-    """Copy a network for inference.
-
-    Parameters
-    ----------
-    network : ResNetUNet
-        In evaluation mode; not changed.
-    compute : Compute
-        Device and precision.
-
-    Returns
-    -------
-    ResNetUNet
-        On the device, BatchNorm folded into the convolutions before it.
-    """
+    """Copy a network in evaluation mode to its device, for inference only."""
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     with torch.no_grad():
         fast.layer0[0] = _folded(fast.layer0[0], fast.layer0[1])
@@ -41,22 +30,22 @@ def fast_copy(network: ResNetUNet, compute: Compute) -> ResNetUNet:
         for module in fast.base_model.modules():
             if module.__class__.__name__ == "BasicBlock":
                 _fold_block(module)
-    # The aliases in base_model are not called, and one of them still has its BatchNorm.
+    # The aliases in base_model are not used, and one of them still has its BatchNorm.
     del fast.base_model
-    return place(fast.to(compute.dtype), compute)
+    return to_device(fast.to(compute.dtype), compute)
 
 
-def place_for_training(network: ResNetUNet, compute: Compute) -> None:
-    """Move a network to its device and, on a CPU, speed its backward pass up; in place."""
-    place(network, compute)
+def prepare_for_training(network: ResNetUNet, compute: Compute) -> None:
+    """Move a network to its device and speed up its backward pass on a CPU, in place."""
+    to_device(network, compute)
     if compute.kind == "cpu":
         network.upsample = FastUpsample()
-        if compute.dtype is torch.float32 and is_faster_here():
-            speed_convolutions_up(network)
+        if compute.dtype is torch.float32 and has_only_avx2():
+            use_fast_convolutions(network)
 
 
-def speed_convolutions_up(network: nn.Module) -> None:
-    """Give the convolutions of features a faster backward pass; in place."""
+def use_fast_convolutions(network: nn.Module) -> None:
+    """Give the convolutions of features a faster backward pass, in place."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if FastConvolution.suits(child):
@@ -84,18 +73,7 @@ class FastUpsample(nn.Upsample):
         super().__init__(scale_factor=2, mode="bilinear", align_corners=True)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 as in torch
-        """Double height and width.
-
-        Parameters
-        ----------
-        input : Tensor
-            Shape (N, C, H, W).
-
-        Returns
-        -------
-        Tensor
-            Shape (N, C, 2 H, 2 W).
-        """
+        """Double height and width of (N, C, H, W)."""
         doubled: torch.Tensor = _Doubling.apply(input)
         return doubled
 
@@ -119,7 +97,7 @@ class _Doubling(torch.autograd.Function):
 
 @lru_cache(maxsize=32)
 def _matrix(n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Write doubling along one axis of `n` pixels as a matrix, shape (2 n, n)."""
+    """Return doubling along an axis of `n` pixels as a matrix, shape (2 n, n)."""
     return _doubled(torch.eye(n)[None], "linear")[0].T.contiguous().to(device, dtype)
 
 
@@ -128,25 +106,19 @@ def _doubled(x: torch.Tensor, mode: str) -> torch.Tensor:
 
 
 CHUNK = 4096
-"""Pixels in one matrix product: images and gradient of all nine taps stay in the cache."""
+"""Pixels in one matrix product: the images and the gradient of all taps fit the cache."""
 
-SMALLEST = 1024
-"""Pixels of a batch up to which oneDNN's own is as fast."""
+SMALL_BATCH = 1024
+"""Pixels of a batch up to which oneDNN is as fast."""
 
 
-def is_faster_here() -> bool:
-    """Tell whether this CPU is one of those; on two cores a step takes 0.8."""
+def has_only_avx2() -> bool:
+    """Return whether the fast convolutions pay off; on two cores a step takes 0.8."""
     return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 class FastConvolution(nn.Conv2d):
-    """A 3x3 convolution of stride 1 that keeps the size, with the parameters of another.
-
-    Parameters
-    ----------
-    convolution : Conv2d
-        One that `suits`; its parameters are shared.
-    """
+    """A 3x3 convolution that keeps the size and shares the parameters of another."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         bias = convolution.bias
@@ -156,7 +128,7 @@ class FastConvolution(nn.Conv2d):
 
     @staticmethod
     def suits(module: nn.Module) -> TypeGuard[nn.Conv2d]:
-        """Tell whether a module is such a convolution, of features and not of an image."""
+        """Return whether a module can be replaced and its input is features, not images."""
         return (
             isinstance(module, nn.Conv2d)
             and module.kernel_size == (3, 3)
@@ -165,19 +137,8 @@ class FastConvolution(nn.Conv2d):
         )
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 as in torch
-        """Convolve.
-
-        Parameters
-        ----------
-        input : Tensor
-            Shape (N, C, H, W).
-
-        Returns
-        -------
-        Tensor
-            Shape (N, out_channels, H, W).
-        """
-        if input[:, 0].numel() <= SMALLEST:
+        """Convolve (N, C, H, W)."""
+        if input[:, 0].numel() <= SMALL_BATCH:
             return super().forward(input)
         result: torch.Tensor = _Convolution.apply(input, self.weight, self.bias)
         return result
@@ -206,7 +167,7 @@ class _Convolution(torch.autograd.Function):
 def _gradient_of_input(
     x: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor
 ) -> torch.Tensor:
-    """Do what `torch.nn.grad.conv2d_input` does; given no x, that takes a sixth longer."""
+    """Do what `torch.nn.grad.conv2d_input` does, which is slower because it has no x."""
     strides, no_padding = [1, 1], [0, 0]
     wanted: torch.Tensor = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, strides, [1, 1], [1, 1], False, no_padding, 1,
@@ -216,10 +177,10 @@ def _gradient_of_input(
 
 
 def _gradient_of_weight(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Sum, over all pixels, what a tap sees times the gradient there."""
+    """Sum over all pixels what a kernel tap sees times the gradient."""
     row = x.shape[3] + 2
     seen = _framed(x)
-    # From the first pixel on that is not in the frame to the last.
+    # From the first pixel inside the frame to the last.
     gradient = _framed(gradient)[row + 1 : -row - 1]
     taps = gradient.new_zeros(9, x.shape[1], gradient.shape[1])
     for begin in range(0, len(gradient), CHUNK):
@@ -231,5 +192,5 @@ def _gradient_of_weight(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor
 
 
 def _framed(x: torch.Tensor) -> torch.Tensor:
-    """Put zeros around each image; return all pixels in a row, shape (pixels, C)."""
+    """Put zeros around each image, and return all pixels in one row, shape (pixels, C)."""
     return functional.pad(x.movedim(1, -1), (0, 0, 1, 1, 1, 1)).flatten(0, 2)

@@ -1,8 +1,8 @@
-"""Training patches: images and labels at hand, targets, and where patches are cut.
+"""Training images, their targets, and patches cut from them.
 
-The targets are the network's maps: foreground, normalised inner distance (after the
-learned distance transform of Bai & Urtasun 2017, https://arxiv.org/abs/1611.08303) and
-boundary. The way back, from maps to labels, is `postprocess`.
+The targets are the network's maps: foreground, normalized inner distance (after the learned
+distance transform of Bai & Urtasun 2017, https://arxiv.org/abs/1611.08303), and boundary.
+`postprocess` turns maps back into labels.
 """
 
 from __future__ import annotations
@@ -17,44 +17,43 @@ from scipy import ndimage
 from skimage.morphology import isotropic_dilation
 from skimage.segmentation import find_boundaries
 
-from napari_resunet.engine.normalize import normalize, statistics
+from napari_resunet.engine.normalize import N_INPUTS, normalize, statistics
 from napari_resunet.errors import CorrectionError
 from napari_resunet.masks import compact
 from napari_resunet.network.torch_import import InterpolationMode, torch, transforms
-from napari_resunet.types import Example, FloatArray, MaskArray, ModelInfo
+from napari_resunet.types import Example, FloatArray, LabelArray, MaskArray, ModelInfo
 
-IS_COLOUR = 3
 ROTATION_MARGIN = 1.42
-"""A square turned by any angle covers the patch when it is sqrt(2) times as wide."""
+"""A square that is sqrt(2) times as wide covers the patch when rotated by any angle."""
 
 SURROUNDINGS = 0.25
-"""In working diameters: so far around what was edited the background counts as much. An
-object that alone counted more would be learned too wide."""
+"""Background within this many object diameters of an edit has the weight of the edit. If
+the object alone counted more, it would be learned too wide."""
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """A plane made ready to cut patches from.
+    """A plane that patches can be cut from.
 
     Attributes
     ----------
     pixels : float16 array, shape (C, Y, X)
-        Normalised.
+        Normalized.
     labels : int32 array, shape (Y, X)
         Objects or classes.
     distance : float16 array, shape (Y, X)
-        Normalised inner distance (zeros for classes).
+        Normalized inner distance; zeros for classes.
     weight : float16 array, shape (Y, X)
-        0 where the truth is not known.
+        0 where the truth is unknown.
     scale : float
-        Factor from image to working pixels.
+        Rescale factor from image pixels to network resolution.
     edited : bool array, shape (Y, X), or None
-        What the user corrected by hand; the other labels are proposals that were let pass.
-        None: all labels are the truth.
+        The pixels that the user corrected; other labels were proposed and accepted. None
+        means that all labels are ground truth.
     """
 
     pixels: npt.NDArray[np.float16]
-    labels: npt.NDArray[np.int32]
+    labels: LabelArray
     distance: npt.NDArray[np.float16]
     weight: npt.NDArray[np.float16]
     scale: float
@@ -62,7 +61,7 @@ class TrainingImage:
 
 
 class TrainingPatch(NamedTuple):
-    """A square at the working scale: pixels (C, S, S), the rest (S, S)."""
+    """A square at network resolution: pixels (C, S, S), the rest (S, S)."""
 
     pixels: torch.Tensor
     labels: torch.Tensor
@@ -70,23 +69,24 @@ class TrainingPatch(NamedTuple):
     weight: torch.Tensor
 
 
-def stacked(patches: Sequence[TrainingPatch]) -> TrainingPatch:
+def stack_patches(patches: Sequence[TrainingPatch]) -> TrainingPatch:
     """Stack patches of one size: pixels (N, C, S, S), the rest (N, S, S)."""
     return TrainingPatch(*(torch.stack(parts) for parts in zip(*patches, strict=True)))
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How freely patches are cut: all zero and False cuts them straight.
+    """Random geometry of patches.
 
     Attributes
     ----------
     zoom : float
-        Scale is multiplied by 2 to a random power between -zoom and zoom.
+        The scale is multiplied by 2 to a random power between -zoom and zoom.
     stretch : float
-        Likewise, for height against width.
+        The same for height relative to width.
     rotate : bool
-        Turn half of the patches by any angle, and all by right angles and mirrors.
+        Whether to rotate half of the patches by any angle, and all by right angles and
+        reflections.
     """
 
     zoom: float = 1.0
@@ -97,20 +97,7 @@ class Geometry:
 def training_image(
     example: Example, info: ModelInfo, edited_weight: float = 1.0
 ) -> TrainingImage:
-    """Prepare an example: normalise, compute the distance map, weigh.
-
-    Parameters
-    ----------
-    example : Example
-        One plane and its labels.
-    info : ModelInfo
-        Task, intensity contract and working diameter of the model.
-    edited_weight : float
-        How much what the user edited counts, and what lies around it.
-
-    Returns
-    -------
-    TrainingImage
+    """Prepare an example: normalize it, compute its distance map and weights.
 
     Raises
     ------
@@ -119,7 +106,7 @@ def training_image(
     """
     _check_classes(info, example)
     image = example.image if example.image.ndim == 3 else example.image[..., None]
-    joint = image.shape[-1] == IS_COLOUR
+    joint = image.shape[-1] == N_INPUTS
     measured = example.statistics or statistics(image, info.normalization, joint=joint)
     pixels = normalize(image, measured, info.normalization)
     instances = info.task == "instances"
@@ -129,7 +116,7 @@ def training_image(
     scale = example.scale or scale_from_labels(labels, info)
     weight = np.ones(labels.shape, np.float16)
     if example.edited is not None and example.edited.any():
-        # Without a edited pixel the dilation would mark a corner.
+        # Without an edited pixel the dilation would mark a corner.
         reach = SURROUNDINGS * info.diameter / scale
         weight[isotropic_dilation(example.edited, reach)] = edited_weight
     if example.verified is not None:
@@ -156,20 +143,7 @@ def _check_classes(info: ModelInfo, example: Example) -> None:
 
 
 def scale_from_labels(labels: npt.NDArray[Any], info: ModelInfo) -> float:
-    """Compute the factor that brings these objects to the working diameter.
-
-    Parameters
-    ----------
-    labels : integer array, shape (Y, X)
-        Objects or classes.
-    info : ModelInfo
-        The model; for ``classes`` the factor is 1.
-
-    Returns
-    -------
-    float
-        1 where there is no object.
-    """
+    """Compute the rescale factor from the objects; 1 for classes, or without objects."""
     diameter = median_diameter(labels) if info.task == "instances" else None
     return info.diameter / diameter if diameter else 1.0
 
@@ -181,25 +155,25 @@ def cut_patch(
     geometry: Geometry,
     rng: np.random.Generator,
 ) -> TrainingPatch:
-    """Cut one square patch, moved inside the image where it would stand out.
+    """Cut one square patch, shifted into the image if it extends beyond.
 
     Parameters
     ----------
     image : TrainingImage
-        Where from.
+        The image.
     centre : tuple of float
         Row and column in image pixels.
     size : int
-        Side of the patch in working pixels.
+        Side of the patch at network resolution.
     geometry : Geometry
-        Random zoom, stretch and rotation.
+        Random zoom, stretch, and rotation.
     rng : numpy Generator
-        Source of all chance.
+        Random number generator.
 
     Returns
     -------
     TrainingPatch
-        What lies beyond a small image is mirrored, with weight 0.
+        A small image is extended by reflection, with weight 0.
     """
     zoom = image.scale * 2.0 ** rng.uniform(-geometry.zoom, geometry.zoom)
     stretch = 2.0 ** (rng.uniform(-geometry.stretch, geometry.stretch) / 2)
@@ -228,7 +202,7 @@ def _turn(tensor: torch.Tensor, quarter_turns: int, mirror: bool) -> torch.Tenso
 
 
 def _span(centre: float, length: float, available: int) -> tuple[int, int]:
-    """Place an interval of whole pixels inside, or centred where it does not fit."""
+    """Return an interval of whole pixels inside, or centred if it does not fit."""
     n = max(1, round(length))
     if n >= available:
         start = -((n - available) // 2)
@@ -277,17 +251,9 @@ MIN_OBJECT_PIXELS = 4
 
 
 def inner_distance(labels: npt.NDArray[Any]) -> FloatArray:
-    """Compute the distance to the object's own edge, over its largest value.
+    """Compute the distance to each object's own edge, divided by its maximum there.
 
-    Parameters
-    ----------
-    labels : integer array, shape (Y, X)
-        Objects; 0 and below is background.
-
-    Returns
-    -------
-    float32 array, shape (Y, X)
-        0 on background, up to 1 in the middle of each object, whatever its size.
+    It is 0 on background and 1 in the middle of each object.
     """
     objects = compact(labels)
     inside = objects > 0
@@ -303,18 +269,7 @@ def inner_distance(labels: npt.NDArray[Any]) -> FloatArray:
 
 
 def median_diameter(labels: npt.NDArray[Any]) -> float | None:
-    """Measure the median equal-area diameter of the objects.
-
-    Parameters
-    ----------
-    labels : integer array, shape (Y, X)
-        Objects; 0 and below is background.
-
-    Returns
-    -------
-    float or None
-        In pixels; None where there is no object of at least 4 pixels.
-    """
+    """Return the median equal-area diameter of the objects in pixels, None without any."""
     areas = np.bincount(compact(labels).ravel())[1:]
     areas = areas[areas >= MIN_OBJECT_PIXELS]
     if areas.size == 0:
@@ -323,49 +278,37 @@ def median_diameter(labels: npt.NDArray[Any]) -> float | None:
 
 
 class Sampler:
-    """Draws patch centres: around what was edited, and across all that is verified.
+    """Draws patch centres from the verified area, partly where it was edited.
 
     Parameters
     ----------
     images : sequence of TrainingImage
-        Each with a pixel of weight over 0; drawn by the side of its verified area.
+        Each with a verified pixel; drawn in proportion to the side of its verified area.
     edited_fraction : float
-        Share of the centres that lie on a verified pixel that was edited, if any was.
+        Fraction of the centres on an edited pixel, if there are any.
     """
 
     def __init__(self, images: Sequence[TrainingImage], edited_fraction: float) -> None:
-        # Found once: scanning whole images for every patch took a tenth of the time.
+        # Scanning whole images for each patch would take a tenth of the time.
         self._images = images
-        self._edited_share = edited_fraction
+        self._edited_fraction = edited_fraction
         self._verified = [np.flatnonzero(image.weight > 0) for image in images]
         self._edited = [_edited(image) for image in images]
         sides = np.sqrt([where.size for where in self._verified])
-        self._shares = sides / sides.sum()
+        self._probabilities = sides / sides.sum()
 
-    def draw(self, rng: np.random.Generator) -> tuple[TrainingImage, tuple[float, float]]:
-        """Draw an image and a centre.
-
-        Parameters
-        ----------
-        rng : numpy Generator
-            Source of all chance.
-
-        Returns
-        -------
-        TrainingImage
-        tuple of float
-            Row and column in image pixels.
-        """
-        number = int(rng.choice(len(self._images), p=self._shares))
+    def sample(self, rng: np.random.Generator) -> tuple[TrainingImage, tuple[float, float]]:
+        """Draw an image and a centre, row and column in image pixels."""
+        number = int(rng.choice(len(self._images), p=self._probabilities))
         image, where = self._images[number], self._verified[number]
-        if rng.random() < self._edited_share and self._edited[number].size:
+        if rng.random() < self._edited_fraction and self._edited[number].size:
             where = self._edited[number]
         row, column = divmod(int(rng.choice(where)), image.weight.shape[1])
         return image, (float(row), float(column))
 
 
 def _edited(image: TrainingImage) -> npt.NDArray[np.intp]:
-    """Find the verified pixels that were edited; none where all labels are the truth."""
+    """Find the verified pixels that were edited; none if all labels are the truth."""
     if image.edited is None:
         return np.empty(0, np.intp)
     return np.flatnonzero(image.edited & (image.weight > 0))

@@ -1,8 +1,8 @@
-"""Generated microscopy with ground truth.
+"""Generated microscopy images with ground truth.
 
-Sample data, demo and tests use images that look like nuclei, tissue or cells. Training
-also uses shapes, textures and contrasts drawn at random (domain randomization, Tobin et
-al. 2017, https://arxiv.org/abs/1703.06907).
+Sample data, demo, and tests use images that look like nuclei, tissue, or cells. Training
+also uses random shapes, textures, and contrasts (domain randomization, Tobin et al. 2017,
+https://arxiv.org/abs/1703.06907).
 """
 
 from __future__ import annotations
@@ -21,39 +21,13 @@ Field = npt.NDArray[np.float64]
 
 
 def nuclei(shape: tuple[int, int], rng: np.random.Generator) -> tuple[Image, LabelArray]:
-    """Draw fluorescent nuclei on a dark, uneven background.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width.
-    rng : numpy Generator
-        Source of all chance.
-
-    Returns
-    -------
-    image : uint8 array, shape (Y, X)
-    labels : int32 array, shape (Y, X)
-    """
+    """Draw fluorescent nuclei on a dark, uneven background."""
     labels = scatter(shape, rng, radius=(8, 14), gap=-2, crowding=0.55)
     return _fluorescence(labels, rng), labels
 
 
 def histology(shape: tuple[int, int], rng: np.random.Generator) -> tuple[Image, LabelArray]:
-    """Draw purple nuclei in pink tissue, as after H&E staining.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width.
-    rng : numpy Generator
-        Source of all chance.
-
-    Returns
-    -------
-    image : uint8 array, shape (Y, X, 3)
-    labels : int32 array, shape (Y, X)
-    """
+    """Draw purple nuclei in pink tissue, as after H&E staining, in RGB."""
     labels = scatter(shape, rng, radius=(7, 12), gap=-1, crowding=0.5)
     fibres = ndimage.gaussian_filter(rng.normal(size=shape), (2, 9))
     tissue = 0.5 + 0.5 * np.tanh(6 * fibres / fibres.std() / 6) * 0.6
@@ -69,20 +43,7 @@ def histology(shape: tuple[int, int], rng: np.random.Generator) -> tuple[Image, 
 def phase_cells(
     shape: tuple[int, int], rng: np.random.Generator
 ) -> tuple[Image, LabelArray]:
-    """Draw whole cells in phase contrast: grey, textured, with bright halos.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width.
-    rng : numpy Generator
-        Source of all chance.
-
-    Returns
-    -------
-    image : uint8 array, shape (Y, X)
-    labels : int32 array, shape (Y, X)
-    """
+    """Draw whole cells in phase contrast: grey, textured, with bright halos."""
     labels = scatter(shape, rng, radius=(15, 27), gap=-4, crowding=0.6, irregular=0.22)
     inside = labels > 0
     edge = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
@@ -98,22 +59,7 @@ def phase_cells(
 def nuclei_over_time(
     n: int, shape: tuple[int, int], rng: np.random.Generator
 ) -> tuple[Image, LabelArray]:
-    """Draw nuclei that drift from frame to frame and slowly bleach.
-
-    Parameters
-    ----------
-    n : int
-        Number of frames.
-    shape : tuple of int
-        Height and width of a frame.
-    rng : numpy Generator
-        Source of all chance.
-
-    Returns
-    -------
-    image : uint8 array, shape (T, Y, X)
-    labels : int32 array, shape (T, Y, X)
-    """
+    """Draw `n` frames of nuclei that drift and slowly bleach."""
     wide = scatter((shape[0] + 40, shape[1] + 40), rng, (8, 13), gap=1, crowding=0.45)
     frames, truths = [], []
     for t in range(n):
@@ -139,19 +85,19 @@ def scatter(
     shape : tuple of int
         Height and width.
     rng : numpy Generator
-        Source of all chance.
+        Random number generator.
     radius : tuple of float
         Smallest and largest mean radius in pixels.
     gap : float
-        Smallest distance of two outlines; negative lets them touch.
+        Smallest distance between outlines; if negative, they may touch.
     crowding : float
-        0 to 1: how much of the field is tried to be filled.
+        How much of the field to fill, 0 to 1.
     irregular : float
-        How far outlines depart from ellipses, relative to the radius.
+        How far outlines deviate from ellipses, relative to the radius.
 
     Returns
     -------
-    int32 array
+    int32 array, shape (Y, X)
         Objects numbered from 1, each in one piece.
     """
     labels = np.zeros(shape, np.int32)
@@ -171,14 +117,14 @@ def scatter(
 
 
 def smooth_noise(shape: tuple[int, int], rng: np.random.Generator, sigma: float) -> Field:
-    """Draw noise of mean 0 and deviation 1 with a correlation length of `sigma` pixels."""
+    """Draw noise with mean 0, deviation 1, and a correlation length of `sigma` pixels."""
     field = ndimage.gaussian_filter(rng.normal(size=shape), sigma)
     noise: Field = (field - field.mean()) / field.std()
     return noise
 
 
 def largest_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Keep the largest connected piece of a mask."""
+    """Keep the largest connected component of a mask."""
     pieces, n_pieces = ndimage.label(mask)
     if n_pieces < 2:
         return mask
@@ -194,7 +140,7 @@ def _blob(
     irregular: float,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.bool_]:
-    """Fill an ellipse whose outline waves a little."""
+    """Draw an ellipse with a slightly wavy outline."""
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     turn, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.35)
     y, x = rows - row, columns - column
@@ -212,7 +158,7 @@ def _blob(
 def _per_object(
     labels: LabelArray, rng: np.random.Generator, low: float, high: float
 ) -> Field:
-    """Give each object a random value, the background 0."""
+    """Give each object a random value; background is 0."""
     values = rng.uniform(low, high, int(labels.max(initial=0)) + 1)
     values[0] = 0
     field: Field = values[labels]
@@ -231,41 +177,27 @@ def _fluorescence(labels: LabelArray, rng: np.random.Generator) -> Image:
 
 
 Generator = np.random.Generator
-COLOUR_SHARE = 0.3
+COLOUR_FRACTION = 0.3
 REACH = 2.6
-"""No outline goes further from its centre than so many radii."""
+"""No outline extends further from its centre than this many radii."""
 
 
 def domain_randomization(
     shape: tuple[int, int], rng: Generator
 ) -> tuple[Image, LabelArray]:
-    """Draw an image of objects that look like nothing in particular.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width in pixels.
-    rng : numpy Generator
-        Source of all chance.
-
-    Returns
-    -------
-    image : uint8 array, shape (Y, X) or (Y, X, 3)
-    labels : int32 array, shape (Y, X)
-        Objects numbered from 1, of 15 to 70 pixels across.
-    """
+    """Draw random objects of 15 to 70 pixels across, in grey or RGB."""
     labels = _objects(shape, rng)
     picture = _blurred(
         _bodies(labels, rng) + _edges(labels, rng) + _around(labels, rng), rng
     )
-    if rng.random() < COLOUR_SHARE:
+    if rng.random() < COLOUR_FRACTION:
         picture = _stained(picture, rng)
     noisy = picture + rng.normal(0, rng.uniform(0.003, 0.06), picture.shape)
     return np.clip(255 * noisy, 0, 255).astype(np.uint8), labels
 
 
 def _objects(shape: tuple[int, int], rng: Generator) -> LabelArray:
-    """Scatter outlines of one random kind; later ones lie under earlier ones."""
+    """Scatter outlines of one random kind; earlier ones hide later ones."""
     labels = np.zeros(shape, np.int32)
     radius = np.exp(rng.uniform(np.log(7), np.log(30)))
     stretch, waves, spikes = rng.uniform(1, 2.6), rng.uniform(0, 0.12), rng.uniform(0, 0.9)
@@ -278,7 +210,7 @@ def _objects(shape: tuple[int, int], rng: Generator) -> LabelArray:
             shape, centre, size, rng.uniform(1, stretch), waves, spikes, rng
         )
         free = inside & (labels[box] == 0)
-        # What is mostly hidden would be a fragment that nobody would draw.
+        # Nobody would annotate the fragment of an object that is mostly hidden.
         if free.sum() > 0.6 * inside.sum():
             labels[box][largest_piece(free)] = label
     return labels
@@ -293,7 +225,7 @@ def _outline(
     spikes: float,
     rng: Generator,
 ) -> tuple[tuple[slice, slice], npt.NDArray[np.bool_]]:
-    """Fill a turned ellipse with a wavy edge and a few pointed processes."""
+    """Draw a rotated ellipse with a wavy edge and a few pointed processes."""
     reach = REACH * size
     box = tuple(
         slice(max(0, int(c - reach)), min(n, int(c + reach) + 1))
@@ -319,7 +251,7 @@ def _outline(
 
 
 def _bodies(labels: LabelArray, rng: Generator) -> Field:
-    """Fill the objects: a brightness each, a texture, a core, granules."""
+    """Draw the inside of objects: brightness, texture, a core, granules."""
     inside = labels > 0
     strength = rng.choice([-1, 1], p=[0.4, 0.6]) * rng.uniform(0.08, 0.6)
     brightness = strength * rng.uniform(rng.uniform(0.2, 1), 1.0, int(labels.max()) + 1)
@@ -337,7 +269,7 @@ def _bodies(labels: LabelArray, rng: Generator) -> Field:
 
 
 def _edges(labels: LabelArray, rng: Generator) -> Field:
-    """Draw rims inside the outlines and halos around them."""
+    """Draw rims inside the outlines, and halos around them."""
     inside = labels > 0
     distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(
         ~inside
@@ -353,7 +285,7 @@ def _edges(labels: LabelArray, rng: Generator) -> Field:
 
 
 def _inner_depth(labels: LabelArray) -> Field:
-    """Measure how many pixels lie between a pixel and its own object's edge."""
+    """Measure the distance from each pixel to its object's edge."""
     shifted = (np.roll(labels, step, axis) for axis in (0, 1) for step in (-1, 1))
     own = np.logical_and.reduce([labels == other for other in shifted])
     depth: Field = ndimage.distance_transform_edt(own & (labels > 0))
@@ -361,7 +293,7 @@ def _inner_depth(labels: LabelArray) -> Field:
 
 
 def _around(labels: LabelArray, rng: Generator) -> Field:
-    """Make a background: uneven light, texture, dirt that is no object."""
+    """Draw a background: uneven light, texture, and dirt that is not an object."""
     size = _size(labels)
     field = rng.uniform(0.1, 0.7) + rng.uniform(0, 0.12) * smooth_noise(size, rng, 60)
     field = field + rng.uniform(0, 0.06) * smooth_noise(size, rng, rng.uniform(0.8, 6))
@@ -377,7 +309,7 @@ def _blurred(picture: Field, rng: Generator) -> Field:
 
 
 def _stained(picture: Field, rng: Generator) -> Field:
-    """Give the picture two random dyes in transmitted light."""
+    """Apply two random dyes in transmitted light."""
     strong, weak = rng.uniform(0.2, 1.2, 3), rng.uniform(0.0, 0.5, 3)
     other = 0.5 + 0.3 * smooth_noise(_size(picture), rng, rng.uniform(2, 12))
     stained: Field = np.exp(-(1 - picture[..., None]) * strong - other[..., None] * weak)

@@ -1,6 +1,6 @@
-"""Training from folders of images with ground truth: long, checkpointed, resumable.
+"""Training from folders of images with ground truth: long, but it can be resumed.
 
-Learning from a user's few corrections is `finetune`.
+Learning from a few corrections of the user is in `finetune`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import numpy as np
 
 from napari_resunet.engine import device
 from napari_resunet.engine.augment import vary_intensity
-from napari_resunet.engine.checkpoint import BEST, part, put_back_tensors, state_tensors
+from napari_resunet.engine.checkpoint import BEST, load_tensors, state_tensors, with_prefix
 from napari_resunet.engine.dataset import prefetch
 from napari_resunet.engine.optim import make_optimizer, set_lr, train_step
-from napari_resunet.engine.optimized import place_for_training
+from napari_resunet.engine.optimized import prepare_for_training
 from napari_resunet.engine.patches import (
     Geometry,
     TrainingImage,
     TrainingPatch,
     cut_patch,
-    stacked,
+    stack_patches,
 )
 from napari_resunet.errors import (
     FileError,
@@ -36,23 +36,24 @@ from napari_resunet.errors import (
     ResunetError,
     TrainingError,
 )
+from napari_resunet.events import Progress
 from napari_resunet.files import check_regular, check_writable, shown
 from napari_resunet.network.model_file import read_tensors, with_aliases, write_tensors
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import ModelInfo, Progress
+from napari_resunet.types import ModelInfo
 
-OBJECT_SHARE = 0.6
-"""Share of the patches that are centred on a foreground pixel."""
+OBJECT_FRACTION = 0.6
+"""Fraction of the patches that are centred on a foreground pixel."""
 
 GEOMETRY = Geometry(zoom=0.7)
 
 CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_STEP = "step"
-"""Under this name the file of a checkpoint tells how many steps were done."""
+"""Key of the number of steps in a checkpoint."""
 
 REPORT_EVERY = 20
-"""Steps between two looks at the loss: reading it makes the processor wait for a GPU."""
+"""Steps between two readings of the loss, because reading it waits for the GPU."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +67,23 @@ class TrainConfig:
     batch : int
         Patches in a batch.
     patch : int
-        Side of a patch in working pixels, a multiple of 32.
+        Side of a patch at network resolution, a multiple of 32.
     lr : float
-        Largest learning rate; warm-up before, a cosine after.
+        Highest learning rate, after a warm-up and before a cosine decay.
     warm_up : int
-        Steps of warm-up.
+        Steps of the warm-up.
     group_power : float
         A group of n images is drawn in proportion to n to this power.
     invert : float
-        Share of the patches whose contrast is turned round.
+        Fraction of the patches whose contrast is inverted.
     strength : float
-        Of the random intensities, 0 to 1.
+        Strength of random intensities, 0 to 1.
     tint : float
-        Share of the patches of one channel that become RGB of one colour.
-    average : float
+        Fraction of the single-channel patches that become RGB of one colour.
+    ema_decay : float
         Decay of the moving average of the weights, which is the result.
     seed : int
-        Source of all chance.
+        Of the random number generator.
     """
 
     steps: int = 8000
@@ -94,7 +95,7 @@ class TrainConfig:
     invert: float = 0.15
     strength: float = 1.0
     tint: float = 0.1
-    average: float = 0.998
+    ema_decay: float = 0.998
     seed: int = 0
 
 
@@ -106,33 +107,36 @@ def train_steps(
     compute: device.Compute,
     checkpoint: Path | None = None,
 ) -> Iterator[Progress]:
-    """Train a network in place; its weights are the moving average at the end.
+    """Train a network in place; at the end its weights are their moving average.
 
     Parameters
     ----------
     network : ResNetUNet
         The start.
     info : ModelInfo
-        Task, intensity contract, working diameter.
+        Task and normalization.
     images : sequence of (group, TrainingImage)
-        What to learn from; groups are balanced by `TrainConfig.group_power`.
+        What to learn from.
     config : TrainConfig
-        How.
+        How to train.
     compute : Compute
-        Where.
+        Device and precision.
     checkpoint : Path or None
-        Resumed from where it exists, written each minute and at the end.
+        Resumed if it exists; written every minute and at the end.
 
     Yields
     ------
     Progress
-        After each step, with the smoothed loss of a moment ago.
+        After each step, with a recent smoothed loss.
 
     Raises
     ------
     TrainingError
-        If the loss or the weights are no numbers any more.
-    FileError, OutOfMemoryError, DeviceError
+        If the loss or the weights become NaN or infinite.
+    FileError
+        If the checkpoint cannot be used.
+    OutOfMemoryError, DeviceError
+        If the device cannot do it.
     """
     try:
         yield from _steps(network, info, images, config, compute, checkpoint)
@@ -151,7 +155,7 @@ def _steps(
     checkpoint: Path | None,
 ) -> Iterator[Progress]:
     network.train()
-    place_for_training(network, compute)
+    prepare_for_training(network, compute)
     optimizer = make_optimizer(network, config.lr)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     first = 0
@@ -164,7 +168,7 @@ def _steps(
     ):
         set_lr(optimizer, _lr(config, step))
         loss = train_step(network, optimizer, batch, info.task, compute)
-        _move_average(average, network, min(config.average, (step + 1) / (step + 10)))
+        _update_average(average, network, min(config.ema_decay, (step + 1) / (step + 10)))
         smoothed = loss if smoothed is None else torch.lerp(smoothed, loss, 0.02)
         due = time.monotonic() - saved > CHECKPOINT_SECONDS or step + 1 == config.steps
         if checkpoint is not None and due:
@@ -179,7 +183,7 @@ def _steps(
 
 
 def _number(loss: torch.Tensor) -> float:
-    """Look at the loss; once it is no number, nothing is learned any more."""
+    """Read the loss, which must be finite for anything to be learned."""
     number = float(loss)
     if not math.isfinite(number):
         raise _went_wrong()
@@ -205,7 +209,7 @@ def _plain(error: Exception, compute: device.Compute, config: TrainConfig) -> Re
             f"{config.patch} pixels: train with a smaller --batch or --patch."
         )
     if isinstance(error, RuntimeError):
-        return device.failure(compute, error)
+        return device.device_error(compute, error)
     raise error
 
 
@@ -222,27 +226,22 @@ def sample_batch(
     config: TrainConfig,
     step: int,
 ) -> TrainingPatch:
-    """Draw the batch of a step: the same, whichever process does it.
+    """Draw the augmented batch of a step; it is the same in every process.
 
     Parameters
     ----------
     pools : sequence of sequence of TrainingImage
         The images of each group.
     info : ModelInfo
-        The intensity contract.
+        The normalization.
     config : TrainConfig
-        How many patches, how large, how much they vary.
+        Number, size, and variation of the patches.
     step : int
-        Which.
-
-    Returns
-    -------
-    TrainingPatch
-        Stacked, with varied intensities: pixels of shape (batch, 3, patch, patch).
+        Which step.
     """
     rng = np.random.default_rng((config.seed, step))
-    shares = np.array([len(pool) ** config.group_power for pool in pools])
-    chosen = rng.choice(len(shares), size=config.batch, p=shares / shares.sum())
+    weights = np.array([len(pool) ** config.group_power for pool in pools])
+    chosen = rng.choice(len(weights), size=config.batch, p=weights / weights.sum())
     batch = []
     for group_index in chosen:
         pool = pools[group_index]
@@ -257,19 +256,19 @@ def sample_batch(
             config.tint,
         )
         batch.append(patch._replace(pixels=pixels))
-    return stacked(batch)
+    return stack_patches(batch)
 
 
 def _lr(config: TrainConfig, step: int) -> float:
     if step < config.warm_up:
         return config.lr * (step + 1) / config.warm_up
-    share = (step - config.warm_up) / max(1, config.steps - config.warm_up)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * share))
+    fraction = (step - config.warm_up) / max(1, config.steps - config.warm_up)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
 def _centre(image: TrainingImage, rng: np.random.Generator) -> tuple[float, float]:
-    """Draw where to cut: mostly at objects, for images may be nearly empty."""
-    if rng.random() < OBJECT_SHARE:
+    """Draw a patch centre, mostly on objects because images may be nearly empty."""
+    if rng.random() < OBJECT_FRACTION:
         foreground = np.flatnonzero(image.labels)
         if foreground.size:
             row, column = divmod(int(rng.choice(foreground)), image.labels.shape[1])
@@ -278,12 +277,12 @@ def _centre(image: TrainingImage, rng: np.random.Generator) -> tuple[float, floa
     return rng.uniform(0, height), rng.uniform(0, width)
 
 
-def _move_average(
+def _update_average(
     average: dict[str, torch.Tensor], network: ResNetUNet, decay: float
 ) -> None:
     current = network.state_dict()
     moving = [name for name, value in average.items() if value.is_floating_point()]
-    # All at once: one by one takes a GPU longer to start than to do.
+    # All at once, because a GPU would wait for each to start.
     torch.optim.swa_utils.get_ema_multi_avg_fn(decay)(
         [average[name] for name in moving], [current[name] for name in moving], None
     )
@@ -299,24 +298,19 @@ def _save(
     average: dict[str, torch.Tensor],
 ) -> None:
     tensors = state_tensors(network, optimizer, average)
-    # One that cannot be gone on from must not take the place of a good one.
+    # A damaged checkpoint must not replace a good one.
     _check_numbers(tensors)
     own = {name: value.to("cpu", copy=True) for name, value in tensors.items()}
     write_tensors(checkpoint, own, json.dumps({CHECKPOINT_STEP: step}))
 
 
 def check_checkpoint(checkpoint: Path) -> None:
-    """Make sure that a training can write its checkpoint, and go on from one that is there.
-
-    Parameters
-    ----------
-    checkpoint : Path
-        The file.
+    """Check that a checkpoint can be written, and resumed if it exists.
 
     Raises
     ------
     FileError
-        If there is something else in its place, or it cannot be written.
+        If it cannot.
     """
     check_writable(checkpoint)
     if checkpoint.exists():
@@ -350,8 +344,8 @@ def _resume(
 ) -> int:
     tensors, step = _read_checkpoint(checkpoint)
     try:
-        put_back_tensors(network, optimizer, tensors)
-        best = with_aliases(part(tensors, BEST))
+        load_tensors(network, optimizer, tensors)
+        best = with_aliases(with_prefix(tensors, BEST))
         for name, value in average.items():
             value.copy_(best[name])
     except (FileError, KeyError, RuntimeError) as error:

@@ -1,7 +1,7 @@
-"""What is held out of the verified regions, and how a model scores there.
+"""Held-out regions of the verified area, and the score of a model there.
 
-Held-out regions are never learned from: they answer "is it better now?" for the user and
-choose the best weights. Objects that lie mostly beyond a region's edge are not counted.
+The model never learns from them, so their score shows whether it got better and selects the
+best weights. Objects that are mostly beyond a region's edge do not count.
 """
 
 from __future__ import annotations
@@ -20,53 +20,52 @@ from napari_resunet.engine.augment import complete_channels
 from napari_resunet.engine.device import Compute, autocast
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.losses import loss_of
-from napari_resunet.engine.metrics import Rough, dice, mean_ap
+from napari_resunet.engine.metrics import Tolerance, dice, mean_ap
 from napari_resunet.engine.patches import Geometry, TrainingImage, TrainingPatch, cut_patch
-from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
+from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.predict import Maps, to_probabilities
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch, transforms
-from napari_resunet.types import LabelArray, MaskArray, ModelInfo, Task, Window
+from napari_resunet.types import Decoding, LabelArray, MaskArray, ModelInfo, Task, Window
 from napari_resunet.windows import bounding_window
 
-SHARE = 0.25
-FEWEST_OBJECTS = 5
-"""With fewer held-out objects the score says too little to judge by."""
+HELD_OUT_FRACTION = 0.25
+MIN_OBJECTS = 5
+"""With fewer held-out objects, the user is warned that the score is uncertain."""
 
-SMALLEST_SIDE = 24
-"""A verified region is split only where the strip keeps so many working pixels."""
+MIN_SIDE = 24
+"""Smallest side of a held-out region at network resolution; smaller areas are not split."""
 
-LARGEST_SIDE = 192
-"""With its margins a part is one tile of inference: scoring is done often."""
+MAX_SIDE = 192
+"""Largest side: with its margins, a part fits into one tile, because it is scored often."""
 
 
 @dataclass(frozen=True)
 class HeldOutPart:
-    """A part of an image to judge by.
+    """A held-out part of an image.
 
     Attributes
     ----------
     image : TrainingImage
-        The part with a margin around it; weight 0 where the truth is not known, or not of
-        this part.
+        The part with a margin; the weight is 0 where the truth is unknown or ignored.
     """
 
     image: TrainingImage
 
     @property
     def n_objects(self) -> int:
-        """Objects whose truth is known."""
+        """Number of objects in the verified area."""
         return len(self._objects(self.image.weight > 0))
 
     @property
     def is_corrected(self) -> bool:
-        """Whether the user changed anything here."""
+        """Whether the user changed anything in it."""
         edited = self.image.edited
         return edited is None or bool((edited & (self.image.weight > 0)).any())
 
     @property
-    def let_pass(self) -> npt.NDArray[np.int32] | None:
-        """Labels of the objects that the user left as they were proposed, if any can be."""
+    def accepted(self) -> npt.NDArray[np.int32] | None:
+        """Labels of the objects that the user left as proposed, if known."""
         edited = self.image.edited
         if edited is None:
             return None
@@ -80,23 +79,23 @@ class HeldOutPart:
 def split(
     image: TrainingImage, task: Task, regions: Sequence[Window] = ()
 ) -> tuple[TrainingImage, list[HeldOutPart]]:
-    """Hold strips of the verified region out.
+    """Split an image into a training image and held-out parts.
 
     Parameters
     ----------
     image : TrainingImage
-        With its verified region where the weight is not 0.
+        The image; unverified pixels have weight 0.
     task : {"instances", "classes"}
-        What the labels are.
+        What the labels mean.
     regions : sequence of tuple of slice
-        What is held out already; one is chosen where there is none.
+        Regions that are held out already; if empty, one is chosen.
 
     Returns
     -------
     training : TrainingImage
-        Weight 0 in the strips.
-    held_out : list of Part
-        Empty where the region is too small.
+        The image with weight 0 in the held-out parts.
+    held_out : list of HeldOutPart
+        The held-out parts; empty if the verified area is too small.
     """
     if not regions:
         region = choose_holdout_region(
@@ -116,73 +115,73 @@ def split(
 def choose_holdout_region(
     labels: npt.NDArray[Any], known: MaskArray, edited: MaskArray | None, scale: float
 ) -> Window | None:
-    """Choose the strip of a verified region that is held out.
+    """Choose a region of the verified area to hold out.
 
-    Where little was corrected, most strips hold only the old model's own objects, and no
-    other model could be better there; but most corrections are to be learned from. So it is
-    the one that comes closest to its share of them.
+    The region should hold corrections, because a model cannot score better than the old one
+    where its proposals were left as they are. But most corrections are needed for learning.
+    So the chosen region holds a fraction of them as close as possible to
+    `HELD_OUT_FRACTION`.
 
     Parameters
     ----------
     labels : integer array, shape (Y, X)
         Objects or classes.
     known : bool array, shape (Y, X)
-        The verified region.
+        The verified area.
     edited : bool array, shape (Y, X), or None
-        What the user corrected; None for all.
+        The pixels that the user corrected; None means all.
     scale : float
-        Factor from image to working pixels.
+        Rescale factor from image pixels to network resolution.
 
     Returns
     -------
     tuple of slice, or None
-        Rows and columns; None where the region is too small.
+        Rows and columns; None if the area is too small.
     """
     if not known.any():
         return None
     box = bounding_window(known, 0)
     lengths = [s.stop - s.start for s in box]
-    # Across the longer side first: of equal strips the first is taken.
+    # The longer side comes first, because min() takes the first of equal regions.
     across = [
         axis
         for axis in sorted((0, 1), key=lambda axis: -lengths[axis])
-        if SHARE * lengths[axis] * scale >= SMALLEST_SIDE
+        if HELD_OUT_FRACTION * lengths[axis] * scale >= MIN_SIDE
     ]
-    if not across or min(lengths) * scale < SMALLEST_SIDE:
+    if not across or min(lengths) * scale < MIN_SIDE:
         return None
-    regions = chain(
-        *(_candidate_regions(box, axis, LARGEST_SIDE / scale) for axis in across)
-    )
+    regions = chain(*(_candidate_regions(box, axis, MAX_SIDE / scale) for axis in across))
     if edited is None or not (known & edited).any():
         return next(regions)
-    places = _corrected_places(labels, known & edited)
+    centres = _correction_centres(labels, known & edited)
 
-    def unfairness(region: Window) -> tuple[bool, float]:
+    def deviation(region: Window) -> tuple[bool, float]:
         inside = [
-            (p >= s.start) & (p < s.stop) for p, s in zip(places, region, strict=True)
+            (p >= s.start) & (p < s.stop) for p, s in zip(centres, region, strict=True)
         ]
         n = np.count_nonzero(inside[0] & inside[1])
-        total = len(places[0])
-        return not 0 < n <= total / 2, abs(n - SHARE * total)
+        total = len(centres[0])
+        return not 0 < n <= total / 2, abs(n - HELD_OUT_FRACTION * total)
 
-    return min(regions, key=unfairness)
+    return min(regions, key=deviation)
 
 
-def _corrected_places(
+def _correction_centres(
     labels: npt.NDArray[Any], edited: MaskArray
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Find the middles, rows and columns, of corrected objects and of what was erased."""
+    """Return the centres, rows and columns, of corrected and of erased objects."""
     pieces, n = measure.label(
         np.where(edited, labels.astype(np.int64) + 1, 0), return_num=True
     )
-    middles = np.asarray(ndimage.center_of_mass(edited, pieces, np.arange(1, n + 1)))
-    return middles[:, 0], middles[:, 1]
+    centres = np.asarray(ndimage.center_of_mass(edited, pieces, np.arange(1, n + 1)))
+    return centres[:, 0], centres[:, 1]
 
 
 def _candidate_regions(box: Window, axis: int, longest: float) -> Iterator[Window]:
-    """List strips across an axis, half over each other, from the end."""
+    """List regions along an axis, from its end, each overlapping the next by half."""
     sides = [min(s.stop - s.start, int(longest)) for s in box]
-    sides[axis] = min(sides[axis], round(SHARE * (box[axis].stop - box[axis].start)))
+    length = box[axis].stop - box[axis].start
+    sides[axis] = min(sides[axis], round(HELD_OUT_FRACTION * length))
     rows, columns = (
         [
             slice(stop - side, stop)
@@ -194,9 +193,9 @@ def _candidate_regions(box: Window, axis: int, longest: float) -> Iterator[Windo
 
 
 def _known_in(image: TrainingImage, window: Window, task: Task) -> MaskArray:
-    """Find the known pixels of a window, with the whole of the objects mostly in it.
+    """Return the known pixels of a window and all pixels of the objects mostly inside it.
 
-    Without the others: half objects are found or missed by chance.
+    Other objects are left out: whether half an object is found is a matter of chance.
     """
     known = image.weight > 0
     inside = np.zeros_like(known)
@@ -224,20 +223,20 @@ def _part(image: TrainingImage, inside: MaskArray) -> HeldOutPart | None:
     return HeldOutPart(part)
 
 
-MOSTLY = 0.5
-"""An object of which a smaller share lies on the part is cut by its edge."""
+MIN_FRACTION_INSIDE = 0.5
+"""An object counts as cut by the edge of a part if a smaller fraction of it is inside."""
 
 
 @dataclass(frozen=True)
 class HeldOutScore:
-    """How good a model is on some parts.
+    """Score of a model on held-out parts.
 
     Attributes
     ----------
     value : float
-        Mean AP over the IoU thresholds 0.5 … 0.8, or mean Dice for classes; 0 to 1.
+        Mean AP over IoU 0.5 to 0.8, or mean Dice for classes; 0 to 1.
     loss : float
-        Training loss, for telling equal scores apart.
+        Training loss; the lower one wins a tie.
     """
 
     value: float
@@ -250,46 +249,33 @@ class HeldOutScore:
 
 @dataclass(frozen=True)
 class HeldOutPrediction:
-    """The maps of a part, beside its truth.
+    """Prediction maps and ground truth of a held-out part.
 
     Attributes
     ----------
-    patch : Patch
-        The part at the working scale.
+    patch : TrainingPatch
+        The part at network resolution.
     maps : float16 array, shape (n_maps, h, w)
         Probabilities.
     loss : float
         Training loss.
-    share : int
-        How much the part counts: its objects, at least 1.
+    n_objects : int
+        Weight of the part: its number of objects, at least 1.
     real : bool array, shape (h, w)
-        Where the patch shows the part: what lies beyond a small one is mirrored.
-    let_pass : int32 array or None
-        Labels of objects that were proposed and not corrected.
+        The pixels that are not padding by reflection.
+    accepted : int32 array or None
+        Labels of the objects that the user left as proposed.
     """
 
     patch: TrainingPatch
     maps: Maps
     loss: float
-    share: int
+    n_objects: int
     real: MaskArray
-    let_pass: npt.NDArray[np.int32] | None = None
+    accepted: npt.NDArray[np.int32] | None = None
 
     def score(self, info: ModelInfo, decoding: Decoding) -> float:
-        """Decode the maps as the model and the sliders say, and compare with the truth.
-
-        Parameters
-        ----------
-        info : ModelInfo
-            Of the model.
-        decoding : Decoding
-            The sliders.
-
-        Returns
-        -------
-        float
-            Mean AP over the IoU thresholds 0.5 … 0.8, or mean Dice for classes.
-        """
+        """Decode the maps, and return mean AP, or mean Dice for classes."""
         height, width = self.patch.labels.shape
         square = Axis(height, height), Axis(width, width)
         found = decode_labels(PredictionMaps(self.maps, square, info), decoding)
@@ -301,58 +287,30 @@ class HeldOutPrediction:
         here = np.where(known, truth, 0), np.where(known, found, 0)
         if info.task == "classes":
             return float(np.mean(dice(*here, info.n_maps)))
-        # A mirrored copy of an object does not make it one that lies beyond the part.
+        # Padding repeats objects as mirror images; these do not extend beyond the part.
         real = (np.where(self.real, labels, 0) for labels in (truth, found))
-        rough = Rough(self.let_pass, *(cut_by_edge(labels, known) for labels in real))
-        return mean_ap(*here, rough)
+        tolerance = Tolerance(
+            self.accepted, *(cut_by_edge(labels, known) for labels in real)
+        )
+        return mean_ap(*here, tolerance)
 
 
 def score_together(
-    seen: Sequence[HeldOutPrediction], info: ModelInfo, decoding: Decoding
+    predictions: Sequence[HeldOutPrediction], info: ModelInfo, decoding: Decoding
 ) -> HeldOutScore:
-    """Score some parts, each counted by its objects.
-
-    Parameters
-    ----------
-    seen : sequence of Predicted
-        At least one.
-    info : ModelInfo
-        Task and levels.
-    decoding : Decoding
-        The sliders.
-
-    Returns
-    -------
-    HeldOutScore
-    """
-    shares = [s.share for s in seen]
-    values = [s.score(info, decoding) for s in seen]
+    """Average the scores of one or more parts, weighted by their numbers of objects."""
+    weights = [p.n_objects for p in predictions]
+    values = [p.score(info, decoding) for p in predictions]
     return HeldOutScore(
-        value=float(np.average(values, weights=shares)),
-        loss=float(np.average([s.loss for s in seen], weights=shares)),
+        value=float(np.average(values, weights=weights)),
+        loss=float(np.average([p.loss for p in predictions], weights=weights)),
     )
 
 
 def predict(
     network: ResNetUNet, info: ModelInfo, part: HeldOutPart, compute: Compute
 ) -> HeldOutPrediction:
-    """Compute the maps of a part.
-
-    Parameters
-    ----------
-    network : ResNetUNet
-        On `compute`'s device, in evaluation mode.
-    info : ModelInfo
-        Its task.
-    part : Part
-        Whose maps.
-    compute : Compute
-        Device and precision.
-
-    Returns
-    -------
-    Predicted
-    """
+    """Predict the maps of a part with a network in evaluation mode."""
     image = part.image
     axes = tuple(Axis.scaled(n, image.scale) for n in image.labels.shape)
     size = [int(np.ceil(a.n_network / STRIDE)) * STRIDE for a in axes]
@@ -366,12 +324,12 @@ def predict(
     maps = to_probabilities(logits, info.task)[0].numpy().astype(np.float16)
     all_known = replace(image, weight=np.ones_like(image.weight))
     real = _as_patch(all_known, size).weight.numpy() > 0
-    share = max(1, part.n_objects)
-    return HeldOutPrediction(patch, maps, float(loss), share, real, part.let_pass)
+    n_objects = max(1, part.n_objects)
+    return HeldOutPrediction(patch, maps, float(loss), n_objects, real, part.accepted)
 
 
 def _as_patch(image: TrainingImage, size: list[int]) -> TrainingPatch:
-    """Cut the whole image, as high and wide as `size`: a square would take more time."""
+    """Pad the whole image to `size`; a square patch would take longer to predict."""
     height, width = image.labels.shape
     straight = Geometry(zoom=0.0, stretch=0.0, rotate=False)
     rng = np.random.default_rng(0)
@@ -380,7 +338,7 @@ def _as_patch(image: TrainingImage, size: list[int]) -> TrainingPatch:
 
 
 def cut_by_edge(labels: npt.NDArray[Any], known: MaskArray) -> npt.NDArray[Any]:
-    """List the objects of which most lies beyond what counts."""
+    """Return the labels of the objects that are mostly outside the known area."""
     ids, which = np.unique(labels, return_inverse=True)
     inside = np.bincount(which.ravel(), known.ravel()) / np.bincount(which.ravel())
-    return ids[inside < MOSTLY]
+    return ids[inside < MIN_FRACTION_INSIDE]

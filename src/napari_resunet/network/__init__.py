@@ -1,1 +1,1 @@
-"""The network and its file: nothing of images, tiles or training."""
+"""The network and its files."""

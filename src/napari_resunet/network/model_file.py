@@ -1,8 +1,8 @@
-"""A model and its file: weights and what they mean, in one ``.safetensors``.
+"""A model and its file: the weights and their description in one ``.safetensors``.
 
-Reading executes nothing: safetensors holds numbers only, and plain state_dicts go
-through ``torch.load(weights_only=True)``. Nothing is allocated that the network does not
-need: names, shapes and types are looked at before the numbers.
+Reading executes nothing: safetensors holds only numbers, and plain state_dicts go through
+``torch.load(weights_only=True)``. Names, shapes, and types are checked before the numbers
+are read, so a file cannot allocate more than the network needs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from napari_resunet._package import library_versions as library_versions
+from napari_resunet._package import library_versions
 from napari_resunet.errors import ArgumentError, ModelFileError, OutOfMemoryError
 from napari_resunet.files import atomic_path
 from napari_resunet.network.resnet_unet import EncoderWeights, ResNetUNet
@@ -33,8 +33,11 @@ FORMAT_VERSION = 1
 HEADER_KEY = "napari_resunet"
 DIGEST_KEY = "napari_resunet_sha256"
 PLAIN_SUFFIXES = (".pt", ".pth")
-LARGEST_FILE = 2**30
-"""Bytes. A model has 73 MB, a checkpoint of a fine-tuning four times as many."""
+MAX_FILE = 2**30
+"""Bytes: a model has 73 MB, a checkpoint of a fine-tuning four times as many."""
+
+STORED_NAMES = {"min_size_fraction": "smallest", "tta": "mirrored"}
+"""Fields of `ModelInfo` that have another name in files."""
 
 UNHASHED = (
     "was saved by an older napari-resunet and holds no checksum, so damage to it would not "
@@ -50,7 +53,7 @@ ALIASES = {
     "layer3.": "base_model.layer3.",
     "layer4.": "base_model.layer4.",
 }
-"""Under which other name the reference's state_dict repeats the encoder's tensors."""
+"""Prefixes under which the reference's state_dict repeats tensors of the encoder."""
 
 Weights = dict[str, torch.Tensor]
 V = TypeVar("V")
@@ -58,16 +61,16 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network, on the CPU in float32 and evaluation mode, and what it means.
+    """A network with its weights, and what its outputs mean.
 
     Attributes
     ----------
     network : ResNetUNet
-        With its weights.
+        On the CPU, in float32 and evaluation mode.
     info : ModelInfo
-        Everything else.
+        Everything except the weights.
     notice : str
-        What the user should know about the file it was read from; mostly empty.
+        What the user should know about the file it was read from; usually empty.
     """
 
     network: ResNetUNet
@@ -80,19 +83,20 @@ class Model:
         Parameters
         ----------
         path : str or Path
-            Ends in ``.safetensors``.
+            Name of the file, usually ending in ``.safetensors``.
         half : bool
-            Store in half precision (half the size).
+            Whether to store half precision, which halves the size.
 
         Raises
         ------
         ModelFileError
-            If the name cannot be used, or the weights are not all numbers.
+            If the name cannot be used, or a weight is NaN or infinite.
         ArgumentError
             If `half` is neither True nor False.
         FileError
             If the file cannot be written.
         OutOfMemoryError
+            If there is not enough memory.
         """
         target = model_path(path)
         if not isinstance(half, bool):
@@ -111,21 +115,13 @@ class Model:
                 f"'{target.name}' was not written, for the weights are not all numbers (or "
                 "too large for half precision): train again, at a lower rate."
             )
-        header = {"format_version": FORMAT_VERSION, **asdict(self.info)}
+        fields = {STORED_NAMES.get(k, k): v for k, v in asdict(self.info).items()}
+        header = {"format_version": FORMAT_VERSION, **fields}
         write_tensors(target, weights, json.dumps(header))
 
 
 def model_path(path: str | Path) -> Path:
-    """Check the name of a model file, whether it is there or not.
-
-    Parameters
-    ----------
-    path : str or Path
-        Given by a user.
-
-    Returns
-    -------
-    Path
+    """Check the name of a model file, whether or not it exists.
 
     Raises
     ------
@@ -144,7 +140,12 @@ def model_path(path: str | Path) -> Path:
             f"The name of the model file, {text!a:.100}, holds characters that are no "
             "text: rename the file or its folder."
         ) from error
-    if "\0" in text or any(len(part.encode()) > 255 for part in Path(path).parts):
+    if "\0" in text:
+        raise ModelFileError(
+            "The name of the model file holds a null character, which no file can have in "
+            "its name: choose another name."
+        )
+    if any(len(part.encode()) > 255 for part in Path(path).parts):
         raise ModelFileError(
             f"No file can have the name {text[:50]!r}… of the model: choose a shorter one."
         )
@@ -152,49 +153,30 @@ def model_path(path: str | Path) -> Path:
 
 
 def write_tensors(path: Path, tensors: Weights, header: str) -> None:
-    """Write tensors, a description and a hash of both, all or nothing.
+    """Write tensors, a description, and a hash of both, all or nothing.
 
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.safetensors``.
-    tensors : dict of str to Tensor
-        On the CPU; none shares its memory with another.
-    header : str
-        The description.
+    The tensors are on the CPU and do not share memory.
 
     Raises
     ------
     FileError
         If the file cannot be written.
     OutOfMemoryError
+        If there is not enough memory.
     """
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     metadata = {HEADER_KEY: header, DIGEST_KEY: digest_of(contiguous, header)}
     with atomic_path(path) as temporary:
         try:
             save_file(contiguous, temporary, metadata)
-        except SafetensorError as error:  # a full disk comes as this, too
+        except SafetensorError as error:  # also raised when the disk is full
             raise OSError(str(error)) from error
         except (MemoryError, RuntimeError) as error:
             raise _no_memory(path) from error
 
 
 def digest_of(tensors: Weights, header: str) -> str:
-    """Hash tensors and their description.
-
-    Parameters
-    ----------
-    tensors : dict of str to Tensor
-        Contiguous, on the CPU.
-    header : str
-        The description.
-
-    Returns
-    -------
-    str
-        SHA-256 in hexadecimal.
-    """
+    """Return the SHA-256 of contiguous tensors on the CPU and their description."""
     digest = hashlib.sha256(header.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -203,14 +185,14 @@ def digest_of(tensors: Weights, header: str) -> str:
 
 
 def without_aliases(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
-    """Leave out the names by which the encoder's tensors are there a second time."""
+    """Skip the second names of the encoder's tensors."""
     for name, tensor in weights.items():
         if not name.startswith(tuple(ALIASES)):
             yield name, tensor
 
 
 def with_aliases(weights: dict[str, V]) -> dict[str, V]:
-    """Add the second names of the encoder's tensors where they are missing."""
+    """Add the second names of the encoder's tensors if they are missing."""
     second = {
         alias + name.removeprefix(first): tensor
         for alias, first in ALIASES.items()
@@ -228,20 +210,7 @@ def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
 def new_model(
     info: ModelInfo, encoder_weights: EncoderWeights = None, seed: int = 0
 ) -> Model:
-    """Make an untrained model.
-
-    Parameters
-    ----------
-    info : ModelInfo
-        What it is to mean.
-    encoder_weights : {"imagenet", None}
-        Start of the encoder.
-    seed : int
-        Of the random weights.
-
-    Returns
-    -------
-    Model
+    """Make an untrained model; `seed` determines its random weights.
 
     Raises
     ------
@@ -254,29 +223,15 @@ def new_model(
 
 
 def with_new_maps(model: Model, info: ModelInfo, seed: int = 0) -> Model:
-    """Start a model for another task from all of a model but its last layer.
-
-    Parameters
-    ----------
-    model : Model
-        Whose features are taken.
-    info : ModelInfo
-        Task and names of the new maps.
-    seed : int
-        Of the random last layer.
-
-    Returns
-    -------
-    Model
-    """
+    """Make a model for another task from all of a model but its last layer."""
     lineage = Lineage(parent_id=model.info.lineage.model_id, versions=library_versions())
     start = new_model(replace(info, lineage=lineage), seed=seed)
-    kept = {
+    features = {
         name: tensor
         for name, tensor in copy.deepcopy(model.network.state_dict()).items()
         if not name.startswith("conv_last.")
     }
-    start.network.load_state_dict(kept, strict=False)
+    start.network.load_state_dict(features, strict=False)
     return start
 
 
@@ -286,21 +241,22 @@ def read_model(path: Path, digest: str | None = None) -> Model:
     Parameters
     ----------
     path : Path
-        ``.safetensors`` of ours, or a plain state_dict of the reference network
+        ``.safetensors`` of this package, or a plain state_dict of the reference network
         (``.pt``, ``.pth``).
     digest : str or None
-        What `digest_of` must give for a file that does not hold its own hash, if known.
+        The hash of a file that does not contain its own, if known.
 
     Returns
     -------
     Model
-        With a notice where the file holds no hash, so that damage could not be seen.
+        With a notice if there is no hash, because then damage cannot be detected.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, damaged, foreign or unsafe.
+        If the file is missing, damaged, foreign, or unsafe.
     OutOfMemoryError
+        If there is not enough memory.
     """
     path = model_path(path)
     with _plain_errors(path):
@@ -313,29 +269,20 @@ def read_model(path: Path, digest: str | None = None) -> Model:
 
 
 def read_tensors(path: Path) -> tuple[Weights, str]:
-    """Read what `write_tensors` wrote.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    tensors : dict of str to Tensor
-    header : str
+    """Read the tensors and the description that `write_tensors` wrote.
 
     Raises
     ------
     ModelFileError
-        If it is damaged or not ours.
+        If the file is damaged or foreign.
     OutOfMemoryError
+        If there is not enough memory.
     """
     with _plain_errors(path), safe_open(path, framework="pt") as stream:
         _check_size(path)
         tensors = {name: stream.get_tensor(name) for name in list(stream.keys())}
         header = _header(path, stream.metadata())
-        _is_hashed(path, tensors, stream.metadata())
+        _check_hash(path, tensors, stream.metadata())
         return tensors, header
 
 
@@ -348,7 +295,7 @@ def _read_ours(path: Path, digest: str | None) -> Model:
         _check_shapes(path, shapes, info)
         weights = {name: stream.get_tensor(name) for name in names}
     notice = f"'{path.name}' {UNHASHED}"
-    if _is_hashed(path, weights, metadata, digest):
+    if _check_hash(path, weights, metadata, digest):
         notice = ""
     return _build(path, weights, info, notice)
 
@@ -357,7 +304,7 @@ def _read_plain(path: Path) -> Model:
     try:
         state = _load_plain(path)
         shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    except Exception as error:  # whatever a broken or hostile pickle may raise
+    except Exception as error:  # a broken or hostile pickle may raise anything
         raise ModelFileError(
             f"'{path.name}' is not a plain file of weights, or is damaged or unsafe; "
             "nothing in it was run. Choose another model file."
@@ -368,14 +315,14 @@ def _read_plain(path: Path) -> Model:
 
 
 def _load_plain(path: Path) -> Weights:
-    """Load a state_dict; what a zip archive holds is mapped, not unpacked."""
+    """Load a state_dict, mapping the contents of a zip archive instead of unpacking it."""
     is_zip = zipfile.is_zipfile(path)
     if is_zip:
         with zipfile.ZipFile(path) as archive:
             if any(i.compress_type != zipfile.ZIP_STORED for i in archive.infolist()):
                 raise ValueError("torch does not compress what it saves")
     with warnings.catch_warnings():
-        # torch warns of pickles that it then refuses; the user gets one sentence.
+        # torch warns about pickles that it then refuses.
         warnings.simplefilter("ignore")
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     return {str(name): tensor.detach() for name, tensor in state.items()}
@@ -383,7 +330,7 @@ def _load_plain(path: Path) -> Weights:
 
 @contextmanager
 def _plain_errors(path: Path) -> Iterator[None]:
-    """Say in a sentence why a file cannot be read."""
+    """Convert errors of reading to ours."""
     try:
         yield
     except OSError as error:
@@ -403,7 +350,7 @@ def _no_memory(path: Path) -> OutOfMemoryError:
 
 
 def _check_size(path: Path) -> None:
-    if path.stat().st_size > LARGEST_FILE:
+    if path.stat().st_size > MAX_FILE:
         raise ModelFileError(
             f"'{path.name}' is larger than any model file of napari-resunet: choose "
             "another one."
@@ -416,10 +363,10 @@ def _header(path: Path, metadata: Mapping[str, str] | None) -> str:
     return metadata[HEADER_KEY]
 
 
-def _is_hashed(
+def _check_hash(
     path: Path, tensors: Weights, metadata: Mapping[str, str], known: str | None = None
 ) -> bool:
-    """Tell whether a hash vouches for the tensors; refuse them where it says otherwise."""
+    """Return whether a hash confirms the tensors; raise if it contradicts them."""
     stored = metadata.get(DIGEST_KEY, known)
     if stored is not None and stored != digest_of(tensors, metadata[HEADER_KEY]):
         raise _damaged(path)
@@ -432,6 +379,9 @@ def _read_info(path: Path, header: str) -> ModelInfo:
         version = fields.pop("format_version")
         if type(version) is not int:
             raise TypeError("a version is a whole number")
+        for name, stored in STORED_NAMES.items():
+            if stored in fields:
+                fields[name] = fields.pop(stored)
         info = TypeAdapter(ModelInfo).validate_python(fields)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFileError(
@@ -449,12 +399,12 @@ def _read_info(path: Path, header: str) -> ModelInfo:
 
 
 def _makes_sense(info: ModelInfo) -> bool:
-    contract = info.normalization
+    limits = info.normalization
     n_maps = range(2, MAX_MAPS + 1) if info.task == "classes" else (len(INSTANCE_MAPS),)
     return (
         info.n_maps in n_maps
-        and contract.low_percentile < contract.high_percentile
-        and contract.clip_low < contract.clip_high
+        and limits.low_percentile < limits.high_percentile
+        and limits.clip_low < limits.clip_high
     )
 
 
@@ -469,7 +419,7 @@ def _guessed_info(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> ModelInf
 
 
 def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]], info: ModelInfo) -> None:
-    """Refuse other tensors than the network's before their numbers are read."""
+    """Refuse tensors other than the network's before their numbers are read."""
     with torch.device("meta"):
         needed = ResNetUNet(info.n_maps).state_dict()
     if with_aliases(shapes) != {name: tuple(t.shape) for name, t in needed.items()}:
@@ -496,13 +446,13 @@ def _is_of_kind(weight: torch.Tensor, needed: torch.Tensor) -> bool:
         weight.dtype in kinds
         and weight.layout == torch.strided
         and weight.device.type == "cpu"
-        # Nobody saves weights that share one number, as an expanded tensor does.
+        # An expanded tensor takes few bytes in the file but much memory here.
         and weight.untyped_storage().nbytes() >= weight.numel() * weight.element_size()
     )
 
 
 def _are_numbers(weights: Weights) -> bool:
-    """Tell whether all weights are finite and all variances positive."""
+    """Return whether all weights are finite and no variance is negative."""
     return all(
         bool(torch.isfinite(tensor).all())
         and not (name.endswith("running_var") and bool((tensor < 0).any()))

@@ -1,10 +1,4 @@
-"""The reference `ResNetUNet`: the network, nothing else.
-
-A U-Net (Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597) with a
-ResNet18 encoder (He et al. 2015, https://arxiv.org/abs/1512.03385), as published
-in https://github.com/usuyama/pytorch-unet. Names and order of the submodules are
-those of the reference, so that its ``state_dict`` loads with ``strict=True``.
-"""
+"""The reference network `ResNetUNet`, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +11,7 @@ from napari_resunet.network.torch_import import nn, torch, torchvision
 EncoderWeights = Literal["imagenet"] | None
 
 STRIDE = 32
-"""Height and width of the input must be multiples of this many pixels."""
+"""Height and width of the input must be multiples of this."""
 
 
 def _conv_relu(n_in: int, n_out: int, kernel: int, padding: int) -> nn.Sequential:
@@ -43,19 +37,24 @@ def _encoder(weights: EncoderWeights) -> nn.Module:
 
 
 class ResNetUNet(nn.Module):
-    """U-Net with a ResNet18 encoder and a full-resolution branch.
+    """U-Net with a ResNet18 encoder and a branch at full resolution.
+
+    The architecture is that of https://github.com/usuyama/pytorch-unet: a U-Net
+    (Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597) whose encoder is a ResNet18
+    (He et al. 2015, https://arxiv.org/abs/1512.03385). Names and order of the submodules
+    are those of the reference, so its ``state_dict`` loads with ``strict=True``.
 
     Parameters
     ----------
     n_class : int
         Number of output maps.
     encoder_weights : {"imagenet", None}
-        torchvision's pretrained ResNet18 weights, or a random start.
+        torchvision's pretrained weights for the encoder, or random ones.
 
     Raises
     ------
     WeightsUnavailableError
-        If the ImageNet weights are asked for and cannot be downloaded.
+        If the ImageNet weights cannot be downloaded.
     """
 
     def __init__(self, n_class: int, encoder_weights: EncoderWeights = None) -> None:
@@ -88,17 +87,17 @@ class ResNetUNet(nn.Module):
         self.conv_last = nn.Conv2d(64, n_class, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Compute the maps of a batch of images.
+        """Compute the output maps of a batch of images.
 
         Parameters
         ----------
-        images : Tensor
-            Shape (N, 3, H, W), H and W multiples of 32.
+        images : Tensor, shape (N, 3, H, W)
+            Normalized images; H and W are multiples of 32.
 
         Returns
         -------
-        Tensor
-            Logits, shape (N, n_class, H, W).
+        Tensor, shape (N, n_class, H, W)
+            Logits.
         """
         original = self.conv_original_size1(self.conv_original_size0(images))
         layer0 = self.layer0(images)

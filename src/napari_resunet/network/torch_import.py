@@ -1,17 +1,17 @@
 """The one place that imports torch and torchvision.
 
-Everything else takes them from here, because the first import has two traps, and because
-memory must be set up before the first tensor.
+Other modules take them from here, because importing them has two traps, and memory must be
+set up before the first tensor.
 
-* On Linux with Mesa's LLVM drivers, torchvision imports triton, whose library
-  exports thousands of LLVM symbols that clash with Mesa's once an OpenGL window
-  exists: the process dies. Loading triton first, with its symbols bound to
-  itself (``RTLD_DEEPBIND``), avoids that.
-* On Windows, torch imported after Qt can fail to load ``c10.dll``
-  (pytorch#166628). Adding torch's own library folder to the search path first
-  helps; where it does not, the user gets a sentence.
-* glibc gives the memory of every large tensor back to the system and asks for it again:
-  a quarter of the time of a tile (``benchmarks/speed.py``).
+* On Linux with Mesa's LLVM drivers, torchvision imports triton, whose library exports
+  thousands of LLVM symbols. Once an OpenGL window exists, they clash with Mesa's and the
+  process dies. Loading triton first, with its symbols bound to itself
+  (``RTLD_DEEPBIND``), avoids that.
+* On Windows, torch can fail to load ``c10.dll`` if it is imported after Qt
+  (pytorch#166628). Adding torch's library folder to the search path first helps in most
+  cases; otherwise the user gets an error message.
+* By default glibc returns the memory of every large tensor to the system and requests it
+  again, which takes a quarter of the time of a tile (``benchmarks/speed.py``).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from pathlib import Path
 
 from napari_resunet.errors import TorchUnavailableError
 
+# From malloc.h. glibc itself raises the second threshold to at most 32 MiB.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Of ``malloc.h``. glibc itself raises the second to at most 32 MiB."""
 
 
 def _load_triton_bound_to_itself() -> None:
-    """Import triton with ``RTLD_DEEPBIND`` where that flag exists (Linux)."""
+    """Import triton with ``RTLD_DEEPBIND`` if that flag exists (on Linux)."""
     if not hasattr(os, "RTLD_DEEPBIND") or "triton" in sys.modules:
         return
     flags = sys.getdlopenflags()
     sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
     try:
-        # A broken triton is torch's business: it runs without one.
+        # torch also runs without triton.
         with suppress(Exception):
             importlib.import_module("triton._C.libtriton")
     finally:
@@ -45,14 +45,14 @@ def _load_triton_bound_to_itself() -> None:
 
 
 def _add_torch_libraries_to_search_path() -> None:
-    """Let Windows find torch's own libraries before those that Qt brought."""
+    """Let Windows find torch's own libraries before those of Qt."""
     spec = importlib.util.find_spec("torch")
     if sys.platform == "win32" and spec is not None and spec.origin is not None:
         os.add_dll_directory(str(Path(spec.origin).parent / "lib"))
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc (Linux) reuse up to half a gigabyte; elsewhere there is no such call."""
+    """Let glibc (on Linux) reuse up to half a gigabyte of freed memory."""
     if sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):

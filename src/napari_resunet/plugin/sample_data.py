@@ -1,4 +1,4 @@
-"""What File › Open Sample opens; the images are made by ``sample_data/make_samples.py``."""
+"""The images under File › Open Sample, made by ``sample_data/make_samples.py``."""
 
 from __future__ import annotations
 

@@ -1,40 +1,52 @@
-"""What the controller remembers: model versions, and settings of each image."""
+"""The state of the dock: chosen image, model versions, settings, and their signals.
+
+Controllers write the state and listen to it, so they act together without knowing each
+other. No Qt, no napari, no torch.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from napari_resunet.session.store.models import VersionRecord
+from psygnal import Signal
+
+from napari_resunet._package import STARTER
+from napari_resunet.session.settings import Scope, Settings
+from napari_resunet.session.store.models import CheckpointRecord, VersionRecord
+from napari_resunet.types import Decoding, DeviceChoice
 
 if TYPE_CHECKING:
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import Proposal
+    from napari_resunet.session.workers import ModelReady
 
-LARGEST_KEPT = 2**30
-"""Bytes of maps kept for the sliders; beyond, the oldest planes lose theirs."""
+MAX_MAP_BYTES = 2**30
+"""Size limit of the cached prediction maps; beyond it, the oldest planes lose theirs."""
 
-STARTER = "starter"
+DEFAULT_DIAMETER = 24.0
+"""Object diameter in pixels at network resolution, used before a model is loaded."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """One model that can be gone back to.
+    """One model that the user can return to.
 
     Attributes
     ----------
     key : str
-        The model's id; "starter" until the starter is loaded.
+        The model's id; "starter" for the bundled model until it is loaded.
     title, tooltip : str
-        For the list.
+        Texts in the list.
     model : Model or None
-        None: not loaded yet.
+        The model; None until it is loaded.
     record : VersionRecord or None
-        What is known of it; None for the starter.
+        Its record; None for the bundled model.
     source : str
-        By which name it is loaded: "starter", or the path of its file.
+        Name to load it by: "starter" or a path.
     """
 
     key: str
@@ -49,57 +61,58 @@ class Version:
         """The model, or the name to load it by."""
         return self.model or self.source
 
+    @property
+    def number(self) -> int:
+        """Its number in the list; the bundled model is 0."""
+        return 0 if self.record is None else self.record.number
+
 
 class Versions:
-    """All models of the session, oldest first, and which one is used."""
+    """All models of the session, oldest first, and the one in use."""
 
     def __init__(self) -> None:
-        self._all = [Version(STARTER, "Starter", "The model that comes with us", None)]
+        self._all = [Version(STARTER, "Starter", "The bundled model", None)]
         self.current = self._all[0]
         self._last_number = 0
 
     def add(self, version: Version) -> None:
         """Add a version and use it."""
         self._all.append(version)
-        if version.record is not None:
-            self._last_number = max(self._last_number, version.record.number)
+        self._last_number = max(self._last_number, version.number)
         self.current = version
 
     def all(self) -> list[Version]:
-        """List all, the starter first."""
+        """List all, the bundled model first."""
         return list(self._all)
 
     def get(self, key: str) -> Version | None:
-        """Find a version."""
+        """Return the version with this key."""
         return next((v for v in self._all if v.key == key), None)
 
     def loaded(self, source: str, model: Model) -> None:
-        """Fill in the weights of what is loaded by that name, now that they are there."""
+        """Fill in the model of every version that is loaded by this name."""
         for version in self.all():
             if version.source == source and version.model is None:
                 self.put(replace(version, model=model))
 
-    def starter_loaded(self, model: Model) -> None:
-        """Fill in the starter's weights."""
-        self.loaded(STARTER, model)
-
     def put(self, version: Version) -> None:
-        """Exchange the version of the same key."""
+        """Replace the version that has the same key."""
         position = next(i for i, v in enumerate(self._all) if v.key == version.key)
         if self.current is self._all[position]:
             self.current = version
         self._all[position] = version
 
     def remove(self, key: str) -> None:
-        """Delete a version that is neither the starter nor in use."""
+        """Delete a version, unless it is in use."""
         self._all = [v for v in self._all if v.key != key or v is self.current]
 
     def restore(
         self, versions: Sequence[Version], current: str, last_number: int = 0
     ) -> None:
-        """Take the versions of a session, behind the starter; use one of them.
+        """Restore the versions of a session, and use one of them.
 
-        Numbers up to `last_number` were given before, also to versions that are gone.
+        New versions are numbered from `last_number` on, because deleted ones had numbers,
+        too.
         """
         self._all[1:] = versions
         self._last_number = last_number
@@ -110,30 +123,29 @@ class Versions:
         self.current = next(v for v in self._all if v.key == key)
 
     def previous(self) -> Version | None:
-        """Find the version before the current one."""
+        """Return the version before the current one, if any."""
         position = self._all.index(self.current)
         return self._all[position - 1] if position else None
 
     def listed(self) -> list[tuple[str, str, str]]:
-        """List (key, title, tooltip)."""
+        """List all versions, each (key, title, tooltip)."""
         return [(v.key, v.title, v.tooltip) for v in self._all]
 
     def next_number(self) -> int:
-        """Find a number for the next version: none is given twice."""
-        numbers = (v.record.number for v in self._all if v.record)
-        return 1 + max(self._last_number, *numbers, 0)
+        """Return a number that no version ever had."""
+        return 1 + max(self._last_number, *(v.number for v in self._all))
 
 
 @dataclass
 class ImageState:
-    """Settings and kept maps of one image.
+    """Settings and cached prediction maps of one image.
 
     Attributes
     ----------
     channels : tuple of int or None
-        Which feed the network; None until the first Segment.
+        Channels that the network sees; None until the first Segment.
     scale : float or None
-        Factor from image to working pixels, as estimated or set.
+        Rescale factor from image pixels to network resolution, estimated or set.
     auto : bool
         Whether the scale is estimated.
     """
@@ -142,47 +154,165 @@ class ImageState:
     scale: float | None = None
     auto: bool = True
     _from_slider: tuple[int, ...] | None = None
-    _kept: OrderedDict[tuple[tuple[int, ...], str], Proposal] = field(
+    _cache: OrderedDict[tuple[tuple[int, ...], str], Proposal] = field(
         default_factory=OrderedDict
     )
 
     def choose_channels(self, channels: tuple[int, ...]) -> None:
-        """Take the user's choice: the slider no longer matters."""
+        """Choose channels, which then no longer follow the slider."""
         self.channels, self._from_slider = channels, None
 
     def channels_for(self, shown: int | None) -> tuple[int, ...] | None:
-        """Tell what would be segmented now: the channel shown, unless the user chose."""
+        """Return the channels to segment: the shown one unless the user chose some."""
         followed = self.channels is None or self.channels == self._from_slider
         return (shown,) if followed and shown is not None else self.channels
 
     def use_shown(self, channel: int | None) -> None:
-        """Take the channel that the slider shows, unless the user chose some."""
+        """Use the shown channel unless the user chose some."""
         channels = self.channels_for(channel)
         if channels != self.channels:
             self.channels = self._from_slider = channels
             self.forget_maps()
 
-    def keep(self, proposal: Proposal) -> None:
-        """Keep the maps of a proposal; the oldest go when there are too many."""
-        key = (proposal.target.index, str(proposal.core))
-        self._kept.pop(key, None)
-        self._kept[key] = proposal
-        while len(self._kept) > 1 and self._bytes() > LARGEST_KEPT:
-            self._kept.popitem(last=False)
+    def settle_channels(self, n_channels: int, shown: int | None) -> tuple[int, ...] | None:
+        """Return the channels to segment; drop a choice that the image no longer has."""
+        if max(self.channels or (0,)) >= n_channels:
+            self.channels = None
+        if self.channels is None:
+            self.use_shown(shown)
+        return self.channels
 
-    def kept(self, first: tuple[int, ...]) -> list[Proposal]:
-        """List what is kept, the plane `first` in front, then the latest first."""
-        latest_first = list(self._kept.values())[::-1]
-        return sorted(latest_first, key=lambda p: p.target.index != first)
+    def cache(self, proposal: Proposal) -> None:
+        """Cache the maps of a proposal; drop the oldest ones if there are too many."""
+        key = (proposal.index, str(proposal.roi))
+        self._cache.pop(key, None)
+        self._cache[key] = proposal
+        while len(self._cache) > 1 and self._bytes() > MAX_MAP_BYTES:
+            self._cache.popitem(last=False)
+
+    def proposals(self, first: tuple[int, ...]) -> list[Proposal]:
+        """List cached proposals: those of the plane `first`, then the latest."""
+        latest_first = list(self._cache.values())[::-1]
+        return sorted(latest_first, key=lambda p: p.index != first)
 
     @property
     def has_maps(self) -> bool:
-        """Whether the sliders have something to act on."""
-        return bool(self._kept)
+        """Whether there are maps for the sliders."""
+        return bool(self._cache)
 
     def forget_maps(self) -> None:
-        """Drop the kept maps: another model or another size made them stale."""
-        self._kept.clear()
+        """Drop all cached maps, because model, pixels, or object size changed."""
+        self._cache.clear()
 
     def _bytes(self) -> int:
-        return sum(p.kept.maps.nbytes for p in self._kept.values())
+        return sum(p.maps.maps.nbytes for p in self._cache.values())
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A fine-tuning that a crash interrupted and that can be resumed.
+
+    Attributes
+    ----------
+    record : CheckpointRecord
+        The record of its checkpoint.
+    image_key : str or None
+        Key of its image, if that is in the viewer.
+    """
+
+    record: CheckpointRecord
+    image_key: str | None
+
+
+class AppState:
+    """The state of one dock.
+
+    Attributes
+    ----------
+    image_key : str or None
+        Key of the chosen image.
+    area : str
+        Area for *Mark as verified*: "visible", "slice", or a Shapes layer.
+    folder : Path or None
+        The session folder, as soon as there is one.
+    interrupted : Interrupted or None
+        The fine-tuning that *Resume* resumes.
+    position : (int or None, str)
+        The shown channel, and why no part of the image is in view; empty if it is.
+    """
+
+    changed = Signal()
+    """Lists, buttons, and counts must be refreshed."""
+    outdated = Signal(str)
+    """Proposals of the chosen image are out of date; a sentence says why."""
+    renew = Signal(object, str)
+    """Propose labels for an image (its key) again; a sentence says why."""
+    area_verified = Signal()
+    """The user marked an area as verified."""
+    counted = Signal(str, int)
+    """Key of an image, and its number of verified objects."""
+    history = Signal(dict)
+    """An entry for the history of fine-tunings."""
+    checkpoint = Signal(object, object, object)
+    """Checkpoint of the running fine-tuning, its base Version, and its image key."""
+    training_over = Signal()
+    """A fine-tuning ended or was cancelled, so it cannot be resumed."""
+    version_edited = Signal(object)
+    """VersionRecord with a new name or note."""
+    version_deleted = Signal(object)
+    """VersionRecord of a deleted version."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.image_key: str | None = None
+        self.area = "visible"
+        self.versions = Versions()
+        self.device_text = ""
+        self.folder: Path | None = None
+        self.interrupted: Interrupted | None = None
+        self.position: tuple[int | None, str] = (None, "")
+        self._images: dict[str, ImageState] = {}
+        self.take_settings(settings)
+
+    def take_settings(self, settings: Settings) -> None:
+        """Use the settings of a session, or the defaults."""
+        self.scope: Scope = settings.scope
+        self.device: DeviceChoice = settings.device
+        self.decoding = Decoding(settings.foreground, settings.split)
+
+    def image(self, key: str | None) -> ImageState:
+        """Return the settings of an image; make them if there are none."""
+        return self._images.setdefault(key or "", ImageState())
+
+    @property
+    def chosen(self) -> ImageState:
+        """Settings of the chosen image."""
+        return self.image(self.image_key)
+
+    def choose(self, key: str | None) -> None:
+        """Work on another image."""
+        self.image_key = key
+        self.changed.emit()
+
+    @property
+    def model(self) -> Model | None:
+        """The model in use, if it is loaded."""
+        return self.versions.current.model
+
+    @property
+    def diameter(self) -> float:
+        """Object diameter in pixels at network resolution."""
+        return DEFAULT_DIAMETER if self.model is None else self.model.info.diameter
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether the model in use paints classes instead of objects."""
+        return self.model is not None and self.model.info.task == "classes"
+
+    def model_ready(self, ready: ModelReady) -> None:
+        """Store a loaded model and the name of its device."""
+        self.versions.loaded(ready.name, ready.model)
+        self.device_text = ready.device_text
+
+    def log(self, event: str, **details: Any) -> None:
+        """Add an entry to the history of fine-tunings."""
+        self.history.emit({"event": event, **details})

@@ -1,4 +1,4 @@
-"""The tools for whole objects: names, keys and words. Data only, no Qt, no napari."""
+"""Names, keys, and texts of the tools for whole objects, without Qt and napari."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Tool:
     Attributes
     ----------
     name : str
-        What it is called in code.
+        Name in the code.
     title : str
-        On its button.
+        Text of its button.
     key : str
-        On our Labels layer; none of napari's own.
+        Key on our Labels layers; napari does not use it.
     at_cursor : bool
-        Whether the key acts at once on the object under the cursor, rather than taking
-        the tool in hand.
+        Whether the key acts on the object under the cursor at once. If not, it activates
+        the tool.
     does : str
-        For the tooltip.
+        What it does, for the tooltip.
     hint : str
-        What to do with the tool in hand.
+        What to do while the tool is active.
     failed : str
-        What to say when nothing came of it.
+        Message if nothing changed.
     """
 
     name: ToolName
@@ -47,18 +47,18 @@ class Tool:
 
     @property
     def control(self) -> ToolControl:
-        """Name its button."""
+        """Object name of its button."""
         return CONTROLS[self.name]
 
     @property
     def tooltip(self) -> str:
-        """Say what it does and by which key."""
-        where = "under the cursor" if self.at_cursor else "takes the tool"
-        return f"{self.does} (key {self.key}: {where}; Esc leaves the tool)"
+        """What it does and by which key."""
+        effect = "under the cursor" if self.at_cursor else "takes the tool"
+        return f"{self.does} (key {self.key}: {effect}; Esc leaves the tool)"
 
 
 NEXT_KEY = "N"
-"""Of Next, on the viewer; none of napari's own."""
+"""Key of Next on the viewer; napari does not use it."""
 
 NO_OBJECT = "There is no object: point at one."
 TOOLS = (

@@ -1,7 +1,7 @@
-"""The dock widget that napari opens, and what stays when napari takes it away.
+"""The dock widget that napari opens, and the app behind it.
 
-The dock's × takes the widget out of the window for good, and opening the dock again makes
-a new one. View and controller are therefore the window's: a dock only shows them.
+The dock's × removes the widget for good, and opening the dock again makes a new one. So the
+app belongs to the window, and a dock only shows its view.
 """
 
 from __future__ import annotations
@@ -10,13 +10,36 @@ import inspect
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMainWindow, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_resunet.plugin.controller import Controller
-from napari_resunet.plugin.gl_context import CanvasContext
-from napari_resunet.plugin.view import SegmentView
+from napari_resunet.plugin.controllers.autosave import Autosave
+from napari_resunet.plugin.controllers.autosave_training import TrainingAutosave
+from napari_resunet.plugin.controllers.export import ExportController
+from napari_resunet.plugin.controllers.fine_tune import FineTuneController
+from napari_resunet.plugin.controllers.image import ImageController
+from napari_resunet.plugin.controllers.next_region import NextRegionController
+from napari_resunet.plugin.controllers.object_tools import ObjectToolsController
+from napari_resunet.plugin.controllers.own_labels import OwnLabelsController
+from napari_resunet.plugin.controllers.review import ReviewController
+from napari_resunet.plugin.controllers.segment import SegmentController
+from napari_resunet.plugin.controllers.session_place import SessionPlace
+from napari_resunet.plugin.controllers.sessions import SessionsController
+from napari_resunet.plugin.controllers.status import StatusController
+from napari_resunet.plugin.controllers.versions import VersionsController
+from napari_resunet.plugin.jobs import Backend, JobRunner
+from napari_resunet.plugin.layers.collection import Layers
+from napari_resunet.plugin.layers.gl_context import CanvasContext
+from napari_resunet.plugin.layers.overlays import Overlays
+from napari_resunet.plugin.qt_backend import QtTimers, ThreadBackend
+from napari_resunet.plugin.state import AppState
+from napari_resunet.plugin.timers import Timers
+from napari_resunet.plugin.views.closing import CloseGuard
+from napari_resunet.plugin.views.dock import Dock
+from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.settings import Settings
+from napari_resunet.session.store.schema import SessionSettings
+from napari_resunet.session.workers import Workers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -25,54 +48,166 @@ if TYPE_CHECKING:
 MINIMUM_WIDTH = 330
 
 
-class Panel(QObject):
-    """View and controller of one viewer, from the first dock until the window closes.
+class App:
+    """Everything behind one dock: state, jobs, layers and controllers.
+
+    Controllers listen to the state in the order in which they are built. The image
+    controller comes first, because all others read its choice.
 
     Parameters
     ----------
     viewer : ViewerModel
-        Whose layers are worked on.
+        The viewer with the layers.
+    view : DockView
+        The dock.
+    backend : Backend
+        Runs jobs.
+    timers : Timers
+        Make timers.
+    settings : Settings
+        The initial settings.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        view: DockView,
+        backend: Backend,
+        timers: Timers,
+        settings: Settings,
+    ) -> None:
+        self._ended = False
+        self.view = view
+        self.state = AppState(settings)
+        self.layers = Layers(viewer)
+        self.overlays = Overlays(viewer, timers)
+        self.workers = Workers()
+        self.jobs, self.redraws = JobRunner(backend), JobRunner(backend)
+        self.session_jobs = JobRunner(backend)
+        self._build_work(timers)
+        self._build_session(timers)
+        self.layers.changed.connect(self._layers_changed)
+        self.redraws.failed.connect(self.status.show_failure)
+        self.session_jobs.failed.connect(self.status.show_failure)
+        self.take_settings(settings)
+
+    def _build_work(self, timers: Timers) -> None:
+        state, layers, view, jobs = self.state, self.layers, self.view, self.jobs
+        overlays, workers = self.overlays, self.workers
+        self.image = ImageController(state, layers, overlays, view, timers)
+        self.segment = SegmentController(state, layers, view, jobs, self.redraws, workers)
+        self.versions = VersionsController(state, layers, view, jobs, workers)
+        self.own_labels = OwnLabelsController(state, layers, view, jobs)
+        self.status = StatusController(state, layers, view, jobs)
+        self.tools = ObjectToolsController(state, layers, overlays, view)
+        self.review = ReviewController(state, layers, overlays, view, timers)
+        self.next_region = NextRegionController(
+            state, layers, overlays, view, jobs, workers
+        )
+        self.fine_tune = FineTuneController(
+            state, layers, view, jobs, workers, timers, self.review.verify
+        )
+
+    def _build_session(self, timers: Timers) -> None:
+        state, layers, view = self.state, self.layers, self.view
+        corrections = self.workers.corrections
+        training = TrainingAutosave(state, corrections)
+        self.autosave = Autosave(state, layers, view, timers, training)
+        self.place = SessionPlace(self.autosave, view, self.session_jobs)
+        self.sessions = SessionsController(
+            state, layers, view, self.session_jobs, self.jobs, self.autosave, self.place,
+            corrections, self.take_settings,
+        )  # fmt: skip
+        self.export = ExportController(
+            state, layers, view, self.session_jobs, self.autosave
+        )
+
+    def _layers_changed(self) -> None:
+        # Not the signal's own `emit`: psygnal would call it with made-up arguments.
+        self.state.changed.emit()
+
+    def take_settings(self, settings: Settings | SessionSettings) -> None:
+        """Use and show the settings of a session, or the defaults."""
+        self.state.take_settings(settings)
+        self.segment.show_settings(settings)
+        self.view.fine_tune.minutes = settings.minutes
+        self.state.changed.emit()
+
+    def shut_down(self) -> None:
+        """Save everything, abandon jobs, and stop listening; later calls do nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self.fine_tune.shut_down()
+        self.place.shut_down()
+        for jobs in (self.jobs, self.redraws, self.session_jobs):
+            jobs.abandon()
+        # Disconnected first, because our own overlays leave the viewer now.
+        self.layers.changed.disconnect(self._layers_changed)
+        self.layers.unbind()
+        self.tools.unbind()
+        for part in (self.next_region, self.review, self.image, self.overlays):
+            part.shut_down()
+
+
+class Panel(QObject):
+    """The app of one viewer, from the first dock until the window closes.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer of the window.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = viewer
-        self.view = SegmentView()
-        self.controller = Controller(self.view, viewer, Settings())
+        self.view = Dock()
+        self.app = App(viewer, self.view, ThreadBackend(), QtTimers(), Settings())
         self.dock: QWidget | None = None
-        """Where the view is: kept, so that the view lives on while no window shows it."""
+        """The dock with the view; the reference keeps the view alive while it is hidden."""
         self._window: QMainWindow | None = None
         self._context: CanvasContext | None = None
+        self._guard = CloseGuard(self.view, self.app.place.secure)
         self._may_hide = False
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.end)
 
     @classmethod
     def of(cls, viewer: ViewerModel) -> Panel:
-        """Find the panel of a viewer's window, or make one."""
+        """Return the panel of a viewer's window, or make one."""
         return _panels.get(_unwrapped(viewer)) or cls(viewer)
 
     def show_in(self, dock: QWidget) -> None:
-        """Move the view into a dock; the one that had it stays empty."""
+        """Move the view into a dock; the previous dock stays empty."""
         layout = dock.layout()
         assert layout is not None
         layout.addWidget(self.view)
         self.dock = dock
 
     def follow(self, window: QMainWindow) -> None:
-        """Stay as long as this window does."""
+        """Stay alive as long as this window."""
         if self._window is None:
             self._window = window
             self._context = CanvasContext(self._viewer, window)
             _panels[_unwrapped(self._viewer)] = self
             window.installEventFilter(self)
+        # Installed after our own filter, so that it runs before it.
+        self._guard.follow()
 
     def dock_closed(self, dock: QWidget) -> None:
-        """End with the dock if there is no window to end with."""
+        """End with the dock if it is in no window."""
         if self._window is None and self.dock is dock:
             self.end()
 
     def end(self) -> None:
-        """Write what is left and let go of everything."""
-        self.controller.shut_down()
+        """Save everything and release all objects."""
+        self.app.shut_down()
+        self._guard.unbind()
+        application = QCoreApplication.instance()
+        if application is not None and self.dock is not None:
+            application.aboutToQuit.disconnect(self.end)
         if self._window is not None and self._context is not None:
             self._window.removeEventFilter(self)
             self._context.unbind()
@@ -80,7 +215,7 @@ class Panel(QObject):
         self.dock = self._window = self._context = None
 
     def eventFilter(self, window: QObject | None, event: QEvent | None) -> bool:
-        """End with the window; one whose close was refused is not hidden."""
+        """End with the window; if closing was refused, it is not hidden."""
         kind = None if event is None else event.type()
         if event is not None and kind == QEvent.Type.Close:
             self._may_hide = True
@@ -97,11 +232,11 @@ class Panel(QObject):
 
 
 _panels: WeakKeyDictionary[ViewerModel, Panel] = WeakKeyDictionary()
-"""Of the viewers whose windows are open."""
+"""The panels of viewers whose windows are open."""
 
 
 def _unwrapped(viewer: ViewerModel) -> ViewerModel:
-    """Take the viewer out of the proxy that napari injects, a new one each time."""
+    """Return the viewer behind the proxy that napari injects, a new one each time."""
     found: ViewerModel = inspect.unwrap(viewer)
     return found
 
@@ -117,23 +252,23 @@ class SegmentWidget(QWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
-        # Without this, napari fills the dock's lower half with nothing.
+        # Without this, napari leaves the lower half of the dock empty.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setMinimumWidth(MINIMUM_WIDTH)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._panel = Panel.of(napari_viewer)
         self._panel.show_in(self)
-        self.view, self.controller = self._panel.view, self._panel.controller
+        self.view, self.app = self._panel.view, self._panel.app
 
     def event(self, event: QEvent | None) -> bool:
-        """Look for the window once napari has put the dock there."""
+        """Find the window after napari has added the dock to it."""
         if event is not None and event.type() == QEvent.Type.ParentChange:
             QTimer.singleShot(0, self._follow_window)
         return super().event(event)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Abandon jobs when a widget in no window is closed."""
+        """Abandon jobs if a widget outside a window is closed."""
         self._panel.dock_closed(self)
         super().closeEvent(event)
 

@@ -1,63 +1,81 @@
-"""The Python API: a few functions that run the engine's generators to their end."""
+"""The Python API: functions that run the engine's generators to their end."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet._package import STARTER_DIGEST, starter_path
+from napari_resunet._package import STARTER, STARTER_DIGEST, starter_path
 from napari_resunet.engine import metrics
 from napari_resunet.engine.device import choose, memory_errors
-from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep, fine_tune_steps
+from napari_resunet.engine.finetune import (
+    MAX_SECONDS,
+    FineTuneConfig,
+    FineTuneStep,
+    fine_tune_steps,
+)
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import Score
-from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import CorrectionError
-from napari_resunet.events import drain
+from napari_resunet.events import Notice, Progress, drain
 from napari_resunet.network.model_file import Model, model_path, read_model
 from napari_resunet.session import arguments
 from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
-from napari_resunet.types import DeviceChoice, Example, LabelArray, Notice, Progress, Target
+from napari_resunet.types import Decoding, DeviceChoice, Example, LabelArray, Target
 
-STARTER = "starter"
+MIN_SECONDS = 0.1
 OnEvent = Callable[[Progress | Notice], None]
 
-__all__ = ["Example", "Model", "Score", "fine_tune", "load_model", "score", "segment"]
+__all__ = [
+    "Decoding",
+    "Example",
+    "Model",
+    "Score",
+    "fine_tune",
+    "load_model",
+    "score",
+    "segment",
+]
 
 
 def load_model(name: str | Path = STARTER) -> Model:
     """Load a model.
 
-    Warns where an older version saved the file without a checksum.
-
     Parameters
     ----------
     name : str or Path
-        "starter", or the path of a ``.safetensors`` file or of a plain state_dict
-        (``.pt``, ``.pth``).
+        "starter" for the bundled model, or the path of a ``.safetensors`` file or of a
+        plain state_dict (``.pt``, ``.pth``).
 
     Returns
     -------
     Model
 
+    Warns
+    -----
+    UserWarning
+        If the file has no checksum, because an older version saved it.
+
     Raises
     ------
     ModelFileError
-        If the file is missing, damaged, foreign or unsafe.
+        If the file is missing, damaged, unsafe, or of another program.
     OutOfMemoryError
+        If the model does not fit into memory.
     """
     model = find_model(name)
-    _tell(model.notice, None)
+    _notify(model.notice, None)
     return model
 
 
 def find_model(name: str | Path) -> Model:
-    """Load a model without a warning: its notice is left to the caller."""
+    """Load a model, and leave it to the caller to show its notice."""
     if isinstance(name, (str, Path)) and str(name) == STARTER:
         return read_model(starter_path(), STARTER_DIGEST)
     return read_model(model_path(name))
@@ -79,18 +97,20 @@ def segment(
     Parameters
     ----------
     image : array
-        numpy, dask, zarr …, any real dtype; stacks go plane by plane.
+        numpy, dask, zarr, …, any real dtype. A stack is segmented plane by plane.
     model : Model
-        See `load_model`.
+        From `load_model` or `fine_tune`.
     axes : str or None
         One letter of "TZCYXS" for each dimension; None guesses.
     channels : sequence of int or None
-        Which one to three channels feed the network; None takes the colours of RGB or the
-        first channel.
+        One to three channels that the network sees; None takes the colours of an RGB
+        image, or else the first channel.
     scale : float or None
-        Factor from image to working pixels; None estimates it.
+        Rescale factor from image pixels to network resolution, 0.001 to 1000; None
+        estimates it.
     decoding : Decoding or None
-        Foreground threshold and split level.
+        Foreground threshold and split level, each 0 to 1; None is 0.5 for both, the
+        model's own levels.
     device : {"auto", "cuda", "mps", "cpu"}
         Where to compute.
     on_event : callable or None
@@ -98,23 +118,29 @@ def segment(
 
     Returns
     -------
-    int32 array, the image's shape without channels
-        Objects from 1 in each plane, or classes; axes in the order of the image's.
+    int32 array, shape of the image without channels
+        0 is background. Objects are numbered from 1 in each plane; for a model of
+        classes, the values are classes. The axes are in the order of the image's.
 
     Raises
     ------
-    ArgumentError, ImageError, DeviceError, OutOfMemoryError, ModelFileError
+    ArgumentError
+        If an argument has the wrong type or is out of range.
+    ImageError
+        If the image cannot be used as it is.
+    DeviceError, OutOfMemoryError
+        If the device is missing, fails, or has too little memory.
     FileError
         If the temporary folder has no room for the maps of a large image.
     """
-    planes = arguments.planes_of(image, axes, channels)
+    reader = arguments.reader_of(image, axes, channels)
     return segment_planes(
-        planes, model, scale=scale, decoding=decoding, device=device, on_event=on_event
+        reader, model, scale=scale, decoding=decoding, device=device, on_event=on_event
     )[0]
 
 
 def segment_planes(
-    planes: ImageReader,
+    reader: ImageReader,
     model: Model,
     *,
     scale: float | None = None,
@@ -122,30 +148,30 @@ def segment_planes(
     device: DeviceChoice = "auto",
     on_event: OnEvent | None = None,
 ) -> tuple[LabelArray, float | None]:
-    """Segment all planes of an image; see `segment`.
+    """Segment all planes of an image, as `segment` does; return the scale as well.
 
-    Returns
-    -------
-    labels : int32 array
-    scale : float or None
-        Factor from image to working pixels, as given or estimated; None of no pixels.
+    The scale is the given or the estimated one; None for an image without pixels.
     """
     arguments.check_model(model)
     arguments.check_device(device)
     arguments.check_on_event(on_event)
     scale, decoding = arguments.scale_of(scale), arguments.decoding_of(decoding)
     with memory_errors():
-        targets = [Target(index, planes.window) for index in planes.indices()]
-        labels = np.zeros(planes.shape, np.int32)
+        targets = [Target(index, reader.window) for index in reader.indices()]
+        labels = np.zeros(reader.shape, np.int32)
         segmenter = Segmenter(model, choose(device))
-        for event in segmenter.propose(planes, targets, scale=scale, decoding=decoding):
-            if isinstance(event, Proposal):
-                labels[event.target.index] = event.labels
-            elif isinstance(event, SizeFound):
-                scale = event.scale
-            elif on_event is not None:
-                on_event(event)
-        return planes.in_given_order(labels), scale
+        for event in segmenter.propose(reader, targets, scale=scale, decoding=decoding):
+            match event:
+                case Proposal():
+                    labels[event.index] = event.labels
+                case SizeFound():
+                    scale = event.scale
+                case Progress() | Notice():
+                    if on_event is not None:
+                        on_event(event)
+                case _:
+                    assert_never(event)
+        return reader.in_given_order(labels), scale
 
 
 def fine_tune(
@@ -159,50 +185,57 @@ def fine_tune(
     device: DeviceChoice = "auto",
     on_event: OnEvent | None = None,
 ) -> Model:
-    """Learn from corrections, on a copy.
+    """Fine-tune a copy of a model on corrected labels.
 
     Parameters
     ----------
     model : Model
-        The start; not changed.
+        The model to start from; it is not changed.
     examples : sequence of Example
-        Images with labels, and where these are verified. Labels may be masks of other
-        tools; a binary mask is split into its pieces, with a notice.
+        Images with labels and with masks of what is verified. Labels may be masks of
+        other tools: a binary mask is split into its connected pieces, with a notice.
     channels : sequence of int or None
-        Which one to three channels of each image feed the network, as for `segment`.
+        One to three channels of each image that the network sees, as for `segment`.
     steps : int or None
-        Number of steps, at least 1; None goes by `seconds`.
+        Number of training steps, at least 1; None trains for `seconds`.
     seconds : float or None
-        Time to spend where `steps` is None, 0.1 or more; None is about a minute.
+        Time to train if `steps` is None, at least 0.1; None is a minute.
     seed : int
-        Source of all chance.
+        Seed of the random number generator.
     device : {"auto", "cuda", "mps", "cpu"}
         Where to compute.
     on_event : callable or None
-        Called with each Progress and Notice; the last Notice is the verdict. Without it,
-        notices about the labels come as warnings.
+        Called with each Progress and Notice; the last Notice says whether the new model
+        is better. Without it, notices about the labels are warnings.
 
     Returns
     -------
     Model
-        The new model, or `model` itself where the new one was not better on the
-        held-out part.
+        The new model, or `model` itself if the new one was not better on the held-out
+        regions.
 
     Raises
     ------
-    ArgumentError, CorrectionError, ImageError, DeviceError, OutOfMemoryError
+    ArgumentError
+        If an argument has the wrong type or is out of range.
+    CorrectionError
+        If nothing is verified, or labels and image do not fit together.
+    ImageError
+        If an image cannot be used as it is.
+    DeviceError, OutOfMemoryError
+        If the device is missing, fails, or has too little memory.
     """
     arguments.check_model(model)
     arguments.check_device(device)
     arguments.check_on_event(on_event)
     config = _config(steps, seconds, seed)
     with memory_errors():
-        learned_from = []
+        training_set = []
         for example, notice in arguments.examples_of(examples, model.info, channels):
-            _tell(notice, on_event)
-            learned_from.append(example)
-        events = fine_tune_steps(model, learned_from, config, choose(device))
-        result = drain(events, _Reporter(on_event) if on_event else None)
+            _notify(notice, on_event)
+            training_set.append(example)
+        events = fine_tune_steps(model, training_set, config, choose(device))
+        result = drain(events, partial(_report, on_event) if on_event else None)
     if on_event is not None:
         on_event(Notice(result.message))
     return result.model
@@ -210,22 +243,22 @@ def fine_tune(
 
 def _config(steps: int | None, seconds: float | None, seed: int) -> FineTuneConfig:
     if steps is not None:
-        steps = arguments.whole_number("steps", steps, 1, arguments.MOST_STEPS)
+        steps = arguments.whole_number("steps", steps, 1, arguments.MAX_STEPS)
     if seconds is None:
         seconds = FineTuneConfig.seconds
-    seconds = arguments.real_number("seconds", seconds, 0.1, arguments.MOST_SECONDS)
-    seed = arguments.whole_number("seed", seed, 0, arguments.LARGEST_SEED)
+    seconds = arguments.real_number("seconds", seconds, MIN_SECONDS, MAX_SECONDS)
+    seed = arguments.whole_number("seed", seed, 0, arguments.MAX_SEED)
     return FineTuneConfig(steps=steps, seconds=seconds, seed=seed)
 
 
 def score(true_labels: npt.ArrayLike, labels: npt.ArrayLike) -> Score:
-    """Compare the objects of one plane with the truth.
+    """Compare the objects of one plane with the ground truth.
 
     Parameters
     ----------
-    true_labels, labels : arrays of equal shape (Y, X)
-        Objects; 0 is background. Masks of other tools are read as labels; a binary mask
-        is split into its pieces, with a warning.
+    true_labels, labels : arrays, both of shape (Y, X)
+        Whole numbers: one for each object, 0 for background. Masks of other tools are
+        read as labels: a binary mask is split into its connected pieces, with a warning.
 
     Returns
     -------
@@ -234,8 +267,9 @@ def score(true_labels: npt.ArrayLike, labels: npt.ArrayLike) -> Score:
     Raises
     ------
     CorrectionError
-        If the shapes differ, or one is no labels image.
+        If the shapes differ, or an array is not a labels image.
     OutOfMemoryError
+        If there is too little memory.
     """
     with memory_errors():
         truth, found = (arguments.labels_of(array) for array in (true_labels, labels))
@@ -245,28 +279,25 @@ def score(true_labels: npt.ArrayLike, labels: npt.ArrayLike) -> Score:
                 f"{found.labels.shape}: give two labels images of the same plane."
             )
         for made in (truth, found):
-            _tell(made.notice, None)
+            _notify(made.notice, None)
         return metrics.score(truth.labels, found.labels)
 
 
-def _tell(notice: str, on_event: OnEvent | None) -> None:
-    """Tell the user something: by an event, or by a warning where nobody listens."""
+def _notify(notice: str, on_event: OnEvent | None) -> None:
+    """Send a notice as an event, or as a warning if nobody listens."""
     if notice and on_event is not None:
         on_event(Notice(notice))
     elif notice:
         warnings.warn(notice, stacklevel=3)
 
 
-class _Reporter:
-    """Turns training steps into progress."""
-
-    def __init__(self, on_event: OnEvent) -> None:
-        self._on_event = on_event
-
-    def __call__(self, event: FineTuneStep | Notice) -> None:
-        if isinstance(event, FineTuneStep):
+def _report(on_event: OnEvent, event: FineTuneStep | Notice) -> None:
+    """Pass a notice on, and a training step as progress."""
+    match event:
+        case FineTuneStep():
             text = f"step {event.step}, loss {event.loss:.3f}"
-            event_out: Progress | Notice = Progress(round(1000 * event.share), 1000, text)
-        else:
-            event_out = event
-        self._on_event(event_out)
+            on_event(Progress(round(1000 * event.fraction), 1000, text))
+        case Notice():
+            on_event(event)
+        case _:
+            assert_never(event)

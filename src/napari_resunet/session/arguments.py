@@ -1,7 +1,7 @@
-"""What users of the Python API give, verified once: right types and ranges, or a sentence.
+"""Checks the arguments of the Python API: types and ranges, or an error in one sentence.
 
-Arrays become numpy arrays, masks of other tools labels, and an example's image the very
-pixels that `segment` would see. What lies below trusts its arguments.
+Arrays become numpy arrays, masks of other tools become labels, and an example's image
+becomes the pixels that `segment` would see. The code below the API trusts its arguments.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.engine.image_reader import ImageReader
-from napari_resunet.engine.postprocess import Decoding
 from napari_resunet.errors import ArgumentError, CorrectionError, ImageError
 from napari_resunet.masks import MaskLabels, labels_from_mask
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
+from napari_resunet.session.settings import FOREGROUND, SCALE, SPLIT, Number
 from napari_resunet.types import (
+    Decoding,
     DeviceChoice,
     Example,
     MaskArray,
@@ -30,21 +31,19 @@ from napari_resunet.types import (
     Window,
 )
 
-SCALES = (0.001, 1000.0)
-MOST_STEPS = 10**9
-MOST_SECONDS = 7 * 24 * 3600.0
-LARGEST = sys.float_info.max
-LARGEST_SEED = 2**63 - 1
+MAX_STEPS = 10**9
+MAX_FLOAT = sys.float_info.max
+MAX_SEED = 2**63 - 1
 
 
 def of_type(name: str, value: Any, kind: type, hint: str) -> None:
-    """Refuse a value of another type; the hint says what to give."""
+    """Refuse a value of another type; the hint says what to give instead."""
     if not isinstance(value, kind):
         raise ArgumentError(f"{name} must be {hint}, not {_shown(value)}.")
 
 
 def whole_number(name: str, value: Any, least: int, most: int) -> int:
-    """Read a whole number of Python or numpy within its range."""
+    """Read a whole number, from Python or numpy, within a range."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -57,7 +56,7 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
 
 
 def real_number(name: str, value: Any, least: float, most: float) -> float:
-    """Read a number of Python or numpy within its range."""
+    """Read a number, from Python or numpy, within a range."""
     real = isinstance(value, (int, float, np.integer, np.floating))
     if not real or isinstance(value, bool) or not least <= value <= most:
         raise ArgumentError(
@@ -66,37 +65,42 @@ def real_number(name: str, value: Any, least: float, most: float) -> float:
     return float(value)
 
 
+def number_of(name: str, value: Any, parameter: Number) -> float:
+    """Read a number within the range that the parameter has everywhere."""
+    return real_number(name, value, parameter.minimum, parameter.maximum)
+
+
 def scale_of(value: Any) -> float | None:
-    """Read a factor from image to working pixels."""
-    return None if value is None else real_number("scale", value, *SCALES)
+    """Read a rescale factor from image pixels to network resolution."""
+    return None if value is None else number_of("scale", value, SCALE)
 
 
 def check_model(value: Any) -> None:
-    """Refuse anything but a model."""
+    """Refuse everything but a model."""
     of_type("model", value, Model, "what load_model() gives")
 
 
 def check_device(value: Any) -> None:
-    """Refuse anything but the name of a device."""
+    """Refuse everything but the name of a device."""
     if not isinstance(value, str) or value not in get_args(DeviceChoice):
         names = ", ".join(repr(name) for name in get_args(DeviceChoice))
         raise ArgumentError(f"device must be one of {names}, not {_shown(value)}.")
 
 
 def check_on_event(value: Any) -> None:
-    """Refuse anything that cannot be called."""
+    """Refuse everything that cannot be called."""
     if value is not None and not callable(value):
         raise ArgumentError(f"on_event must be a function, not {_shown(value)}.")
 
 
 def decoding_of(value: Any) -> Decoding:
-    """Read the sliders; None gives the middle."""
+    """Read foreground threshold and split level; None gives the defaults."""
     if value is None:
         return Decoding()
     of_type("decoding", value, Decoding, "a Decoding(foreground, split)")
     return Decoding(
-        real_number("Decoding.foreground", value.foreground, 0, 1),
-        real_number("Decoding.split", value.split, 0, 1),
+        number_of("Decoding.foreground", value.foreground, FOREGROUND),
+        number_of("Decoding.split", value.split, SPLIT),
     )
 
 
@@ -111,13 +115,8 @@ def channels_of(value: Any) -> tuple[int, ...] | None:
     return tuple(whole_number("channels", c, 0, 10**6) for c in value)
 
 
-def planes_of(image: Any, axes: Any, channels: Any) -> ImageReader:
-    """Read an image of any library; it stays as lazy as it is.
-
-    Raises
-    ------
-    ImageError, ArgumentError
-    """
+def reader_of(image: Any, axes: Any, channels: Any) -> ImageReader:
+    """Make a reader for an image of any library; a lazy image stays lazy."""
     if axes is not None:
         of_type("axes", axes, str, "a string with one letter for each dimension")
     return ImageReader([_image(image)], axes, channels_of(channels))
@@ -171,26 +170,13 @@ def examples_of(
 ) -> Iterator[tuple[Example, str]]:
     """Read what to learn from.
 
-    Parameters
-    ----------
-    examples : sequence of Example
-        As a user gives them.
-    info : ModelInfo
-        Of the model that learns.
-    channels : sequence of int or None
-        As `segment` takes them.
-
     Yields
     ------
     example : Example
-        Pixels of the chosen channels (Y, X, C), with the statistics that `segment` would
-        measure; int32 labels.
+        Pixels of the chosen channels, shape (Y, X, C), with the intensities that `segment`
+        would measure; int32 labels.
     notice : str
-        What was done to the labels; mostly empty.
-
-    Raises
-    ------
-    ArgumentError, CorrectionError, ImageError
+        What was done to the labels; empty if nothing.
     """
     if isinstance(examples, (str, Example)) or not isinstance(examples, Sequence):
         raise ArgumentError(
@@ -203,23 +189,23 @@ def examples_of(
 
 
 def _example(example: Example, info: ModelInfo, channels: Any) -> tuple[Example, str]:
-    planes = _plane_of(example.image, channels)
+    reader = _reader_of_plane(example.image, channels)
     made = labels_of(example.labels, info)
     shape = made.labels.shape
-    if planes.shape != shape:
+    if reader.shape != shape:
         raise CorrectionError(
-            f"An image of {planes.shape} pixels and labels of {shape} do not fit together: "
+            f"An image of {reader.shape} pixels and labels of {shape} do not fit together: "
             "give a plane and its labels."
         )
     for name in ("verified", "edited"):
         _check_mask(name, getattr(example, name), shape)
     measured = example.statistics
     if measured is None:
-        measured = planes.measure(info.normalization)
-    _check_statistics(measured, len(planes.channels))
+        measured = reader.measure(info.normalization)
+    _check_statistics(measured, len(reader.channels))
     plain = replace(
         example,
-        image=planes.read((), *planes.window),
+        image=reader.read((), *reader.window),
         labels=made.labels,
         scale=scale_of(example.scale),
         statistics=measured,
@@ -228,16 +214,16 @@ def _example(example: Example, info: ModelInfo, channels: Any) -> tuple[Example,
     return plain, made.notice
 
 
-def _plane_of(image: Any, channels: Any) -> ImageReader:
-    """Read the image of an example: many channels are no stack."""
+def _reader_of_plane(image: Any, channels: Any) -> ImageReader:
+    """Make a reader for the image of an example: a last axis of many is channels."""
     image = _image(image)
     shape = image.shape
     many = isinstance(shape, tuple) and len(shape) == 3 and shape[-1] > 4
-    return planes_of(image, "YXC" if many else None, channels)
+    return reader_of(image, "YXC" if many else None, channels)
 
 
 def labels_of(labels: Any, info: ModelInfo | None = None) -> MaskLabels:
-    """Read labels, or a mask of another tool; without a model's info those of objects."""
+    """Read labels, or a mask of another tool; without `info`, as labels of objects."""
     array = array_of("labels image", labels, CorrectionError)
     if info is None:
         return labels_from_mask(array)
@@ -261,27 +247,27 @@ def _check_statistics(value: Any, n_channels: int) -> None:
             "one for each channel."
         )
     for number in (*value.low, *value.high):
-        real_number("Example.statistics", number, -LARGEST, LARGEST)
+        real_number("Example.statistics", number, -MAX_FLOAT, MAX_FLOAT)
 
 
 def _windows(value: Any, shape: tuple[int, ...]) -> Iterator[Window]:
     if not isinstance(value, (tuple, list)):
-        raise _no_window(value)
+        raise _bad_window(value)
     for window in value:
         if not isinstance(window, (tuple, list)) or len(window) != 2:
-            raise _no_window(window)
+            raise _bad_window(window)
         rows, columns = (_part(s, n) for s, n in zip(window, shape, strict=True))
         yield rows, columns
 
 
 def _part(value: Any, n: int) -> slice:
     if not isinstance(value, slice) or value.step not in (None, 1):
-        raise _no_window(value)
+        raise _bad_window(value)
     start = whole_number("A held-out slice's start", value.start, 0, n)
     return slice(start, whole_number("A held-out slice's stop", value.stop, start, n))
 
 
-def _no_window(value: Any) -> ArgumentError:
+def _bad_window(value: Any) -> ArgumentError:
     return ArgumentError(
         "Example.held_out must hold pairs of slices, rows and columns, with both ends, not "
         f"{_shown(value)}."
@@ -289,7 +275,7 @@ def _no_window(value: Any) -> ArgumentError:
 
 
 def _shown(value: Any) -> str:
-    """Show a value in a few characters, whatever its repr does."""
+    """Show a value in a few characters, however long its repr is."""
     if isinstance(value, (int, float, complex, str, np.generic)) or value is None:
         return f"{value!r:.60}"
     return f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Labels for the world outside: a TIFF, and beside it how it was made."""
+"""Exports labels: a TIFF, and next to it a JSON file that says how they were made."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from napari_resunet.session.store.tiff import write_text
 from napari_resunet.types import ModelInfo, now
 
 LABELS_HASH = "labels_sha256"
-"""In the note: of the TIFF as it was written. Labels that somebody changed have another."""
+"""Key of the hash of the TIFF as written: labels that somebody changed have another."""
 
-LARGEST_NOTE = 2**20
+MAX_NOTE = 2**20
+"""Bytes."""
 
 
 def record_of_model(info: ModelInfo, origin: str) -> VersionRecord:
-    """Tell of a model that is no version of a session.
+    """Describe a model that is not a version of a session.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def record_of_model(info: ModelInfo, origin: str) -> VersionRecord:
     Returns
     -------
     VersionRecord
-        Without the hash of its file.
+        Without the hash of the model file.
     """
     lineage = info.lineage
     return VersionRecord(
@@ -60,33 +61,33 @@ def describe_labels(
     labels: npt.NDArray[Any],
     n_verified: int | None,
 ) -> dict[str, Any]:
-    """Tell how labels were made.
+    """Describe how labels were made.
 
     Parameters
     ----------
     image : ImageRecord
-        Of which image.
+        The segmented image.
     version : VersionRecord
-        The model in use; number 0 is none of a session.
+        The model in use; its number is 0 if it is not a version of a session.
     settings : Settings
         Of the dock, or of the command.
     labels : integer array
         The labels.
     n_verified : int or None
-        Verified pixels; None where nobody was there to check.
+        Number of verified pixels; None if nobody could verify any.
 
     Returns
     -------
     dict
-        What JSON can hold.
+        Values that JSON can hold.
     """
-    shown = ("name", "source", "content_hash", "shape", "axes", "scale", "units",
-             "channels", "object_scale")  # fmt: skip
-    share = 0.0 if not n_verified else round(n_verified / labels.size, 6)
-    verified = {} if n_verified is None else {"checked_share": share}
+    fields = ("name", "source", "content_hash", "shape", "axes", "scale", "units",
+              "channels", "object_scale")  # fmt: skip
+    fraction = 0.0 if not n_verified else round(n_verified / labels.size, 6)
+    verified = {} if n_verified is None else {"checked_share": fraction}
     return {
         "created": now(),
-        "image": image.model_dump(mode="json", include=set(shown)),
+        "image": image.model_dump(mode="json", include=set(fields)),
         "model": version.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),
         "n_objects": count_objects(labels),
@@ -102,33 +103,33 @@ def export_labels(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write labels as a TIFF and, with the ending ``.json``, how they were made.
+    """Write labels as a TIFF, and their description as a JSON file of the same name.
 
     Parameters
     ----------
     path : Path
-        Of the TIFF.
+        The TIFF.
     labels : integer array
         The labels.
     about : mapping
-        See `describe_labels`; the SHA-256 of the TIFF is added.
+        From `describe_labels`; the SHA-256 of the TIFF is added.
     overwrite : bool
-        Whether a file of the description's name that is no description may be replaced.
+        Whether to replace a JSON file that is not a description of labels.
 
     Returns
     -------
     Path
-        Of the description.
+        The JSON file.
 
     Raises
     ------
     FileError
-        If they cannot be written, or something else has the description's name.
+        If a file cannot be written, or must not be replaced.
     """
     note = note_path(path)
     if not overwrite and note.exists() and _read_note(note) is None:
         raise FileError(
-            f"{shown(note)} is there already and tells nothing about labels: give the "
+            f"{shown(note)} is there already and does not describe labels: give the "
             "labels another name, or move that file."
         )
     write_labels(path, labels)
@@ -137,24 +138,23 @@ def export_labels(
 
 
 def note_path(labels: Path) -> Path:
-    """Name the description of labels: it stands next to them."""
+    """Return the path of the description that belongs to labels."""
     return labels.with_suffix(".json")
 
 
 def written_before(labels: Path, source: str) -> bool:
-    """Tell whether labels are as this program wrote them, for the same image.
+    """Return whether labels are unchanged since this program wrote them for an image.
 
     Parameters
     ----------
     labels : Path
-        Of the TIFF.
+        The TIFF.
     source : str
-        The image's path, as the description has it.
+        Path of the image, as the description has it.
 
     Returns
     -------
     bool
-        False for labels that were changed since, and for those of others.
     """
     note = _read_note(note_path(labels))
     if note is None or note["image"].get("source") != source:
@@ -166,9 +166,9 @@ def written_before(labels: Path, source: str) -> bool:
 
 
 def _read_note(path: Path) -> dict[str, Any] | None:
-    """Read a description; None if the file is none of ours."""
+    """Read a description of labels; None if the file is something else."""
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST_NOTE:
+        if not path.is_file() or path.stat().st_size > MAX_NOTE:
             return None
         note = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -1,43 +1,42 @@
-"""Where to look next: over the slice, the stack and the other images.
+"""Where to look next: the region of all open images where the model is least sure.
 
-What is kept of proposals is ranked as it is; of what was never proposed, a few windows
-spread evenly are proposed to find out. Runs in a worker; moving the view is the plugin's.
+Areas that were proposed are ranked by their prediction maps. For areas that were not, a few
+evenly spread windows are proposed first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, assert_never
 
 import numpy as np
 
-from napari_resunet.session.workers import ImageSnapshot, Ready, Sliders, plain_errors
-from napari_resunet.types import (
-    CancelToken,
-    DeviceChoice,
-    MaskArray,
-    Notice,
-    Progress,
-    Target,
-    Window,
+from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.session.workers import (
+    ImageSnapshot,
+    ModelReady,
+    SegmentRequest,
+    plain_errors,
 )
+from napari_resunet.types import Decoding, DeviceChoice, MaskArray, Target, Window
 from napari_resunet.windows import moved, relative
 
 if TYPE_CHECKING:
-    from napari_resunet.engine.uncertainty import Criterion, Region
+    from napari_resunet.engine.uncertainty import Region
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import Proposal
     from napari_resunet.session.workers import Workers
 
 PROBES = 6
-"""Windows that are proposed to find out about what was never proposed."""
+"""Windows to propose in areas that were never proposed."""
 
 LOOKING = "looking where the model is unsure"
 Index = tuple[int, ...]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """An image to look at.
 
@@ -46,35 +45,45 @@ class Candidate:
     image : ImageSnapshot
         Its pixels.
     scale : float or None
-        Factor from image to working pixels, if known.
-    kept : sequence of Proposal
-        What was proposed, the shown plane first.
+        Rescale factor from image pixels to network resolution, if known.
+    proposals : sequence of Proposal
+        What was proposed so far, the shown plane first.
     verified : mapping of index to bool array, shape (Y, X)
-        What is done; copies, or the work in a thread would see them change.
+        Verified pixels of each plane. Copies: the job runs while the user paints.
     """
 
     image: ImageSnapshot
     scale: float | None
-    kept: Sequence[Proposal]
+    proposals: Sequence[Proposal]
     verified: Mapping[Index, MaskArray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class NextRequest:
+    """Find the next region; among equal images, the first of the candidates wins."""
+
+    model: Model | str
+    device: DeviceChoice
+    candidates: tuple[Candidate, ...]
+    decoding: Decoding
+
+
+@dataclass(frozen=True, eq=False)
 class Found:
     """The region to look at next.
 
     Attributes
     ----------
     image_id : str
-        On which image.
+        Its image.
     index : tuple of int
-        On which plane of it.
+        Its plane.
     region : Region
-        Its window in image pixels, and why.
+        Its window in image pixels, and how unsure the model is.
     verified : float
-        Share of the plane that is verified.
+        Verified fraction of the plane.
     proposal : Proposal or None
-        Labels for it, where there were none yet.
+        Labels of the region, if it was proposed to find out.
     """
 
     image_id: str
@@ -84,97 +93,69 @@ class Found:
     proposal: Proposal | None
 
 
-FindEvents = Generator[Progress | Notice | Ready, None, Found | None]
+NextEvent: TypeAlias = Progress | Notice | ModelReady
 
 
 def find_next(
-    workers: Workers,
-    model: Model | str,
-    device: DeviceChoice,
-    candidates: Sequence[Candidate],
-    sliders: Sliders,
-    token: CancelToken,
-    criterion: Criterion | None = None,
-) -> FindEvents:
-    """Find the unverified region where the model is least sure.
+    workers: Workers, request: NextRequest, token: CancelToken
+) -> Generator[NextEvent, None, Found | None]:
+    """Find the unverified region where the model is least sure; None if there is none.
 
-    ImageReader of which less is verified come first.
-
-    Parameters
-    ----------
-    workers : Workers
-        Proposes at need.
-    model : Model or str
-        A name is loaded first.
-    device : {"auto", "cuda", "mps", "cpu"}
-        Where to compute.
-    candidates : sequence of Candidate
-        The images, the chosen one first: it wins among equals.
-    sliders : Sliders
-        For what is proposed.
-    token : CancelToken
-        Looked at between windows.
-    criterion : callable or None
-        What to rank by; None is `engine.uncertainty.mean_doubt`.
-
-    Yields
-    ------
-    Progress, Notice or Ready
-
-    Returns
-    -------
-    Found or None
-        None where all is verified.
+    Planes with a smaller verified fraction come first.
     """
     yield Progress(0, 0, LOOKING)
     found: list[Found] = []
     with plain_errors():
-        for candidate in candidates:
-            for proposal in candidate.kept:
-                found += _best(candidate, proposal, criterion)
-        probes = _spread(list(_unseen(candidates)), PROBES)
-    probe = _Probe(workers, model, device, sliders, token)
+        for candidate in request.candidates:
+            for proposal in candidate.proposals:
+                found += _least_sure(candidate, proposal)
+        probes = _spread(list(_unseen(request.candidates)), PROBES)
+    probe = _Probe(workers, request, token)
     for number, (candidate, target) in enumerate(probes):
         yield Progress(number, len(probes), LOOKING)
         for proposal in (yield from probe.propose(candidate, target)):
-            best = _best(candidate, proposal, criterion)
-            found += [replace(f, proposal=proposal) for f in best]
+            regions = _least_sure(candidate, proposal)
+            found += [replace(f, proposal=proposal) for f in regions]
     return max(found, key=_priority, default=None)
 
 
 class _Probe:
-    """Proposes windows; remembers the model that was loaded and the sizes found."""
+    """Proposes windows; remembers the loaded model and the scales that were estimated."""
 
-    def __init__(
-        self,
-        workers: Workers,
-        model: Model | str,
-        device: DeviceChoice,
-        sliders: Sliders,
-        token: CancelToken,
-    ) -> None:
-        self._workshop, self._model, self._device = workers, model, device
-        self._sliders, self._token = sliders, token
+    def __init__(self, workers: Workers, request: NextRequest, token: CancelToken) -> None:
+        self._workers, self._request, self._token = workers, request, token
+        self._model = request.model
         self._scales: dict[str, float] = {}
 
     def propose(
         self, candidate: Candidate, target: Target
-    ) -> Generator[Ready, None, list[Proposal]]:
+    ) -> Generator[NextEvent, None, list[Proposal]]:
         from napari_resunet.session.segmenter import Proposal, SizeFound
 
         key, proposals = candidate.image.image_id, []
-        scale = candidate.scale or self._scales.get(key)
-        for event in self._workshop.propose(
-            self._model, self._device, candidate.image, [target], scale,
-            self._sliders, self._token,
-        ):  # fmt: skip
-            if isinstance(event, Ready):
-                self._model = event.model
-                yield event
-            elif isinstance(event, SizeFound):
-                self._scales[key] = event.scale
-            elif isinstance(event, Proposal):
-                proposals.append(event)
+        request = SegmentRequest(
+            model=self._model,
+            device=self._request.device,
+            image=candidate.image,
+            targets=(target,),
+            scale=candidate.scale or self._scales.get(key),
+            decoding=self._request.decoding,
+        )
+        for event in self._workers.segment(request, self._token):
+            match event:
+                case Proposal():
+                    proposals.append(event)
+                case SizeFound():
+                    self._scales[key] = event.scale
+                case ModelReady():
+                    self._model = event.model
+                    yield event
+                case Notice():
+                    yield event
+                case Progress():
+                    pass  # the bar counts probes, not their tiles
+                case _:
+                    assert_never(event)
         return proposals
 
 
@@ -184,30 +165,27 @@ def _priority(found: Found) -> tuple[float, float]:
     return priority(found.region, found.verified)
 
 
-def _best(
-    candidate: Candidate, proposal: Proposal, criterion: Criterion | None
-) -> list[Found]:
-    """Find the least sure window of a proposal, if any is left."""
-    from napari_resunet.engine.uncertainty import mean_doubt, rank
+def _least_sure(candidate: Candidate, proposal: Proposal) -> list[Found]:
+    """Find the least sure region of a proposal, unless it is mostly verified."""
+    from napari_resunet.engine.uncertainty import rank
 
-    index, whole = proposal.target.index, proposal.target.window
+    index, padded = proposal.index, proposal.padded_roi
     verified = candidate.verified.get(index)
     ranked = rank(
-        proposal.kept,
+        proposal.maps,
         proposal.labels,
-        None if verified is None else verified[whole],
-        relative(proposal.core, whole),
-        criterion or mean_doubt,
+        None if verified is None else verified[padded],
+        relative(proposal.roi, padded),
     )
-    share = 0.0 if verified is None else float(verified.mean())
+    fraction = 0.0 if verified is None else float(verified.mean())
     return [
-        Found(candidate.image.image_id, index, _placed(region, whole), share, None)
+        Found(candidate.image.image_id, index, _in_image(region, padded), fraction, None)
         for region in ranked[:1]
     ]
 
 
-def _placed(region: Region, whole: Window) -> Region:
-    return replace(region, window=moved(region.window, whole))
+def _in_image(region: Region, padded: Window) -> Region:
+    return replace(region, window=moved(region.window, padded))
 
 
 def _unseen(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Target]]:
@@ -218,26 +196,25 @@ def _unseen(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Target
     known = next((c.scale for c in candidates if c.scale), 1.0)
     for candidate in candidates:
         image, scale = candidate.image, candidate.scale or known
-        planes = ImageReader(image.levels, image.axes, image.channels)
-        cores = [(p.target.index, p.core) for p in candidate.kept]
-        for index in planes.indices():
+        reader = ImageReader(image.levels, image.axes, image.channels)
+        proposed = [(p.index, p.roi) for p in candidate.proposals]
+        for index in reader.indices():
             verified = candidate.verified.get(index)
-            for window in windows(planes.window, (scale, scale)):
-                seen = any(i == index and _holds(core, window) for i, core in cores)
+            for window in windows(reader.window, (scale, scale)):
+                seen = any(i == index and _holds(roi, window) for i, roi in proposed)
                 done = verified is not None and verified[window].mean() > MOSTLY_VERIFIED
                 if not seen and not done:
                     yield candidate, Target(index, window)
 
 
-def _holds(core: Window, window: Window) -> bool:
-    """Tell whether the centre of a window lies in a part of the image."""
+def _holds(roi: Window, window: Window) -> bool:
+    """Return whether the centre of a window lies in a part of the image."""
     return all(
-        c.start <= (w.start + w.stop) / 2 < c.stop
-        for c, w in zip(core, window, strict=True)
+        r.start <= (w.start + w.stop) / 2 < r.stop for r, w in zip(roi, window, strict=True)
     )
 
 
-def _spread(items: list[Any], n: int) -> list[Any]:
-    """Choose so many items, evenly spread."""
-    places = np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)
-    return [items[i] for i in places.tolist()]
+def _spread(items: Sequence[T], n: int) -> list[T]:
+    """Choose up to `n` items, evenly spread."""
+    positions = np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)
+    return [items[i] for i in positions.tolist()]

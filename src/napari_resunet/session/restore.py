@@ -1,6 +1,6 @@
-"""Reading a session back, in a worker's thread: images, labels, versions, corrections.
+"""Reads a session back, in a background thread: images, labels, versions, corrections.
 
-What becomes of it in a viewer is the plugin's matter.
+Showing it in a viewer is up to the plugin.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from napari_resunet.errors import SessionError
+from napari_resunet.events import Progress
 from napari_resunet.session.pixels import read_pixels
-from napari_resunet.session.store.checkpoint import CheckpointRecord, find_checkpoint
 from napari_resunet.session.store.corrections import SavedCorrection, load_corrections
 from napari_resunet.session.store.delta import LabelsSnapshot
-from napari_resunet.session.store.description import shortened
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.history import Entry, read_history
 from napari_resunet.session.store.images import is_as_stored, load_image
-from napari_resunet.session.store.layout import plane_name, source_path
+from napari_resunet.session.store.manifest import shortened
 from napari_resunet.session.store.models import (
+    CheckpointRecord,
     VersionRecord,
+    find_checkpoint,
     list_versions,
     model_path,
     recovered_versions,
     version_files,
 )
 from napari_resunet.session.store.safety import local_file
-from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.types import Progress
+from napari_resunet.session.store.schema import ImageRecord, plane_name, source_path
 
 States = dict[tuple[int, ...], LabelsSnapshot]
 
@@ -41,13 +41,13 @@ class RestoredImage:
     Attributes
     ----------
     record : ImageRecord
-        What is known of it.
+        What the session says about it.
     data : array or None
-        Its pixels; None where we cannot find or read them ourselves.
-    states : dict
-        Its labels by plane.
+        Its pixels; None if we cannot find them, or should not read them ourselves.
+    states : dict of tuple of int to LabelsSnapshot
+        Labels of each plane.
     fingerprint : str
-        The pixels' `content_hash`; empty where they are not as they were saved.
+        `content_hash` of the pixels; empty if they are not the saved ones.
     """
 
     record: ImageRecord
@@ -58,22 +58,22 @@ class RestoredImage:
 
 @dataclass(frozen=True, eq=False)
 class Restored:
-    """All of a session but its images.
+    """Everything in a session but its images.
 
     Attributes
     ----------
     versions : list of (VersionRecord, Path)
-        In order, with their model files.
+        Records and model files, in the order of their numbers.
     corrections : list of SavedCorrection
         The oldest first.
     history : list of dict
-        Scores and losses.
+        Losses and scores.
     interrupted : CheckpointRecord or None
-        A fine-tuning that was cut off and can go on.
+        An interrupted fine-tuning that can be resumed.
     notices : list of str
         What is missing or damaged, in sentences.
     last_version : int
-        The highest number that a version ever had.
+        Highest number ever given to a version.
     """
 
     versions: list[tuple[VersionRecord, Path]]
@@ -87,23 +87,7 @@ class Restored:
 def restore_steps(
     folder: SessionFolder,
 ) -> Generator[Progress | RestoredImage, None, Restored]:
-    """Read a session.
-
-    Parameters
-    ----------
-    folder : SessionFolder
-        Open.
-
-    Yields
-    ------
-    Progress or RestoredImage
-
-    Returns
-    -------
-    Restored
-
-    What is damaged is told in `Restored.notices`; all else is read.
-    """
+    """Read a session; damaged parts are left out and named in `Restored.notices`."""
     images, notices = folder.file.images, list(folder.notices)
     for number, record in enumerate(images):
         yield Progress(number, len(images), f"opening '{record.name}'")
@@ -121,36 +105,36 @@ def restore_steps(
 
 
 def _states(folder: SessionFolder, record: ImageRecord, notices: list[str]) -> States:
-    """Read the labels of an image as far as possible."""
-    states, told = States(), list[str]()
+    """Read as much as possible of the labels of an image."""
+    states, found = States(), list[str]()
     for index in folder.planes(record.key):
         where = f" (slice {plane_name(index)})" if index else ""
         try:
             state = folder.load_plane(record.key, index)
         except SessionError:
-            told.append(f"There are labels of '{record.name}'{where}, which it has not.")
+            found.append(f"There are labels of '{record.name}'{where}, which it has not.")
             continue
         if damage := folder.plane_damage(record.key, index):
-            told.append(
+            found.append(
                 f"Labels of '{record.name}'{where}: {'; '.join(damage)}. What can be read "
                 "is shown, and the damaged files are kept."
             )
         if state.labels.any() or state.marks.any():
             states[index] = state
-    notices += shortened(told)
+    notices += shortened(found)
     return states
 
 
 def _pixels(root: Path, record: ImageRecord, notices: list[str]) -> tuple[Any, str]:
     """Read the pixels of an image, and their fingerprint."""
-    # A crash may have come between the pixels and the word that they are there.
+    # After a crash, the pixels may be there although the record does not say so yet.
     if record.stored or source_path(root, record.key).exists():
         try:
             return _stored_pixels(root, record, notices)
         except SessionError:
             notices.append(f"The stored pixels of '{record.name}' cannot be read.")
     path = local_file(record.source)
-    # Only what is known to be the image is shown without asking.
+    # Without a hash to compare, the user has to say which file it is.
     if path is None or not record.content_hash:
         return None, ""
     data = read_pixels(path, record)
@@ -171,7 +155,7 @@ def _stored_pixels(root: Path, record: ImageRecord, notices: list[str]) -> tuple
 
 
 def _versions(root: Path, notices: list[str]) -> list[tuple[VersionRecord, Path]]:
-    """List the versions with good files."""
+    """List the versions whose model files are intact."""
     found = []
     recovered = recovered_versions(root)
     for record in recovered.values():

@@ -1,4 +1,4 @@
-"""Image in, proposals out: the pipeline that API, command line and plugin share."""
+"""Image in, proposals out: the pipeline that the API, the CLI and the plugin share."""
 
 from __future__ import annotations
 
@@ -6,58 +6,64 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
+import numpy as np
+
+from napari_resunet.engine import postprocess
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.image_reader import Axis, ImageReader
 from napari_resunet.engine.object_size import estimate_scale
-from napari_resunet.engine.postprocess import Decoding, PredictionMaps, decode_labels
-from napari_resunet.engine.predict import Maps, PredictionRequest, Predictor
+from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
+from napari_resunet.engine.predict import PredictionRequest, Predictor
+from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.network.model_file import Model
 from napari_resunet.types import (
-    CancelToken,
+    Decoding,
+    FloatArray,
     LabelArray,
-    Notice,
-    Progress,
     Statistics,
     Target,
     Window,
 )
-from napari_resunet.windows import grown
+from napari_resunet.windows import grown, overlap, relative
 
 CONTEXT_DIAMETERS = 2
-"""A window is proposed with so much of its surroundings, so that no object is cut."""
+"""Object diameters of context around a window, so that no object is cut at its edge."""
 
 LARGE = 1200 * 1200
-"""Working pixels from which the sliders show the visible part first."""
+"""Pixels at network resolution; sliders decode the visible part of larger ones first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Proposal:
-    """What the network says about a window of a plane.
+    """What the network found in a window of a plane.
 
     Attributes
     ----------
-    target : Target
-        Which window, context included.
-    core : tuple of slice
-        The window that was asked for.
-    labels : int32 array, shape of the window, read-only
-        Objects from 1, or classes.
-    kept : PredictionMaps
-        For the sliders.
+    index : tuple of int
+        Plane of the stack.
+    roi : tuple of slice
+        Rows and columns that were asked for, in image pixels.
+    padded_roi : tuple of slice
+        The same with context, in image pixels.
+    labels : int32 array, shape of `padded_roi`, read-only
+        Objects numbered from 1, or class values.
+    maps : PredictionMaps
+        What the labels were decoded from, over `padded_roi`.
     scale : float
-        Factor from image to working pixels.
+        Rescale factor from image pixels to network resolution.
     """
 
-    target: Target
-    core: Window
+    index: tuple[int, ...]
+    roi: Window
+    padded_roi: Window
     labels: LabelArray
-    kept: PredictionMaps
+    maps: PredictionMaps
     scale: float
 
 
 @dataclass(frozen=True)
 class SizeFound:
-    """The object size was estimated: factor from image to working pixels."""
+    """The object size was estimated: the rescale factor to network resolution."""
 
     scale: float
 
@@ -68,15 +74,7 @@ ProposeEvents = Generator[Progress | Notice | SizeFound | Proposal, None, None]
 
 
 class Segmenter:
-    """A model on a device; remembers each image's statistics.
-
-    Parameters
-    ----------
-    model : Model
-        Which model.
-    compute : Compute
-        Where.
-    """
+    """A model on a device."""
 
     def __init__(self, model: Model, compute: Compute) -> None:
         self.model = model
@@ -84,12 +82,12 @@ class Segmenter:
 
     @property
     def compute(self) -> Compute:
-        """Where it computes now (the CPU, once the graphics card's memory was short)."""
+        """The device in use: the CPU, once the GPU has run out of memory."""
         return self.predictor.plan.compute
 
     def propose(
         self,
-        planes: ImageReader,
+        reader: ImageReader,
         targets: Sequence[Target],
         *,
         scale: float | None,
@@ -101,106 +99,98 @@ class Segmenter:
 
         Parameters
         ----------
-        planes : ImageReader
+        reader : ImageReader
             The image.
         targets : sequence of Target
-            What of it.
+            Planes and windows.
         scale : float or None
-            Factor from image to working pixels; None estimates it on the targets' planes
-            that hold something.
+            Rescale factor from image pixels to network resolution; None estimates it on
+            the planes of the targets.
         decoding : Decoding
-            The sliders.
+            How maps become labels.
         statistics : Statistics or None
-            Of the whole image; None measures them.
+            Intensities of the whole image; None measures them.
         token : CancelToken or None
-            Looked at between tiles.
+            Checked between tiles.
 
         Yields
         ------
         Progress, Notice, SizeFound or Proposal
-            One Proposal for each target, as soon as it is done.
+            One Proposal for each target, as soon as it is ready.
         """
-        if 0 in planes.shape or not targets:
+        if 0 in reader.shape or not targets:
             return
-        measured = statistics or planes.measure(self.model.info.normalization)
+        measured = statistics or reader.measure(self.model.info.normalization)
         if scale is None:
             indices = list(dict.fromkeys(target.index for target in targets))
-            estimate = estimate_scale(self.predictor, planes, indices, measured, token)
-            scale = yield from _as_notes(estimate, "estimating the object size")
+            estimate = estimate_scale(self.predictor, reader, indices, measured, token)
+            scale = yield from _without_count(estimate, "estimating the object size")
             yield SizeFound(scale)
         for number, target in enumerate(targets):
-            wide = self._with_context(planes, target, scale)
-            plane = PredictionRequest(planes, wide.index, wide.window, scale, measured)
-            mirrored = self.model.info.mirrored
-            events = self.predictor.maps(plane, token, mirrored=mirrored)
-            maps = yield from _counted(events, number, len(targets))
-            yield self._decoded(wide, target.window, plane, maps, decoding)
+            padded = self._padded(reader, target.window, scale)
+            plane = PredictionRequest(reader, target.index, padded, scale, measured)
+            events = self.predictor.maps(plane, token, tta=self.model.info.tta)
+            arrays = yield from _counted(events, number, len(targets))
+            maps = PredictionMaps(arrays, plane.axes, self.model.info)
+            labels = _decoded(maps, decoding)
+            yield Proposal(target.index, target.window, padded, labels, maps, plane.scale)
 
-    def _decoded(
-        self,
-        wide: Target,
-        core: Window,
-        plane: PredictionRequest,
-        maps: Maps,
-        decoding: Decoding,
-    ) -> Proposal:
-        kept = PredictionMaps(maps, plane.axes, self.model.info)
-        labels = decode_labels(kept, decoding)
-        labels.setflags(write=False)
-        return Proposal(wide, core, labels, kept, plane.scale)
-
-    def _with_context(self, planes: ImageReader, target: Target, scale: float) -> Target:
+    def _padded(self, reader: ImageReader, window: Window, scale: float) -> Window:
         margin = round(CONTEXT_DIAMETERS * self.model.info.diameter / scale)
-        window = grown(target.window, margin, (planes.height, planes.width))
-        return Target(target.index, window)
+        return grown(window, margin, (reader.height, reader.width))
+
+
+def _decoded(maps: PredictionMaps, decoding: Decoding) -> LabelArray:
+    labels = decode_labels(maps, decoding)
+    labels.setflags(write=False)
+    return labels
 
 
 def decode_again(proposal: Proposal, decoding: Decoding) -> Proposal:
-    """Decode the kept maps with other thresholds."""
-    labels = decode_labels(proposal.kept, decoding)
-    labels.setflags(write=False)
-    return replace(proposal, labels=labels)
+    """Decode the maps of a proposal with other settings."""
+    return replace(proposal, labels=_decoded(proposal.maps, decoding))
 
 
 def is_large(proposal: Proposal) -> bool:
-    """Tell whether decoding it takes longer than a slider should."""
-    return int(proposal.kept.maps[0].size) > LARGE
+    """Return whether decoding takes too long to follow a slider."""
+    return int(proposal.maps.maps[0].size) > LARGE
 
 
 def part_of(proposal: Proposal, visible: Target) -> Proposal | None:
-    """Cut a proposal to what is visible, with a margin; None where nothing is."""
-    if proposal.target.index != visible.index:
+    """Crop a proposal to the visible window and its context; None if they do not meet."""
+    if proposal.index != visible.index:
         return None
-    margin = round(CONTEXT_DIAMETERS * proposal.kept.info.diameter)
-    working, windows, cores = [], [], []
-    for axis, whole, core, seen in zip(
-        proposal.kept.axes,
-        proposal.target.window,
-        proposal.core,
+    margin = round(CONTEXT_DIAMETERS * proposal.maps.info.diameter)
+    network, padded, roi = [], [], []
+    for axis, whole, asked, seen in zip(
+        proposal.maps.axes,
+        proposal.padded_roi,
+        proposal.roi,
         visible.window,
         strict=True,
     ):
-        inner = slice(max(core.start, seen.start), min(core.stop, seen.stop))
+        inner = slice(max(asked.start, seen.start), min(asked.stop, seen.stop))
         if inner.start >= inner.stop:
             return None
         begin = max(0, int((inner.start - whole.start) * axis.scale) - margin)
         end = min(axis.n_network, int((inner.stop - whole.start) * axis.scale) + margin)
         window = axis.image_window(begin, end)
-        working.append((slice(begin, end), Axis(window.stop - window.start, end - begin)))
-        windows.append(slice(window.start + whole.start, window.stop + whole.start))
-        cores.append(inner)
-    rows, columns = working
-    kept = replace(
-        proposal.kept,
-        maps=proposal.kept.maps[:, rows[0], columns[0]],
+        network.append((slice(begin, end), Axis(window.stop - window.start, end - begin)))
+        padded.append(slice(window.start + whole.start, window.stop + whole.start))
+        roi.append(inner)
+    rows, columns = network
+    maps = replace(
+        proposal.maps,
+        maps=proposal.maps.maps[:, rows[0], columns[0]],
         axes=(rows[1], columns[1]),
     )
-    target = Target(visible.index, (windows[0], windows[1]))
-    return replace(proposal, target=target, core=(cores[0], cores[1]), kept=kept)
+    return replace(
+        proposal, roi=(roi[0], roi[1]), padded_roi=(padded[0], padded[1]), maps=maps
+    )
 
 
-def _as_notes(events: Events[R], text: str) -> Events[R]:
-    """Pass events on without their count: how many rounds there will be is not known."""
+def _without_count(events: Events[R], text: str) -> Events[R]:
+    """Pass events on without their counts: the number of rounds is not known."""
     while True:
         try:
             event = next(events)
@@ -210,7 +200,7 @@ def _as_notes(events: Events[R], text: str) -> Events[R]:
 
 
 def _counted(events: Events[R], number: int, n_targets: int) -> Events[R]:
-    """Count the tiles of one target among those of all."""
+    """Count the tiles of one target as part of all targets."""
     while True:
         try:
             event = next(events)
@@ -220,3 +210,41 @@ def _counted(events: Events[R], number: int, n_targets: int) -> Events[R]:
             done, total = number * event.total + event.done, n_targets * event.total
             event = Progress(done, total, f"plane {number + 1} of {n_targets}")
         yield event
+
+
+def maps_at(
+    proposals: Sequence[Proposal], index: tuple[int, ...], window: Window
+) -> FloatArray | None:
+    """Read the maps of the proposal that covers most of a window.
+
+    Parameters
+    ----------
+    proposals : sequence of Proposal
+        Of one image; the first wins if several cover the same area.
+    index : tuple of int
+        Plane of the stack.
+    window : tuple of slice
+        Rows and columns in image pixels.
+
+    Returns
+    -------
+    float32 array, shape (n_maps, h, w), or None
+        Zeros outside of the proposal; None if no proposal meets the window.
+    """
+    here = [p for p in proposals if p.index == index]
+    parts = [(overlap(p.padded_roi, window), p) for p in here]
+    covering = [(part, p) for part, p in parts if all(s.stop > s.start for s in part)]
+    if not covering:
+        return None
+
+    part, proposal = max(covering, key=lambda c: _area(c[0]))
+    found = postprocess.maps_at(proposal.maps, relative(part, proposal.padded_roi))
+    maps = np.zeros((len(found), *(s.stop - s.start for s in window)), np.float32)
+    rows, columns = relative(part, window)
+    maps[:, rows, columns] = found
+    return maps
+
+
+def _area(window: Window) -> int:
+    rows, columns = (int(s.stop) - int(s.start) for s in window)
+    return rows * columns

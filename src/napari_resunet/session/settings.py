@@ -1,37 +1,124 @@
-"""The one source of defaults for what a user can set. No torch here."""
+"""Every parameter that a user can set: its default, its range, and its words, each once.
+
+The dock, the command line, the Python API, and the session file read them here. Defaults
+that the engine needs too are in `types`, because the engine cannot import this module. No
+torch here.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_resunet.types import DeviceChoice
+from napari_resunet.types import FINE_TUNE_SECONDS, Decoding, DeviceChoice
 
 Scope = Literal["visible", "slice", "stack"]
 
 
+class Choice(NamedTuple):
+    """One value of a parameter that is chosen from a list."""
+
+    key: str
+    title: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Number:
+    """A parameter that is a number; without a default it is estimated."""
+
+    title: str
+    description: str
+    minimum: float
+    maximum: float
+    default: float | None = None
+
+    def field(self) -> Any:
+        """Make the field of a pydantic model."""
+        return Field(
+            default=self.default,
+            ge=self.minimum,
+            le=self.maximum,
+            allow_inf_nan=False,
+            title=self.title,
+            description=self.description,
+        )
+
+
+DEVICE = "Where to compute"
+DEVICES = (
+    Choice("auto", "Auto", "The fastest device of this computer"),
+    Choice("cuda", "CUDA", "An NVIDIA graphics card"),
+    Choice("mps", "MPS", "The graphics of an Apple computer"),
+    Choice("cpu", "CPU", "The processor: slower, always there"),
+)
+SCOPE = "What to segment"
+SCOPES = (
+    Choice("visible", "Visible area", "What the viewer shows now"),
+    Choice("slice", "Slice", "The whole slice that the viewer shows now"),
+    Choice("stack", "Whole stack", "Every slice of the image"),
+)
+FOREGROUND = Number(
+    title="Foreground threshold",
+    description="Lower finds more and larger objects; higher fewer and smaller ones",
+    minimum=0.0,
+    maximum=1.0,
+    default=Decoding.foreground,
+)
+SPLIT = Number(
+    title="Merge ↔ split",
+    description="Left joins touching objects; right cuts them apart",
+    minimum=0.0,
+    maximum=1.0,
+    default=Decoding.split,
+)
+MINUTES = Number(
+    title="Minutes to fine-tune for",
+    description="About how long to train; it may end earlier",
+    minimum=0.1,
+    maximum=999.0,
+    default=FINE_TUNE_SECONDS / 60,
+)
+OBJECT_SIZE = Number(
+    title="Object size in image pixels",
+    description="Diameter of a typical object in image pixels",
+    minimum=0.5,
+    maximum=9999.0,
+)
+OBJECT_SIZE_SLIDER = 2.0, 1000.0
+"""Ends of the slider for the object size; the number next to it goes further."""
+
+SCALE = Number(
+    title="Rescale factor",
+    description="Rescale factor to network resolution; estimated if not given",
+    minimum=0.001,
+    maximum=1000.0,
+)
+
+
 class Settings(BaseModel):
-    """What the widget shows when it opens.
+    """What the dock shows when it opens, and what a session saves of it.
 
     Attributes
     ----------
     device : {"auto", "cuda", "mps", "cpu"}
         Where to compute.
     scope : {"visible", "slice", "stack"}
-        What Segment works on.
+        What *Segment* works on.
     foreground : float
         Foreground threshold, 0 to 1.
     split : float
-        0 merges neighbours, 1 splits them.
+        0 joins touching objects, 1 cuts them apart.
     minutes : float
-        Time for fine-tuning.
+        Time to fine-tune for, 0.1 to 999.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    device: DeviceChoice = "auto"
-    scope: Scope = "visible"
-    foreground: float = Field(default=0.5, ge=0, le=1)
-    split: float = Field(default=0.5, ge=0, le=1)
-    minutes: float = Field(default=1.0, gt=0, le=120)
+    device: DeviceChoice = Field(default="auto", description=DEVICE)
+    scope: Scope = Field(default="visible", description=SCOPE)
+    foreground: float = FOREGROUND.field()
+    split: float = SPLIT.field()
+    minutes: float = MINUTES.field()

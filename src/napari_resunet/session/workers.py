@@ -1,57 +1,59 @@
-"""The work that runs in background threads, as generators of events.
+"""Long work for background threads: generators that take a request and yield events.
 
 Importing this module imports no torch: each generator does so when it first runs, in its
-own thread. Nothing here touches layers or widgets.
+own thread. Nothing here knows layers or widgets.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 from napari_resunet.corrections.training_set import Correction, CorrectionLog, as_example
 from napari_resunet.errors import ResunetError
-from napari_resunet.session.store.checkpoint import CheckpointRecord, load_checkpoint
+from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.session.store.models import CheckpointRecord, load_checkpoint
 from napari_resunet.types import (
-    CancelToken,
+    Decoding,
     DeviceChoice,
+    Example,
     LabelArray,
-    Notice,
-    Progress,
     Statistics,
     Target,
+    Window,
 )
-from napari_resunet.windows import relative
+from napari_resunet.windows import moved, overlap, relative
 
 if TYPE_CHECKING:
     from napari_resunet.engine.checkpoint import TrainerState
     from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep
-    from napari_resunet.engine.model_selection import FineTuned
+    from napari_resunet.engine.image_reader import ImageReader
+    from napari_resunet.engine.model_selection import FineTuneResult
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 
 log = logging.getLogger(__name__)
-FEWEST_FOR_SIZE = 5
-"""With fewer corrected objects the object size is left as it was."""
+MIN_OBJECTS_FOR_SIZE = 5
+"""Fewer corrected objects do not change the object size."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSnapshot:
-    """What a job knows of an image layer.
+    """What a job reads of an image layer.
 
     Attributes
     ----------
     image_id : str
-        Survives renames.
+        Key of the layer, which does not change when it is renamed.
     levels : tuple of arrays
         The layer's data, finest level first; read only.
     axes : str
         One letter of "TZCYXS" for each dimension.
     channels : tuple of int or None
-        Which feed the network.
+        Channels that the network sees.
     """
 
     image_id: str
@@ -60,54 +62,90 @@ class ImageSnapshot:
     channels: tuple[int, ...] | None
 
 
-@dataclass(frozen=True)
-class Sliders:
-    """Foreground threshold and split level, 0 to 1."""
-
-    foreground: float
-    split: float
+# Where a request takes a model, it also takes a name, by which the model is loaded first.
 
 
-@dataclass(frozen=True)
-class Ready:
-    """The model is there: what it is, where it will compute, by which name it came."""
+@dataclass(frozen=True, eq=False)
+class LoadRequest:
+    """Load a model: "starter", or the path of its file."""
+
+    name: str
+    device: DeviceChoice
+
+
+@dataclass(frozen=True, eq=False)
+class NewClassesRequest:
+    """Start a model of named classes from the features of another model."""
+
+    model: Model | str
+    names: tuple[str, ...]
+    device: DeviceChoice
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentRequest:
+    """Propose labels for windows of an image; a scale of None is estimated."""
+
+    model: Model | str
+    device: DeviceChoice
+    image: ImageSnapshot
+    targets: tuple[Target, ...]
+    scale: float | None
+    decoding: Decoding
+
+
+@dataclass(frozen=True, eq=False)
+class CompareRequest:
+    """Propose labels for one window with two models."""
+
+    models: tuple[Model | str, Model | str]
+    device: DeviceChoice
+    image: ImageSnapshot
+    target: Target
+    scale: float | None
+    decoding: Decoding
+
+
+@dataclass(frozen=True, eq=False)
+class DecodeRequest:
+    """Decode proposals again, the visible part of large ones first."""
+
+    proposals: tuple[Proposal, ...]
+    decoding: Decoding
+    visible: Target
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuneRequest:
+    """Fine-tune on all corrections so far; `auto_scale` lets them set the scale."""
+
+    model: Model | str
+    device: DeviceChoice
+    image: ImageSnapshot
+    corrections: tuple[Correction, ...]
+    scale: float | None
+    auto_scale: bool
+    decoding: Decoding
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class ResumeRequest:
+    """Resume the fine-tuning that a session folder recorded, with its first model."""
+
+    model: Model | str
+    device: DeviceChoice
+    folder: Path
+    record: CheckpointRecord
+
+
+@dataclass(frozen=True, eq=False)
+class ModelReady:
+    """A model was loaded, with the text of its device and the name it was loaded by."""
 
     model: Model
     device_text: str
     name: str = ""
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The outcome of fine-tuning.
-
-    Attributes
-    ----------
-    model : Model
-        New, or the old one.
-    improved : bool
-        Whether it is new.
-    before, after : float or None
-        Score on the held-out part.
-    message : str
-        For the user.
-    scale : float
-        Factor from image to working pixels that the corrections ask for.
-    n_objects : int
-        Corrected objects learned from.
-    n_regions, n_images : int
-        Corrected regions, and of how many images.
-    """
-
-    model: Model
-    improved: bool
-    before: float | None
-    after: float | None
-    message: str
-    scale: float
-    n_objects: int
-    n_regions: int = 0
-    n_images: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +157,23 @@ class Comparison:
     target : Target
         The window.
     labels : tuple of int32 array, shape of the window
-        One of each model.
+        One for each model.
     """
 
     target: Target
     labels: tuple[LabelArray, LabelArray]
 
 
+# In quotes: at run time, some of these types would import torch.
+LoadEvent: TypeAlias = Progress | Notice
+ModelEvent: TypeAlias = Progress | Notice | ModelReady
+SegmentEvent: TypeAlias = "Progress | Notice | ModelReady | SizeFound | Proposal"
+CompareEvent: TypeAlias = "Progress | Notice | ModelReady | SizeFound"
+FineTuneEvent: TypeAlias = "Progress | Notice | ModelReady | FineTuneStep"
+
+
 class Workers:
-    """Engines kept warm between jobs, and the corrections of this run of the program."""
+    """The jobs, which share the last segmenter, the intensities, and the corrections."""
 
     def __init__(self) -> None:
         self.corrections = CorrectionLog()
@@ -135,13 +181,162 @@ class Workers:
         self._device: DeviceChoice | None = None
         self._statistics: dict[tuple[str, tuple[int, ...] | None], Statistics] = {}
 
+    def forget(self, image_id: str) -> None:
+        """Drop the measured intensities of an image, because its data changed."""
+        self._statistics = {k: v for k, v in self._statistics.items() if k[0] != image_id}
+
     def load(
+        self, request: LoadRequest, token: CancelToken
+    ) -> Generator[LoadEvent, None, ModelReady]:
+        """Load a model."""
+        return (yield from self._load(request.name, request.device))
+
+    def new_classes(
+        self, request: NewClassesRequest, token: CancelToken
+    ) -> Generator[LoadEvent, None, ModelReady]:
+        """Make a model of classes that it has not learned yet."""
+        model = request.model
+        if isinstance(model, str):
+            model = (yield from self._load(model, request.device)).model
+        with plain_errors():
+            from napari_resunet.network.model_file import with_new_maps
+            from napari_resunet.types import ModelInfo
+
+            names = ("background", *request.names)
+            fresh = with_new_maps(model, ModelInfo(task="classes", class_names=names))
+            segmenter = self._segmenter_for(fresh, request.device)
+            return ModelReady(fresh, segmenter.compute.description)
+
+    def segment(
+        self, request: SegmentRequest, token: CancelToken
+    ) -> Generator[SegmentEvent, None, None]:
+        """Propose labels; one Proposal for each target."""
+        model = yield from self._loaded(request.model, request.device)
+        with plain_errors():
+            segmenter = self._segmenter_for(model, request.device)
+            reader = _reader(request.image)
+            yield from segmenter.propose(
+                reader,
+                request.targets,
+                scale=request.scale,
+                decoding=request.decoding,
+                statistics=self._measure(model, request.image, reader),
+                token=token,
+            )
+
+    def compare(
+        self, request: CompareRequest, token: CancelToken
+    ) -> Generator[CompareEvent, None, Comparison]:
+        """Propose labels with two models, at the same scale."""
+        yield Progress(0, 0, "comparing two versions")
+        with plain_errors():
+            from napari_resunet.session.segmenter import Proposal, SizeFound
+
+        found: list[LabelArray] = []
+        scale, target = request.scale, request.target
+        for model in request.models:
+            single = SegmentRequest(
+                model, request.device, request.image, (target,), scale, request.decoding
+            )
+            for event in self.segment(single, token):
+                match event:
+                    case Proposal():
+                        found.append(event.labels[relative(event.roi, event.padded_roi)])
+                    case SizeFound():
+                        scale = event.scale
+                        yield event
+                    case Progress() | Notice() | ModelReady():
+                        yield event
+                    case _:
+                        assert_never(event)
+        return Comparison(target, (found[0], found[1]))
+
+    def decode(
+        self, request: DecodeRequest, token: CancelToken
+    ) -> Generator[Proposal, None, None]:
+        """Turn prediction maps into labels again, as a slider moves."""
+        from napari_resunet.session.segmenter import decode_again, is_large, part_of
+
+        large = (p for p in request.proposals if is_large(p))
+        parts = (part_of(proposal, request.visible) for proposal in large)
+        for proposal in [*filter(None, parts), *request.proposals]:
+            with plain_errors():
+                decoded = decode_again(proposal, request.decoding)
+            if token.cancelled:
+                return
+            yield decoded
+
+    def fine_tune(
+        self, request: FineTuneRequest, token: CancelToken
+    ) -> Generator[FineTuneEvent, None, FineTuneResult]:
+        """Add corrections to the training set, and fine-tune a copy of the model on it."""
+        model = yield from self._loaded(request.model, request.device)
+        with plain_errors():
+            from napari_resunet.engine.device import choose
+            from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
+
+            scale = request.scale
+            if request.auto_scale:
+                scale = scale_from(request.corrections, model) or scale
+            scale = scale or 1.0
+            self._record(model, request.image, request.corrections, scale)
+            result = yield from fine_tune_steps(
+                model,
+                self.corrections.examples(),
+                FineTuneConfig(seconds=request.seconds),
+                choose(request.device),
+                token,
+                request.decoding,
+            )
+        return replace(result, scale=scale, n_images=self.corrections.n_images)
+
+    def resume(
+        self, request: ResumeRequest, token: CancelToken
+    ) -> Generator[FineTuneEvent, None, FineTuneResult]:
+        """Fine-tune for the rest of the time, on the corrections of the session.
+
+        A token that is stopped from the start ends it with the best weights so far.
+
+        Raises
+        ------
+        ResunetError
+            If the checkpoint is damaged, or belongs to another model or to other
+            corrections.
+        """
+        model = yield from self._loaded(request.model, request.device)
+        yield Progress(0, 0, "opening the checkpoint")
+        with plain_errors():
+            from napari_resunet.engine.device import choose
+            from napari_resunet.engine.finetune import fine_tune_steps
+
+            checkpoint = load_checkpoint(request.folder, request.record)
+            result = yield from fine_tune_steps(
+                model,
+                self.corrections.examples(),
+                _config(checkpoint.trainer_state),
+                choose(request.device),
+                token,
+                checkpoint.trainer_state.decoding,
+                checkpoint,
+            )
+        return replace(result, n_images=self.corrections.n_images)
+
+    def _loaded(
+        self, model: Model | str, device: DeviceChoice
+    ) -> Generator[ModelEvent, None, Model]:
+        """Load a model that is only a name, and report it."""
+        if not isinstance(model, str):
+            return model
+        ready = yield from self._load(model, device)
+        yield ready
+        return ready.model
+
+    def _load(
         self, name: str, device: DeviceChoice
-    ) -> Generator[Progress | Notice, None, Ready]:
-        """Load a model by path or as "starter"."""
+    ) -> Generator[LoadEvent, None, ModelReady]:
         yield Progress(0, 0, "loading the model")
         with plain_errors():
-            # The first verified area needs it: on the main thread it would stutter.
+            # Imported for the first verified area, because the main thread would stutter.
             import napari_resunet.corrections.outline  # noqa: F401
             from napari_resunet.session.api import find_model
 
@@ -149,165 +344,26 @@ class Workers:
             text = self._segmenter_for(model, device).compute.description
         if model.notice:
             yield Notice(model.notice)
-        return Ready(model, text, name)
-
-    def new_classes(
-        self, model: Model | str, names: Sequence[str], device: DeviceChoice
-    ) -> Generator[Progress | Notice, None, Ready]:
-        """Start a model of named classes from the features of `model`."""
-        if isinstance(model, str):
-            model = (yield from self.load(model, device)).model
-        with plain_errors():
-            from napari_resunet.network.model_file import with_new_maps
-            from napari_resunet.types import ModelInfo
-
-            info = ModelInfo(task="classes", class_names=("background", *names))
-            fresh = with_new_maps(model, info)
-            return Ready(fresh, self._segmenter_for(fresh, device).compute.description)
-
-    def propose(
-        self,
-        model: Model | str,
-        device: DeviceChoice,
-        image: ImageSnapshot,
-        targets: Sequence[Target],
-        scale: float | None,
-        sliders: Sliders,
-        token: CancelToken,
-    ) -> Generator[Progress | Notice | Ready | SizeFound | Proposal, None, None]:
-        """Propose labels; a model that is only a name is loaded first."""
-        if isinstance(model, str):
-            ready = yield from self.load(model, device)
-            yield ready
-            model = ready.model
-        with plain_errors():
-            segmenter = self._segmenter_for(model, device)
-            from napari_resunet.engine.image_reader import ImageReader
-            from napari_resunet.engine.postprocess import Decoding
-
-            planes = ImageReader(image.levels, image.axes, image.channels)
-            yield from segmenter.propose(
-                planes,
-                targets,
-                scale=scale,
-                decoding=Decoding(sliders.foreground, sliders.split),
-                statistics=self._measure(model, image, planes),
-                token=token,
-            )
-
-    def compare(
-        self,
-        models: tuple[Model | str, Model | str],
-        device: DeviceChoice,
-        image: ImageSnapshot,
-        target: Target,
-        scale: float | None,
-        sliders: Sliders,
-        token: CancelToken,
-    ) -> Generator[Progress | Notice | Ready | SizeFound, None, Comparison]:
-        """Propose one window with two models."""
-        found: list[LabelArray] = []
-        for model in models:
-            arguments = (model, device, image, [target], scale, sliders, token)
-            for event in self.propose(*arguments):
-                if (labels := _proposed(event)) is None:
-                    scale = getattr(event, "scale", scale)
-                    yield event  # type: ignore[misc]
-                else:
-                    found.append(labels)
-        return Comparison(target, (found[0], found[1]))
-
-    def decode(
-        self,
-        proposals: Sequence[Proposal],
-        sliders: Sliders,
-        visible: Target,
-        token: CancelToken,
-    ) -> Generator[Proposal, None, None]:
-        """Turn kept maps into labels again; of a large plane, what is visible first."""
-        from napari_resunet.engine.postprocess import Decoding
-        from napari_resunet.session.segmenter import decode_again, is_large, part_of
-
-        decoding = Decoding(sliders.foreground, sliders.split)
-        parts = [part_of(p, visible) for p in proposals if is_large(p)]
-        for proposal in [*(part for part in parts if part), *proposals]:
-            with plain_errors():
-                decoded = decode_again(proposal, decoding)
-            if token.cancelled:
-                return
-            yield decoded
-
-    def learn(
-        self,
-        model: Model | str,
-        device: DeviceChoice,
-        image: ImageSnapshot,
-        corrections: Sequence[Correction],
-        scale: float | None,
-        auto_scale: bool,
-        sliders: Sliders,
-        seconds: float,
-        token: CancelToken,
-    ) -> Generator[Progress | Notice | Ready | FineTuneStep, None, Learned]:
-        """Fine-tune on all corrections so far; `auto_scale` lets them set the scale."""
-        if isinstance(model, str):
-            ready = yield from self.load(model, device)
-            yield ready
-            model = ready.model
-        with plain_errors():
-            from napari_resunet.engine.device import choose
-            from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
-            from napari_resunet.engine.postprocess import Decoding
-
-            if auto_scale:
-                scale = scale_from(corrections, model) or scale
-            scale = scale or 1.0
-            self._record(model, image, corrections, scale)
-            config = FineTuneConfig(seconds=seconds)
-            result = yield from fine_tune_steps(
-                model,
-                self.corrections.examples(),
-                config,
-                choose(device),
-                token,
-                Decoding(sliders.foreground, sliders.split),
-            )
-        return self.learned(result, scale)
-
-    def learned(self, result: FineTuned, scale: float) -> Learned:
-        """Sum up what fine-tuning ended with."""
-        return Learned(
-            model=result.model,
-            improved=result.improved,
-            before=result.before,
-            after=result.after,
-            message=result.message,
-            scale=scale,
-            n_objects=result.model.info.lineage.corrected_objects,
-            n_regions=len(self.corrections),
-            n_images=self.corrections.n_images,
-        )
+        return ModelReady(model, text, name)
 
     def _segmenter_for(self, model: Model, device: DeviceChoice) -> Segmenter:
         from napari_resunet.engine.device import choose
         from napari_resunet.session.segmenter import Segmenter
 
-        kept = self._segmenter
-        if kept is None or kept.model is not model or self._device != device:
-            kept = self._segmenter = Segmenter(model, choose(device))
+        cached = self._segmenter
+        if cached is None or cached.model is not model or self._device != device:
+            cached = self._segmenter = Segmenter(model, choose(device))
             self._device = device
-        return kept
+        return cached
 
-    def _measure(self, model: Model, image: ImageSnapshot, planes: Any) -> Statistics:
-        """Measure an image once; a changed layer has another id or is forgotten."""
+    def _measure(
+        self, model: Model, image: ImageSnapshot, reader: ImageReader
+    ) -> Statistics:
+        """Measure the intensities of an image once."""
         key = (image.image_id, image.channels)
         if key not in self._statistics:
-            self._statistics[key] = planes.measure(model.info.normalization)
+            self._statistics[key] = reader.measure(model.info.normalization)
         return self._statistics[key]
-
-    def forget(self, image_id: str) -> None:
-        """Drop what was measured of an image: its data changed."""
-        self._statistics = {k: v for k, v in self._statistics.items() if k[0] != image_id}
 
     def _record(
         self,
@@ -316,33 +372,73 @@ class Workers:
         corrections: Sequence[Correction],
         scale: float,
     ) -> None:
-        from napari_resunet.engine.image_reader import ImageReader
-        from napari_resunet.session.holdout_regions import holdout_regions
-
-        planes = ImageReader(image.levels, image.axes, image.channels)
-        measured = self._measure(model, image, planes)
+        """Add corrections to the training set, with the pixels around them."""
+        reader = _reader(image)
+        measured = self._measure(model, image, reader)
         for correction in corrections:
-            crop = planes.read(correction.index, *correction.window)
-            strips = holdout_regions(
+            crop = reader.read(correction.index, *correction.window)
+            held_out = holdout_regions(
                 correction, self.corrections.latest(correction.key), scale
             )
             example = as_example(
-                correction, crop, scale=scale, statistics=measured, held_out=strips
+                correction, crop, scale=scale, statistics=measured, held_out=held_out
             )
             self.corrections.record(correction, example)
 
 
-def _proposed(event: Any) -> LabelArray | None:
-    """Cut a proposal to what was asked for; None for any other event."""
-    from napari_resunet.session.segmenter import Proposal
+def _reader(image: ImageSnapshot) -> ImageReader:
+    from napari_resunet.engine.image_reader import ImageReader
 
-    if not isinstance(event, Proposal):
-        return None
-    return event.labels[relative(event.core, event.target.window)]
+    return ImageReader(image.levels, image.axes, image.channels)
+
+
+MIN_NEW_FRACTION = 0.5
+"""Fraction of a new held-out region that was not verified before, so never learned from."""
+
+
+def holdout_regions(
+    correction: Correction, earlier: tuple[Correction, Example] | None, scale: float
+) -> tuple[Window, ...]:
+    """Keep the held-out regions of a plane, and choose one in the newly verified area.
+
+    A region that was learned from cannot judge later models: the model knows it by heart,
+    so no new model would score better there.
+
+    Parameters
+    ----------
+    correction : Correction
+        The plane as it is now.
+    earlier : (Correction, Example) or None
+        The same plane as it was last learned from.
+    scale : float
+        Rescale factor from image pixels to network resolution.
+
+    Returns
+    -------
+    tuple of (slice, slice)
+        Rows and columns in pixels of the correction's window, the new region last.
+        Regions that are no longer verified are left out.
+    """
+    from napari_resunet.engine.validation import choose_holdout_region
+
+    regions: list[Window] = []
+    unseen = correction.verified
+    if earlier is not None:
+        before, example = earlier
+        inside = (
+            relative(overlap(moved(s, before.window), correction.window), correction.window)
+            for s in example.held_out
+        )
+        regions = [s for s in inside if correction.verified[s].any()]
+        unseen = unseen & ~before.verified_in(correction.window)
+    new = choose_holdout_region(correction.labels, unseen, correction.edited, scale)
+    if new is not None and unseen[new].mean() > MIN_NEW_FRACTION:
+        regions.append(new)
+    return tuple(regions)
 
 
 def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:
-    """Compute the scale that the verified objects ask for; None where they are too few."""
+    """Compute the scale from the size of verified objects; None if there are too few."""
     import numpy as np
 
     from napari_resunet.engine.patches import median_diameter
@@ -352,20 +448,37 @@ def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:
     diameters = [
         median_diameter(np.where(c.verified, c.labels, 0))
         for c in corrections
-        if c.n_objects >= FEWEST_FOR_SIZE
+        if c.n_objects >= MIN_OBJECTS_FOR_SIZE
     ]
     known = [d for d in diameters if d]
     return model.info.diameter / float(np.median(known)) if known else None
 
 
+def _config(trainer_state: TrainerState) -> FineTuneConfig:
+    """Read the configuration of an interrupted fine-tuning.
+
+    A session may come from anyone, so values out of range are refused: they could fill the
+    memory or never end.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from napari_resunet.engine.checkpoint import incompatible_checkpoint
+    from napari_resunet.engine.finetune import FineTuneConfig
+
+    try:
+        return TypeAdapter(FineTuneConfig).validate_python(trainer_state.config)
+    except ValidationError as error:
+        raise incompatible_checkpoint() from error
+
+
 class plain_errors:
-    """Turn whatever goes wrong inside into one sentence, the trace into the log."""
+    """Turn an unexpected error into one sentence, with its traceback in the log."""
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Do nothing."""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Wrap unexpected errors; generator exits and our own pass."""
+        """Wrap the error, unless it is one of ours or a generator that is closed."""
         if (
             error is None
             or isinstance(error, ResunetError)
@@ -381,84 +494,3 @@ class plain_errors:
             f"Unexpected error ({type(error).__name__}: "
             f"{error}). Your labels are as they were; the log has the details."
         ) from error
-
-
-def suggested_name(image_name: str, folder: Path) -> Path:
-    """Suggest where to save a model fine-tuned on an image."""
-    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in image_name)
-    return folder / f"{safe or 'model'}.safetensors"
-
-
-def resume_steps(
-    workers: Workers,
-    model: Model | str,
-    device: DeviceChoice,
-    root: Path,
-    record: CheckpointRecord,
-    token: CancelToken,
-) -> Generator[Progress | Notice | Ready | FineTuneStep, None, Learned]:
-    """Train the rest of an interrupted fine-tuning, on the same corrections.
-
-    Parameters
-    ----------
-    workers : Workers
-        Has the corrections of the session.
-    model : Model or str
-        What it began with, or the name to load it by.
-    device : {"auto", "cuda", "mps", "cpu"}
-        Where to compute.
-    root : Path
-        The session folder.
-    record : CheckpointRecord
-        Its checkpoint.
-    token : CancelToken
-        Stopped from the start, it ends with the best so far.
-
-    Yields
-    ------
-    Progress, Notice, Ready or FineTuneStep
-
-    Returns
-    -------
-    Learned
-
-    Raises
-    ------
-    ResunetError
-        If the checkpoint is damaged or of another model or other corrections, or the
-        device cannot do it.
-    """
-    if isinstance(model, str):
-        ready = yield from workers.load(model, device)
-        yield ready
-        model = ready.model
-    yield Progress(0, 0, "opening the checkpoint")
-    with plain_errors():
-        from napari_resunet.engine.device import choose
-        from napari_resunet.engine.finetune import fine_tune_steps
-
-        checkpoint = load_checkpoint(root, record)
-        examples = workers.corrections.examples()
-        result = yield from fine_tune_steps(
-            model,
-            examples,
-            _config(checkpoint.trainer_state),
-            choose(device),
-            token,
-            checkpoint.trainer_state.decoding,
-            checkpoint,
-        )
-    return workers.learned(result, examples[-1].scale or 1.0)
-
-
-def _config(trainer_state: TrainerState) -> FineTuneConfig:
-    from pydantic import TypeAdapter, ValidationError
-
-    from napari_resunet.engine.checkpoint import incompatible_checkpoint
-    from napari_resunet.engine.finetune import FineTuneConfig
-
-    # A session may come from anyone: nothing that would take all memory, or never end.
-    try:
-        return TypeAdapter(FineTuneConfig).validate_python(trainer_state.config)
-    except ValidationError as error:
-        raise incompatible_checkpoint() from error

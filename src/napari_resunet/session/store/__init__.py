@@ -1,5 +1,5 @@
-"""The session folder: what a user did, on disk. No Qt, no napari, no torch at import.
+"""The session folder: the user's work on disk. No Qt, no napari, no torch at import.
 
-`folder` is the facade; each other module holds one part of the folder. The format is
-told in ``docs/reference/session-format.md``.
+`folder` is the facade; each other module holds one part. The format is described in
+``docs/reference/session-format.md``.
 """

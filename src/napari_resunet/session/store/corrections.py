@@ -1,8 +1,8 @@
-"""Corrections on disk: what the model learned from, and pairs for any other tool.
+"""Corrections on disk: what the model learned from, and pairs of files for other tools.
 
-``corrections/NAME/`` holds a corrected region as we learn from it, surroundings included;
-``images/NAME.tif`` and ``masks/NAME.tif`` hold its checked part alone. A new round on the
-same plane gets a new name; the record is written last, then the older round is deleted.
+``corrections/NAME/`` holds a corrected region with its surroundings, as the model sees it;
+``images/NAME.tif`` and ``masks/NAME.tif`` hold only its verified part. A new round on the
+same plane gets a new name. Its record is written last, then the older round is deleted.
 """
 
 from __future__ import annotations
@@ -19,18 +19,23 @@ from pydantic import Field
 
 from napari_resunet.corrections.training_set import Correction
 from napari_resunet.errors import SessionError
-from napari_resunet.session.store.layout import (
+from napari_resunet.session.store.safety import (
+    inside,
+    read_text,
+    sealed,
+    set_aside,
+    unsealed,
+)
+from napari_resunet.session.store.schema import (
     CORRECTIONS,
     IMAGES,
+    KEY,
     MASKS,
     Index,
+    Record,
     plane_name,
 )
-from napari_resunet.session.store.safety import inside, read_text, set_aside
-from napari_resunet.session.store.schema import KEY, Record
-from napari_resunet.session.store.sealed import sealed, unsealed
-from napari_resunet.session.store.tiff import label_dtype, store_text, write_tiff
-from napari_resunet.session.store.tiff_reading import read_tiff
+from napari_resunet.session.store.tiff import label_dtype, read_tiff, store_text, write_tiff
 from napari_resunet.types import Example, Statistics, Window, now
 from napari_resunet.windows import bounding_window
 
@@ -40,30 +45,30 @@ _NAME = re.compile(r"([a-z0-9]{1,32})-(.+)-r(\d{1,6})")
 
 
 class CorrectionRecord(Record):
-    """What is known of a correction.
+    """The record of a correction.
 
     Attributes
     ----------
     image : str
         Key of the image.
     index : tuple of int
-        Plane.
+        Plane of the stack.
     window : tuple of int
         First row, row after the last, first column, column after the last.
     channels : int
-        Of the image crop.
+        Number of channels of the image crop.
     scale : float or None
-        Factor from image to working pixels.
+        Rescale factor from image pixels to network resolution.
     low, high : tuple of float
         Intensities of the whole image that become 0 and 1.
     created : str
         ISO 8601, UTC.
     n_objects : int
-        Objects with a checked pixel.
+        Number of objects with a verified pixel.
     held_out : tuple of tuple of int
-        Like `window`, in the crop's pixels: what is never learned from.
+        Held-out regions, each like `window` but in pixels of the crop.
     pixels : str
-        CRC-32 of image, labels, checked and touched; empty in older files.
+        CRC-32 of image, labels, and both masks; empty in older files.
     """
 
     image: str = Field(pattern=KEY)
@@ -80,14 +85,14 @@ class CorrectionRecord(Record):
 
 
 class SavedCorrection:
-    """A correction as it was read, with its record."""
+    """A correction that was read, with its record."""
 
     def __init__(self, record: CorrectionRecord, example: Example) -> None:
         self.record = record
         self.example = example
 
     def correction(self, image_id: str) -> Correction:
-        """Make the correction of an image that has this id now."""
+        """Make the correction for the id that the image has now."""
         edited, verified = self.example.edited, self.example.verified
         assert edited is not None
         assert verified is not None
@@ -104,23 +109,23 @@ class SavedCorrection:
 def save_correction(
     root: Path, image_key: str, correction: Correction, example: Example
 ) -> str:
-    """Write a correction; an earlier one of the same plane is then deleted.
+    """Write a correction, then delete an earlier one of the same plane.
 
     Parameters
     ----------
     root : Path
         The session folder.
     image_key : str
-        Of the image.
+        Key of the image.
     correction : Correction
-        The region.
+        The corrected region.
     example : Example
         The same with its image crop.
 
     Returns
     -------
     str
-        Its name, round included.
+        Name of the correction, which includes its round.
 
     Raises
     ------
@@ -131,7 +136,7 @@ def save_correction(
     number = 1 + max((n for n, _ in older), default=0)
     name = f"{image_key}-{plane_name(correction.index)}-r{number}"
     image = np.atleast_3d(example.image)
-    _write_ours(inside(root, CORRECTIONS, name), image, correction)
+    _write_region(inside(root, CORRECTIONS, name), image, correction)
     _write_pair(root, name, image, correction)
     record = _record(image_key, correction, example, image.shape[2])
     masks = correction.verified, correction.edited
@@ -144,7 +149,7 @@ def save_correction(
 
 
 def _checksum(*arrays: npt.NDArray[Any]) -> str:
-    """Compute the CRC-32 of arrays, whichever type of integers holds their values."""
+    """Compute the CRC-32 of arrays; the same for all integer dtypes."""
     crc = 0
     for array in arrays:
         whole = array.dtype.kind in "bui"
@@ -154,11 +159,12 @@ def _checksum(*arrays: npt.NDArray[Any]) -> str:
 
 
 def load_corrections(root: Path) -> tuple[list[SavedCorrection], list[str]]:
-    """Read all corrections, the oldest first; those that a crash cut short are left out.
+    """Read all corrections but the unfinished ones of a crash.
 
     Returns
     -------
     corrections : list of SavedCorrection
+        The oldest first.
     damage : list of str
         What could not be read, in sentences.
     """
@@ -173,7 +179,7 @@ def load_corrections(root: Path) -> tuple[list[SavedCorrection], list[str]]:
             found.append(_load(root, name))
         except SessionError as error:
             damage.append(str(error))
-    # The planes of an image are written in their order, many in one second.
+    # Many may have the same time, to the second; they were written in this order.
     found.sort(key=lambda saved: (saved.record.created, saved.record.index))
     return found, damage
 
@@ -184,13 +190,13 @@ def _names(root: Path) -> list[str]:
 
 
 def _rounds(root: Path, image_key: str, index: Index) -> list[tuple[int, str]]:
-    """List the rounds of a plane, whole or not."""
+    """List the rounds of a plane, finished or not."""
     start = f"{image_key}-{plane_name(index)}-r"
     ours = [n for n in _names(root) if n.startswith(start) and _NAME.fullmatch(n)]
     return [(int(name.removeprefix(start)), name) for name in ours]
 
 
-def _write_ours(folder: Path, image: npt.NDArray[Any], correction: Correction) -> None:
+def _write_region(folder: Path, image: npt.NDArray[Any], correction: Correction) -> None:
     write_image(folder / "image.tif", image)
     write_tiff(folder / "labels.tif", label_dtype(correction.labels))
     write_tiff(folder / "checked.tif", correction.verified)
@@ -200,7 +206,7 @@ def _write_ours(folder: Path, image: npt.NDArray[Any], correction: Correction) -
 def _write_pair(
     root: Path, name: str, image: npt.NDArray[Any], correction: Correction
 ) -> None:
-    """Write the checked part as tools expect it: an image, and labels of equal size."""
+    """Write the verified part for other tools: an image, and labels of the same size."""
     rows, columns = bounding_window(correction.verified, 0)
     labels = label_dtype(correction.labels[rows, columns])
     write_image(inside(root, IMAGES, f"{name}.tif"), image[rows, columns])
@@ -208,7 +214,7 @@ def _write_pair(
 
 
 def write_image(path: Path, image: npt.NDArray[Any]) -> None:
-    """Write one plane of an image, shape (Y, X, C)."""
+    """Write a plane of an image, shape (Y, X, C)."""
     image = image.astype(np.uint8) if image.dtype == bool else image
     if image.shape[2] == 1:
         write_tiff(path, image[..., 0])
@@ -293,12 +299,12 @@ def _is_good(folder: Path) -> bool:
 def _damaged(name: str) -> SessionError:
     return SessionError(
         f"The correction '{name}' of the session is damaged and not learned from: "
-        "Fine-tune writes it again from the checked area."
+        "Fine-tune writes it again from the verified area."
     )
 
 
 def _delete(root: Path, name: str) -> None:
-    """Delete an older round; what is damaged of it is renamed and kept."""
+    """Delete an older round; set it aside if it is damaged."""
     folder = inside(root, CORRECTIONS, name)
     if not folder.is_dir() or ((folder / RECORD).exists() and not _is_good(folder)):
         set_aside(folder)

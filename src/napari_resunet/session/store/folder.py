@@ -1,15 +1,14 @@
-"""A session folder that is open: what the window reads from it and asks it to write.
+"""An open session folder: reading from it, and writing to it in the background.
 
-Everything that is written goes through two threads: one for the small and frequent (the
-labels), one for the large (images, models, corrections), so that neither waits for the
-other. What cannot be written now is kept and tried again.
+Two threads write: one for small, frequent changes (labels), and one for large files
+(images, models, corrections), so that neither waits for the other. If writing fails, it is
+tried again later.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,73 +17,62 @@ from pathlib import Path
 
 from napari_resunet._package import library_versions
 from napari_resunet.errors import FileError, SessionError
-from napari_resunet.session.store.contents import (
+from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot
+from napari_resunet.session.store.directory import (
+    SessionLock,
+    copy_folder,
+    delete_unfinished,
+    move_folder,
+)
+from napari_resunet.session.store.labels import LabelsStore
+from napari_resunet.session.store.manifest import (
     Change,
     after_missing,
     found_contents,
+    read_safely,
     what_is_missing,
     with_plane,
 )
-from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot
-from napari_resunet.session.store.description import read_file
-from napari_resunet.session.store.layout import (
+from napari_resunet.session.store.safety import copy_aside, sealed
+from napari_resunet.session.store.schema import (
     BACKUP,
     DESCRIPTION,
     OWNER,
+    Contents,
     Index,
+    SessionFile,
     plane_folder,
     plane_index,
     plane_name,
     saved_planes,
 )
-from napari_resunet.session.store.lock import SessionLock
-from napari_resunet.session.store.moving import copy_folder, move_folder
-from napari_resunet.session.store.planes import LabelsStore
-from napari_resunet.session.store.safety import copy_aside, refuse_links
-from napari_resunet.session.store.schema import Contents, SessionFile
-from napari_resunet.session.store.sealed import sealed
 from napari_resunet.session.store.tiff import store_text
 from napari_resunet.session.store.writer import Writer
 from napari_resunet.types import new_id, now
 
 log = logging.getLogger(__name__)
 COMPACT_IDLE = 2**18
-"""Bytes of a journal that are worth a new snapshot while the user rests …"""
+"""A journal above this size, in bytes, is replaced by a snapshot when the user pauses."""
 
 COMPACT_ALWAYS = 2**26
-"""… and while they work."""
+"""A journal above this size, in bytes, is replaced by a snapshot at once."""
 
 LARGE = 2**24
-"""Pixels of a plane from which a snapshot would hold up the strokes that follow."""
+"""Planes with more pixels are compacted later: their snapshots would delay strokes."""
 
-REST = 3.0
-"""Seconds without a change that count as a rest."""
+PAUSE = 3.0
+"""Time without a change that counts as a pause, in seconds."""
 
 CLOSE_SECONDS = 3.0
 LARGE_PATIENCE = 8.0
-"""An image or a checkpoint has hundreds of megabytes, and its drive may be in a network."""
-
-_TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}\.(json|tif|png|safetensors|owner)")
-"""How `files.atomic_path` names what it has not finished."""
+"""Factor of the time limit for large files, perhaps on a network drive."""
 
 Place = tuple[str, Index]
 Key = tuple[int, int]
 
 
 class SessionFolder:
-    """One open session.
-
-    Parameters
-    ----------
-    root : Path
-        Its folder.
-    file : SessionFile
-        Its description.
-    lock : SessionLock
-        Held.
-    contents : Contents
-        What must be on the disk.
-    """
+    """An open session, made by `create` or `open`, whose lock it holds."""
 
     def __init__(
         self, root: Path, file: SessionFile, lock: SessionLock, contents: Contents
@@ -92,30 +80,30 @@ class SessionFolder:
         self.root = root
         self.file = file
         self.notices: list[str] = []
-        """What was found missing or damaged when the folder was opened."""
+        """Sentences about what was missing or damaged when the folder was opened."""
         self._lock = lock
         self._token = new_id()
         self._contents = contents
         self._planes: dict[Place, LabelsStore] = {}
         self._waiting: dict[Place, dict[Key, LabelDelta]] = {}
-        self._guard = threading.Lock()
+        self._mutex = threading.Lock()
         self._disk = {"often": threading.Lock(), "large": threading.Lock()}
         self._last_change = 0.0
         self._stale = False
         self._closed = False
-        self._often = Writer("session labels", self._rest)
+        self._often = Writer("session labels", self._tidy)
         self._large = Writer("session files", patience=LARGE_PATIENCE)
 
     @classmethod
     def create(cls, root: Path, name: str = "") -> SessionFolder:
-        """Make a new session in a folder that is not there yet, or empty.
+        """Make a new session in a folder that does not exist or is empty.
 
         Raises
         ------
         SessionError
-            If there is something in the folder.
+            If the folder is not empty.
         FileError
-            If it cannot be made.
+            If the session cannot be written.
         """
         if root.exists() and any(root.iterdir()):
             raise SessionError(f"'{root}' is not empty: choose a new folder.")
@@ -127,16 +115,16 @@ class SessionFolder:
 
     @classmethod
     def open(cls, root: Path) -> SessionFolder:
-        """Open a session to go on with it.
+        """Open a session for reading and writing.
 
         Raises
         ------
         SessionInUse
-            If another window has it.
+            If another window has it open.
         SessionError
-            If it is damaged, foreign or not safe.
+            If it is damaged, unsafe, or not a session.
         """
-        file, damage = _read(root)
+        file, damage = read_safely(root)
         named = file.model_copy(update={"programs": library_versions()})
         lock = _locked(root)
         found = found_contents(root)
@@ -145,39 +133,39 @@ class SessionFolder:
         folder.notices = [*damage, *missing]
         if damage and (root / DESCRIPTION).is_file():
             copy_aside(root / DESCRIPTION)
-        _sweep(root)
+        delete_unfinished(root)
         folder._own()
         if not folder.is_there:
             folder._write_description()
-        # Written at once: it may have been migrated, and a folder that cannot be
-        # written is told before there is work in it.
+        # Written at once, because it may have been migrated, and because the user should
+        # learn early that a folder cannot be written.
         folder._describe_soon()
         return folder
 
     # Writing, from any thread -------------------------------------------------------
 
     def update(self, file: SessionFile) -> None:
-        """Write another description."""
+        """Replace the description, and write it soon."""
         if file == self.file:
             return
         self.file = file
         self._describe_soon()
 
     def note(self, change: Change) -> None:
-        """Note what was just written, so that it is missed if it goes."""
-        with self._guard:
+        """Record what was written, so that its loss is detected later."""
+        with self._mutex:
             self._contents = change(self._contents)
         self._describe_soon()
 
     def note_first(self, change: Change) -> None:
-        """Take back what is about to be deleted; that is on the disk on return.
+        """Record on disk what is about to be deleted.
 
         Raises
         ------
         FileError
-            If it cannot be written: then nothing must be deleted.
+            If the record cannot be written; then nothing must be deleted.
         """
-        with self._guard:
+        with self._mutex:
             self._contents = change(self._contents)
         with self._disk["often"]:
             self._write_description()
@@ -185,12 +173,13 @@ class SessionFolder:
     def put_deltas(
         self, image_key: str, index: Index, deltas: Sequence[LabelDelta]
     ) -> None:
-        """Write changed rectangles of a plane; the same corner again replaces it.
+        """Write changed rectangles of a plane soon.
 
-        Of what waits, only the newest state is kept: at most the plane's size.
+        A newer rectangle replaces a waiting one with the same corner, so that at most one
+        whole plane waits.
         """
         place = image_key, index
-        with self._guard:
+        with self._mutex:
             waiting = self._waiting.setdefault(place, {})
             for delta in deltas:
                 waiting[delta.row, delta.column] = delta
@@ -199,32 +188,33 @@ class SessionFolder:
         self._often.put(place, task)
 
     def put_often(self, key: str, task: Callable[[Path], None]) -> None:
-        """Do something small with the folder soon."""
+        """Run a short task on the folder soon."""
         self._often.put(key, self._guarded("often", lambda: task(self.root)))
 
     def put_large(self, key: str, task: Callable[[Path], None]) -> None:
-        """Do something that takes its time with the folder."""
+        """Run a long task on the folder soon."""
         self._large.put(key, self._guarded("large", lambda: task(self.root)))
 
     @property
     def trouble(self) -> str:
-        """Why the folder cannot be written now, in one sentence; empty while it can."""
+        """Why writing fails, in one sentence; empty if it works."""
         return self._often.trouble or self._large.trouble
 
     def take_lost(self) -> list[str]:
-        """Take what could not be written for good: to be told once."""
+        """Return and clear the descriptions of writes that failed permanently."""
         return self._often.take_lost() + self._large.take_lost()
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder can be found on its drive."""
+        """Whether the folder is there."""
         return (self.root / DESCRIPTION).is_file()
 
     @property
-    def is_overlay(self) -> bool:
-        """Whether no other window has opened the folder meanwhile.
+    def is_owned(self) -> bool:
+        """Whether no other window has taken over the folder.
 
-        The lock tells that in most cases; but it may be deleted, and some drives have none.
+        Usually the lock prevents that, but it may be deleted, and some drives have no
+        locks.
         """
         try:
             return (self.root / OWNER).read_text("utf-8") == self._token
@@ -235,33 +225,33 @@ class SessionFolder:
 
     @property
     def last_version(self) -> int:
-        """The highest number that a model version ever had."""
+        """Highest number that a model version ever had."""
         return self._contents.last_version
 
     def look_for_vanished(self) -> None:
-        """Look soon whether files went that were there; `take_vanished` tells."""
+        """Check soon whether files vanished; see `take_vanished`."""
         self._often.put("look", self._guarded("often", self._look_for_vanished))
 
     def take_vanished(self) -> list[Place]:
-        """Take the planes whose files went: the caller writes them again from memory."""
-        gone = [place for place, plane in list(self._planes.items()) if plane.vanished]
-        for place in gone:
+        """Return and clear the planes whose files vanished and must be written again."""
+        places = [place for place, plane in list(self._planes.items()) if plane.vanished]
+        for place in places:
             self._planes[place].vanished = False
-        return gone
+        return places
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything asked for is on the disk; False if the time was short."""
+        """Wait until everything is on disk; return False after `timeout` seconds."""
         end = time.monotonic() + timeout
         large = self._large.flush(timeout)
         return self._often.flush(max(0.0, end - time.monotonic())) and large
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Write what waits; leave tidy snapshots, as far as that goes in the time.
+        """Write everything and compact the journals, for at most `timeout` seconds.
 
         Returns
         -------
         bool
-            Whether everything is on the disk.
+            Whether everything is on disk.
         """
         if self._closed:
             return True
@@ -273,25 +263,25 @@ class SessionFolder:
         if done:
             self._often.put("compact", self._guarded("often", self.compact))
         left = max(0.1, end - time.monotonic())
-        # A thread that is still writing must keep other windows out.
+        # While a thread still writes, the lock must keep other windows out.
         ended = [writer.close(left) for writer in (self._often, self._large)]
         if all(ended):
-            # The owner's token stays: a window that the lock did not stop must see it.
+            # The owner file stays, for windows that ignore the lock.
             self._lock.release()
         return done
 
     def move(self, target: Path) -> None:
-        """Move the folder; what is asked for meanwhile is written to the new place.
+        """Move the folder; waiting tasks run in the new place.
 
         Raises
         ------
         FileError
-            If it cannot be moved; the session goes on where it was.
+            If it cannot be moved; then the session stays where it is.
         """
         if target.exists():
             raise SessionError(f"'{target}' exists already: choose a new folder.")
         self.flush(CLOSE_SECONDS)
-        with self._disk_to_itself():
+        with self._exclusive_disk():
             self._lock.release()
             try:
                 move_folder(self.root, target)
@@ -307,10 +297,10 @@ class SessionFolder:
             self._own()
 
     def compact(self) -> None:
-        """Write new snapshots where there is a journal. In the writing thread only.
+        """Replace journals by new snapshots; call it only in the thread that writes labels.
 
-        Where that fails, the journal stays and is as good. Of the largest planes it does
-        until it has grown, for their snapshots take long.
+        If that fails, the journal stays, and nothing is lost. The journals of large planes
+        stay until they have grown, because their snapshots take long.
         """
         for place, plane in list(self._planes.items()):
             if math.prod(plane.shape) > LARGE and plane.journal_bytes < COMPACT_ALWAYS:
@@ -324,23 +314,20 @@ class SessionFolder:
     # Reading ------------------------------------------------------------------------
 
     def planes(self, image_key: str) -> list[Index]:
-        """List the planes of an image that have something on disk, or had."""
+        """List the planes of an image that have, or had, files on disk."""
         noted = map(plane_index, self._contents.planes.get(image_key, {}))
         known = {index for index in noted if index is not None}
         return sorted(known.union(saved_planes(self.root, image_key)))
 
     def load_plane(self, image_key: str, index: Index) -> LabelsSnapshot:
-        """Read a plane, before anything of it is written in this run.
+        """Read a plane as far as possible; `plane_damage` lists what is lost.
 
-        Returns
-        -------
-        LabelsSnapshot
-            As far as it can be read: `plane_damage` tells what is lost.
+        It must be called before anything is written to the plane.
 
         Raises
         ------
         SessionError
-            If it does not fit its image.
+            If the plane does not fit its image.
         """
         image = self.file.image(image_key)
         if image is None or not _fits(index, image.stack_shape):
@@ -352,7 +339,7 @@ class SessionFolder:
             return self._plane((image_key, index)).load()
 
     def plane_damage(self, image_key: str, index: Index) -> list[str]:
-        """Tell what `load_plane` could not read."""
+        """Describe what `load_plane` could not read."""
         return list(self._planes[image_key, index].damage)
 
     # In the writing threads ---------------------------------------------------------
@@ -360,13 +347,13 @@ class SessionFolder:
     def _guarded(self, thread: str, task: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
             with self._disk[thread]:
-                # An unmounted drive leaves an empty folder: nothing is begun anew in it.
+                # An unmounted drive leaves an empty folder, which must not be written to.
                 if not self.is_there:
                     raise FileError(
                         f"The session folder '{self.root}' is not there: bring it back, "
                         "or choose another place by 'Move…'."
                     )
-                if not self.is_overlay:
+                if not self.is_owned:
                     raise FileError(
                         f"The session '{self.root.name}' was opened in another window, "
                         "which writes to it now: nothing more is written from here. "
@@ -377,8 +364,8 @@ class SessionFolder:
         return run
 
     @contextmanager
-    def _disk_to_itself(self) -> Iterator[None]:
-        """Keep both writing threads waiting; a drive that does not answer is told."""
+    def _exclusive_disk(self) -> Iterator[None]:
+        """Block both writing threads."""
         held = [
             lock
             for lock in (self._disk["large"], self._disk["often"])
@@ -396,7 +383,7 @@ class SessionFolder:
                 lock.release()
 
     def _own(self) -> None:
-        """Tell other windows on this folder that it is ours now."""
+        """Mark the folder as owned by this window."""
         store_text(self.root / OWNER, self._token)
 
     def _describe_soon(self) -> None:
@@ -413,7 +400,7 @@ class SessionFolder:
                 plane.vanished = True
 
     def _note_plane(self, place: Place) -> None:
-        """Note the files of a plane where they changed."""
+        """Record the files of a plane if they changed."""
         key, name = place[0], plane_name(place[1])
         found = self._planes[place].contents
         noted = self._contents.planes.get(key, {}).get(name)
@@ -421,7 +408,7 @@ class SessionFolder:
             self.note(with_plane(key, name, found))
 
     def _write_deltas(self, place: Place) -> None:
-        with self._guard:
+        with self._mutex:
             deltas = self._waiting.pop(place, {})
         if not deltas:
             return
@@ -429,7 +416,7 @@ class SessionFolder:
             plane = self._plane(place)
             plane.append(list(deltas.values()))
         except BaseException:
-            with self._guard:
+            with self._mutex:
                 self._waiting[place] = deltas | self._waiting.get(place, {})
             raise
         self._stale = True
@@ -447,11 +434,11 @@ class SessionFolder:
             self._planes[place] = LabelsStore(folder, image.plane_shape, noted)
         return self._planes[place]
 
-    def _rest(self) -> None:
-        """Tidy up while the user rests."""
-        if time.monotonic() - self._last_change < REST:
+    def _tidy(self) -> None:
+        """Compact journals while the user pauses."""
+        if time.monotonic() - self._last_change < PAUSE:
             return
-        if not (self.is_there and self.is_overlay):
+        if not (self.is_there and self.is_owned):
             return
         with self._disk["often"]:
             self._look_for_vanished()
@@ -467,32 +454,18 @@ class SessionInUse(SessionError):
 
 
 def read_description(root: Path) -> SessionFile:
-    """Read what a folder says of itself, once it is known to be harmless.
+    """Read the description in a folder.
 
     Raises
     ------
     SessionError
-        If it is no session, damaged or not safe.
+        If it is damaged, unsafe, or not a session.
     """
-    return _read(root)[0]
-
-
-def _read(root: Path) -> tuple[SessionFile, list[str]]:
-    try:
-        if not root.is_dir():
-            raise SessionError(f"There is no folder '{root}': choose another session.")
-        found = read_file(root)
-    except OSError as error:
-        raise SessionError(
-            f"The session '{root.name[:100]}' cannot be read ({error.strerror or error}): "
-            "choose another one."
-        ) from error
-    refuse_links(root)
-    return found
+    return read_safely(root)[0]
 
 
 def copy_session(root: Path, target: Path) -> None:
-    """Copy a session, that another window may have open, as a new one.
+    """Copy a session as a new one; another window may have it open.
 
     Raises
     ------
@@ -508,13 +481,6 @@ def copy_session(root: Path, target: Path) -> None:
             f"The session cannot be copied to '{target}': choose another folder, or "
             "free some space."
         ) from error
-
-
-def _sweep(root: Path) -> None:
-    """Delete the half-written files that a crash left behind."""
-    for path in root.rglob(".*"):
-        if path.is_file() and _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
 
 
 def _locked(root: Path) -> SessionLock:

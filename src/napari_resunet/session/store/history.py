@@ -1,6 +1,6 @@
-"""Scores and losses of every fine-tuning: one JSON object in each line, only added to.
+"""Losses and scores of every fine-tuning: one JSON object per line, append-only.
 
-Each line carries a checksum, so that a damaged one is left out and told.
+Each line has a checksum, so that damaged ones are found, counted, and left out.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_resunet.files import cannot_write
-from napari_resunet.session.store.layout import HISTORY
-from napari_resunet.session.store.safety import inside, read_bytes, set_aside
-from napari_resunet.session.store.sealed import sealed_line, unsealed
+from napari_resunet.session.store.safety import (
+    inside,
+    read_bytes,
+    sealed_line,
+    set_aside,
+    unsealed,
+)
+from napari_resunet.session.store.schema import HISTORY
 
 MAX_BYTES = 2**28
 Entry = dict[str, Any]
@@ -23,7 +28,7 @@ _Number = Annotated[float, Field(allow_inf_nan=False)] | None
 
 
 class _Known(BaseModel):
-    """The types of what is read of an entry; all else in it is kept as it is."""
+    """Types of the fields that are read; other fields are kept unchecked."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -38,19 +43,19 @@ class _Known(BaseModel):
 
 
 def append_history(root: Path, entries: Sequence[Entry]) -> None:
-    """Add entries and see them safely on the disk.
+    """Append entries, and sync them to the disk.
 
     Parameters
     ----------
     root : Path
         The session folder.
     entries : sequence of dict
-        What JSON can hold.
+        Values that JSON can hold.
 
     Raises
     ------
     FileError
-        If they cannot be written; the file is as it was.
+        If they cannot be written; then the file is as it was.
     """
     path = inside(root, HISTORY)
     lines = "".join(sealed_line(entry) + "\n" for entry in entries).encode()
@@ -72,14 +77,14 @@ def append_history(root: Path, entries: Sequence[Entry]) -> None:
 
 
 def read_history(root: Path) -> tuple[list[Entry], int]:
-    """Read all entries; damaged lines are left out.
+    """Read all entries but the damaged ones.
 
     Returns
     -------
     entries : list of dict
+        The oldest first.
     lost : int
-        How many lines are damaged. The last one does not count where it has no end: a
-        crash tore it while it was being written.
+        Number of damaged lines, without a last line that a crash cut off.
 
     Raises
     ------
@@ -96,7 +101,7 @@ def read_history(root: Path) -> tuple[list[Entry], int]:
 
 
 def last_run(entries: Sequence[Entry]) -> list[tuple[int, float, float | None]]:
-    """Find the points of the latest fine-tuning: (step, loss, held-out score)."""
+    """List the points of the latest fine-tuning: (step, loss, held-out score)."""
     points: list[tuple[int, float, float | None]] = []
     for entry in entries:
         event, step, loss = entry.get("event"), entry.get("step"), entry.get("loss")

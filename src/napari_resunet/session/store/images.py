@@ -1,4 +1,4 @@
-"""Images of a session: those that came from memory are stored, the others are found."""
+"""Pixels of images that no file holds, stored in the session; and its thumbnail."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.session.store.content_hash import content_hash
-from napari_resunet.session.store.layout import source_path
-from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.session.store.tiff import BIG, described, whole_file
-from napari_resunet.session.store.tiff_reading import read_note, read_rows
+from napari_resunet.files import content_hash
+from napari_resunet.session.store.schema import ImageRecord, source_path
+from napari_resunet.session.store.tiff import (
+    BIG,
+    described,
+    read_note,
+    read_rows,
+    whole_file,
+)
 
-RATIO = 60
-"""How much a stored image may grow: pixels are not as empty as labels."""
+MAX_RATIO = 60
+"""How much larger a stored image may be than its file: pixels compress less than labels."""
 
 
 def store_image(root: Path, image: ImageRecord, array: Any) -> str:
@@ -28,14 +32,14 @@ def store_image(root: Path, image: ImageRecord, array: Any) -> str:
     root : Path
         The session folder.
     image : ImageRecord
-        Whose pixels.
+        The image.
     array : array-like
-        numpy, dask, zarr …; the finest level.
+        numpy, dask, zarr, …; the finest level.
 
     Returns
     -------
     str
-        Their `content_hash`.
+        `content_hash` of the pixels.
 
     Raises
     ------
@@ -70,49 +74,43 @@ def _pages(array: Any, rgb: bool, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[
 
 
 def load_image(root: Path, image: ImageRecord) -> tuple[npt.NDArray[Any], int]:
-    """Read the stored pixels of an image, as far as they are good.
+    """Read the stored pixels of an image, as far as they are intact.
 
     Returns
     -------
     array : array
-        Shape and dtype as recorded; zeros where it is damaged.
+        Shape and dtype as recorded; 0 in damaged rows.
     lost : int
-        How many rows are damaged, over all planes.
+        Number of damaged rows over all planes.
 
     Raises
     ------
     SessionError
-        If they are missing or not as recorded.
+        If the file is missing, or not what the record says.
     """
     path = source_path(root, image.key)
-    array, good = read_rows(path, image.shape, "uif", RATIO)
+    array, good = read_rows(path, image.shape, "uif", MAX_RATIO)
     return array.astype(image.dtype, copy=False), int((~good).sum())
 
 
 def is_as_stored(root: Path, image: ImageRecord, array: npt.NDArray[Any]) -> str | None:
-    """Compare stored pixels with what was noted of them.
-
-    Returns
-    -------
-    str or None
-        Their `content_hash`; None where they are not the ones that were stored.
-    """
+    """Return the `content_hash` of stored pixels; None if other ones were stored."""
     path, found = source_path(root, image.key), content_hash(array)
-    # Older files carry no note.
+    # Older files have no note.
     noted = read_note(path, "content_hash") or (image.stored and image.content_hash)
     other = read_note(path, "image") not in (None, image.key) or (noted or found) != found
     return None if other else found
 
 
 def draw_thumbnail(plane: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Draw a small picture of a plane with the outlines of its objects.
+    """Draw a plane with the outlines of its objects.
 
     Parameters
     ----------
     plane : array, shape (Y, X) or (Y, X, 3)
-        Pixels, already coarse.
+        Pixels, already downsampled.
     labels : integer array, shape (Y, X)
-        Of the same pixels.
+        Labels of the same pixels.
 
     Returns
     -------

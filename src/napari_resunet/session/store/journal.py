@@ -1,8 +1,8 @@
 """An append-only file of records, each of which can be found and checked by itself.
 
-A record that was damaged costs itself alone: the reader looks for the mark of the next
-one and tells how many are lost. What a crash left half-written at the end was never
-confirmed; it is left out and cut off before the next record is written.
+If a record is damaged, only that record is lost: the reader searches for the mark of the
+next one, and counts the lost ones. A record that a crash cut off at the end was never
+confirmed: it is ignored, and removed before the next one is written.
 """
 
 from __future__ import annotations
@@ -18,53 +18,43 @@ from napari_resunet.files import cannot_write
 
 MAGIC, OLD_MAGIC = b"NRUJ0002", b"NRUJ0001"
 MARK = b"\xf5NRU-REC"
-"""Stands before each record."""
+"""Precedes each record."""
 
 MAX_RECORD = 2**31
 CHUNK = 2**20
 _TOTAL = struct.Struct("<8sII")
-"""The file's head: magic, number of records confirmed, CRC-32 of that number."""
+"""Head of the file: magic, number of confirmed records, CRC-32 of that number."""
 
 _HEAD = struct.Struct("<8sIIII")
-"""A record's head: mark, its number, length and CRC-32 of the content, CRC-32 of these."""
+"""Head of a record: mark, number, length and CRC-32 of its content, CRC-32 of these."""
 
 _OLD_HEAD = struct.Struct("<II")
 
 
 class Journal:
-    """One journal file.
-
-    Parameters
-    ----------
-    path : Path
-        The file; made with the first record.
-    """
+    """One journal file, which is created with its first record."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.end = 0
-        """Bytes up to the end of the last good record."""
+        """Position after the last intact record, in bytes."""
         self.count = 0
         """Number of the last record."""
         self.good = 0
-        """How many records could be read."""
+        """Number of records that could be read."""
         self.lost = 0
-        """How many confirmed records could not be read."""
+        """Number of confirmed records that could not be read."""
         self.is_old = False
-        """Whether it has the older format, which is read but not added to."""
+        """Whether it has the older format, which is read but not appended to."""
         self._head = b""
 
     def records(self) -> Iterator[bytes]:
-        """Read all good records; afterwards the attributes are known.
-
-        Yields
-        ------
-        bytes
+        """Read all intact records, and set the attributes.
 
         Raises
         ------
         OSError
-            If the file is there and cannot be read.
+            If the file exists and cannot be read.
         """
         self.end = self.count = self.good = self.lost = 0
         self.is_old, self._head = False, b""
@@ -77,17 +67,12 @@ class Journal:
             yield from self._old_records(stream) if self.is_old else self._records(stream)
 
     def append(self, record: bytes) -> None:
-        """Write a record and see it safely on the disk.
-
-        Parameters
-        ----------
-        record : bytes
-            Its content.
+        """Append a record, and sync it to the disk.
 
         Raises
         ------
         FileError
-            If it cannot be written; the file is as good as before.
+            If it cannot be written; then the file is as good as before.
         """
         number = self.count + 1
         head = _total(number)
@@ -96,13 +81,13 @@ class Journal:
                 if not self.end:
                     stream.write(_total(0))
                 start = self.end or _TOTAL.size
-                # What a failed attempt left behind must not stand before this record.
+                # Remove what a failed attempt left behind.
                 stream.truncate(start)
                 stream.seek(start)
                 stream.write(_head(number, record) + record)
                 stream.flush()
                 os.fsync(stream.fileno())
-                # Only now it counts: what is cut off later is known to be missing.
+                # Now the record is confirmed: if it is cut off later, it counts as lost.
                 stream.seek(0)
                 stream.write(head)
         except OSError as error:
@@ -111,7 +96,7 @@ class Journal:
         self.count, self.good, self._head = number, self.good + 1, head
 
     def is_whole(self) -> bool:
-        """Tell whether the file is there as it was last read or written."""
+        """Return whether the file is as it was last read or written."""
         try:
             with self.path.open("rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
@@ -153,13 +138,13 @@ class Journal:
             if zlib.crc32(record) == checksum:
                 self.end, self.good = at, self.good + 1
                 yield record
-        # Torn by a crash or damaged: this format does not tell which.
+        # Cut off by a crash, or damaged: this format cannot tell which.
         self.count += at < size
         self.lost = self.count - self.good
 
 
 def _read_record(stream: BinaryIO, at: int, size: int) -> tuple[int, bytes | None]:
-    """Read the record at a mark, and its number; None where it is damaged or torn."""
+    """Read the number and the content of the record at a mark; None if it is damaged."""
     stream.seek(at)
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size:
@@ -172,7 +157,7 @@ def _read_record(stream: BinaryIO, at: int, size: int) -> tuple[int, bytes | Non
 
 
 def _find(stream: BinaryIO, mark: bytes, start: int) -> int:
-    """Find the next place of a mark from a position on; -1 if there is none."""
+    """Find a mark at or after a position; -1 if there is none."""
     stream.seek(start)
     seen = b""
     while chunk := stream.read(CHUNK):
@@ -188,7 +173,7 @@ def _total(number: int) -> bytes:
 
 
 def _confirmed(head: bytes) -> int:
-    """Read how many records were confirmed; 0 where that is damaged."""
+    """Read the number of confirmed records; 0 if it is damaged."""
     if len(head) < _TOTAL.size:
         return 0
     _, number, checksum = _TOTAL.unpack(head)

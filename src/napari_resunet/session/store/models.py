@@ -1,4 +1,4 @@
-"""Model versions on disk: each a ``.safetensors`` and a ``.json`` that makes it count."""
+"""Model versions, and the checkpoint of a running fine-tuning, in the session folder."""
 
 from __future__ import annotations
 
@@ -7,21 +7,37 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
-from napari_resunet.errors import SessionError
-from napari_resunet.session.store.layout import MODELS
-from napari_resunet.session.store.safety import inside, read_bytes, read_text, set_aside
-from napari_resunet.session.store.schema import Name, Record
-from napari_resunet.session.store.sealed import sealed, unsealed
+from napari_resunet.errors import FileError, ModelFileError, SessionError
+from napari_resunet.session.store.safety import (
+    inside,
+    read_bytes,
+    read_text,
+    sealed,
+    set_aside,
+    unsealed,
+)
+from napari_resunet.session.store.schema import (
+    MODELS,
+    TRAINING,
+    Fraction,
+    Moment,
+    Name,
+    Record,
+)
 from napari_resunet.session.store.tiff import make_folder, store_text
-from napari_resunet.types import Lineage, Task, now
+from napari_resunet.types import Lineage, Task, new_id, now
+
+if TYPE_CHECKING:
+    from napari_resunet.engine.checkpoint import Checkpoint
 
 MAX_MODEL = 2**32
 MAX_HEADER = 2**24
 HEADER_KEY = "napari_resunet"
-"""Where a model file describes itself."""
+"""Key of a model file's description of itself."""
 
 _STEM = re.compile(r"v\d{3,6}")
 
@@ -32,23 +48,23 @@ class VersionRecord(Record):
     Attributes
     ----------
     number : int
-        Counted from 1; 0 is the starter, which has no file here.
+        Counted from 1; 0 is the bundled model, which has no file here.
     name, note : str
-        The user's.
+        Given by the user.
     created : str
         ISO 8601, UTC.
     model_id, parent_id : str
-        As in the model file; the parent's is empty where there is none.
+        As in the model file; without a parent, its id is empty.
     task : str
         "instances" or "classes".
     origin : str
-        "learned", "loaded" or "new classes".
+        "learned", "loaded", or "new classes".
     objects, regions, images : int
-        What it learned from.
+        Numbers of corrected objects, regions, and images that it learned from.
     before, after : float or None
-        Score on the held-out part.
+        Held-out scores of the model that it started from, and of this one.
     sha256 : str
-        Of the model file.
+        Hash of the model file.
     """
 
     number: int = Field(ge=0, lt=10**6)
@@ -68,30 +84,30 @@ class VersionRecord(Record):
 
 
 def stem_of(record: VersionRecord) -> str:
-    """Name the files of a version."""
+    """Return the name of a version's files, without suffix."""
     return f"v{record.number:03d}"
 
 
 def save_version(
     root: Path, record: VersionRecord, save: Callable[[Path], None], stem: str = ""
 ) -> VersionRecord:
-    """Write a version: the weights, then the record that makes them count.
+    """Write a version: the weights, then the record that makes them valid.
 
     Parameters
     ----------
     root : Path
         The session folder.
     record : VersionRecord
-        What is known of it.
+        The record, still without a hash.
     save : callable
         Writes the model file to a path, all or nothing.
     stem : str
-        Name of the files; empty goes by the number.
+        Name of the files, without suffix; by default `stem_of` the record.
 
     Returns
     -------
     VersionRecord
-        With the hash of the file.
+        With the hash of the model file.
 
     Raises
     ------
@@ -103,7 +119,7 @@ def save_version(
     make_folder(weights.parent)
     record_path = inside(root, MODELS, f"{stem}.json")
     if record_path.exists() or weights.is_dir():
-        # A number is never given twice; if it was all the same, nothing is lost.
+        # A number is never given twice; should it happen, nothing is overwritten.
         for path in (record_path, weights):
             if path.exists():
                 set_aside(path)
@@ -114,7 +130,7 @@ def save_version(
 
 
 def save_record(root: Path, record: VersionRecord, stem: str = "") -> None:
-    """Write what is known of a version (its name or note changed)."""
+    """Write the record of a version, because its name or note changed."""
     path = inside(root, MODELS, f"{stem or stem_of(record)}.json")
     if path.exists() and _read_record(path) is None:
         set_aside(path)
@@ -122,31 +138,22 @@ def save_record(root: Path, record: VersionRecord, stem: str = "") -> None:
 
 
 def delete_version(root: Path, stem: str) -> None:
-    """Delete a version: the record first, so that it never points at nothing."""
+    """Delete a version: the record first, because it needs the weights."""
     for suffix in ("json", "safetensors"):
         inside(root, MODELS, f"{stem}.{suffix}").unlink(missing_ok=True)
 
 
 def list_versions(root: Path) -> dict[str, VersionRecord]:
-    """List the versions that count, by the stem of their files, in order.
-
-    Returns
-    -------
-    dict of str to VersionRecord
-        A version whose record is damaged is left out: see `recovered_versions`.
-    """
+    """List the versions with an intact record, by the stem of their files, in order."""
     found = {stem: _read_record(path) for stem, path in _stems(root, "json").items()}
     weights = _stems(root, "safetensors")
     return {stem: r for stem, r in found.items() if r is not None and stem in weights}
 
 
 def recovered_versions(root: Path) -> dict[str, VersionRecord]:
-    """Find the versions whose record is damaged or gone, but whose weights are there.
+    """List the versions that have weights, but no intact record, by stem.
 
-    Returns
-    -------
-    dict of str to VersionRecord
-        What the model files tell of themselves; scores and notes are lost.
+    Their records are made from what the model files say; scores and notes are lost.
     """
     known = list_versions(root)
     found = {}
@@ -157,7 +164,7 @@ def recovered_versions(root: Path) -> dict[str, VersionRecord]:
 
 
 def version_files(root: Path) -> list[str]:
-    """List the stems of all files of weights, whether a record counts them or not."""
+    """List the stems of all model files, with a record or without."""
     return sorted(_stems(root, "safetensors"))
 
 
@@ -177,7 +184,7 @@ def _read_record(path: Path) -> VersionRecord | None:
 
 
 def _record_from_weights(stem: str, path: Path) -> VersionRecord | None:
-    """Read the header of a model file: eight bytes of length, then JSON."""
+    """Make a record from the header of a model file: 8 bytes of length, then JSON."""
     try:
         size = int.from_bytes(read_bytes(path, MAX_MODEL, 8), "little")
         if size > MAX_HEADER or path.stat().st_size > MAX_MODEL:
@@ -200,12 +207,12 @@ def _record_from_weights(stem: str, path: Path) -> VersionRecord | None:
 
 
 def model_path(root: Path, record: VersionRecord, stem: str = "") -> Path:
-    """Find a version's model file and make sure that it is the one recorded.
+    """Return the path of a version's model file, after checking its hash.
 
     Raises
     ------
     SessionError
-        If it is missing or not what was written.
+        If the file is missing, or not the recorded one.
     """
     path = inside(root, MODELS, f"{stem or stem_of(record)}.safetensors")
     if not path.is_file() or path.stat().st_size > MAX_MODEL:
@@ -222,3 +229,149 @@ def file_hash(path: Path) -> str:
     """Compute the SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+RECORD = "checkpoint.json"
+
+
+class CheckpointRecord(Record):
+    """The record of an interrupted fine-tuning.
+
+    Attributes
+    ----------
+    created : str
+        ISO 8601, UTC.
+    base : int
+        Number of the model version that it started from; 0 is the bundled model.
+    image : str
+        Key of the image with the latest corrections; empty if unknown.
+    steps : int
+        Training steps done.
+    share : float
+        Fraction of the work that is done, 0 to 1.
+    score : float or None
+        Best held-out score so far.
+    file : str
+        Name of the file with all tensors.
+    sha256 : str
+        Hash of that file.
+    """
+
+    created: Moment = Field(default_factory=now)
+    base: int = Field(ge=0, lt=10**6)
+    image: str = ""
+    steps: int = Field(default=0, ge=0)
+    share: Fraction = 0.0
+    score: float | None = None
+    file: str = Field(default="", pattern=r"^([a-z0-9]{12}\.safetensors)?$")
+    sha256: str = ""
+
+
+def save_checkpoint(
+    root: Path, record: CheckpointRecord, write: Callable[[Path], None]
+) -> CheckpointRecord:
+    """Write a checkpoint: the tensors, then the record that makes them valid.
+
+    Parameters
+    ----------
+    root : Path
+        The session folder.
+    record : CheckpointRecord
+        The record, still without a file.
+    write : callable
+        Writes the tensors to a path, all or nothing.
+
+    Returns
+    -------
+    CheckpointRecord
+        With name and hash of the file.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; then the checkpoint before is as it was.
+    """
+    name = f"{new_id()}.safetensors"
+    path = inside(root, TRAINING, name)
+    make_folder(path.parent)
+    write(path)
+    record = record.model_copy(update={"file": name, "sha256": file_hash(path)})
+    store_text(inside(root, TRAINING, RECORD), sealed(record))
+    for older in path.parent.glob("*.safetensors"):
+        if older.name != name:
+            older.unlink(missing_ok=True)
+    return record
+
+
+def delete_checkpoint(root: Path) -> None:
+    """Delete the checkpoint: the record first, because it needs the tensors."""
+    folder = inside(root, TRAINING)
+    inside(root, TRAINING, RECORD).unlink(missing_ok=True)
+    for path in folder.glob("*.safetensors"):
+        path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def find_checkpoint(root: Path) -> CheckpointRecord | None:
+    """Read the record of an interrupted fine-tuning; None if there is none.
+
+    Raises
+    ------
+    SessionError
+        If its checkpoint is damaged.
+    """
+    path = inside(root, TRAINING, RECORD)
+    if not path.exists():
+        return None
+    try:
+        fields, intact = unsealed(read_text(path))
+        record = CheckpointRecord.model_validate(fields)
+        tensors = inside(root, TRAINING, record.file)
+        good = intact and tensors.is_file() and file_hash(tensors) == record.sha256
+    except (SessionError, ValueError, OSError) as error:
+        raise _damaged() from error
+    if not good:
+        raise _damaged()
+    return record
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint into one ``.safetensors`` file, all or nothing.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written.
+    """
+    from napari_resunet.engine.checkpoint import TrainerState
+    from napari_resunet.network.model_file import write_tensors
+
+    state = TypeAdapter(TrainerState).dump_json(checkpoint.trainer_state, by_alias=True)
+    header = state.decode()
+    write_tensors(path, checkpoint.tensors, header)
+
+
+def load_checkpoint(root: Path, record: CheckpointRecord) -> Checkpoint:
+    """Read the checkpoint of a record that `find_checkpoint` returned.
+
+    Raises
+    ------
+    SessionError
+        If it is damaged.
+    """
+    from napari_resunet.engine.checkpoint import Checkpoint, TrainerState
+    from napari_resunet.network.model_file import read_tensors
+
+    try:
+        tensors, header = read_tensors(inside(root, TRAINING, record.file))
+        return Checkpoint(TypeAdapter(TrainerState).validate_json(header), tensors)
+    except (ModelFileError, FileError, ValidationError) as error:
+        raise _damaged() from error
+
+
+def _damaged() -> SessionError:
+    return SessionError(
+        "A fine-tuning was interrupted, but its checkpoint is damaged: click Fine-tune "
+        "to start a new one. Your corrections and the model are as they were."
+    )

@@ -1,4 +1,4 @@
-"""Where sessions are stored, how a new one is named, and which ones can be opened."""
+"""Where sessions are stored, how a new one is named, and the list of recent ones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import platformdirs
 
 from napari_resunet.errors import FileError
-from napari_resunet.session.store.description import read_file
-from napari_resunet.session.store.layout import DESCRIPTION, THUMBNAIL
+from napari_resunet.session.store.manifest import read_file
 from napari_resunet.session.store.safety import read_text
+from napari_resunet.session.store.schema import DESCRIPTION, THUMBNAIL
 from napari_resunet.session.store.tiff import write_text
 
-MOST = 30
+MAX_RECENT = 30
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class RecentSession:
     Attributes
     ----------
     folder : Path
-        Where it lies.
+        The session folder.
     name : str
         Its name.
     changed : str
-        ISO 8601, UTC.
+        Time of the last change, ISO 8601, UTC.
     checked_objects : int
-        Corrected objects.
+        Number of verified objects.
     thumbnail : Path or None
         A small PNG.
     """
@@ -45,21 +45,21 @@ class RecentSession:
 
 
 def recent_sessions() -> list[RecentSession]:
-    """List the sessions that can be found, the latest first; damaged ones are left out."""
+    """List the sessions that can be found and opened, the latest first."""
     default = sessions_folder()
     try:
-        beside = [p for p in default.iterdir() if p.is_dir()]
+        there = [p for p in default.iterdir() if p.is_dir()]
     except OSError:
-        beside = []
-    folders = dict.fromkeys(p.absolute() for p in (*_remembered(), *beside))
+        there = []
+    folders = dict.fromkeys(p.absolute() for p in (*_remembered(), *there))
     found = [session for folder in folders if (session := _summary(folder))]
-    return sorted(found, key=lambda session: session.changed, reverse=True)[:MOST]
+    return sorted(found, key=lambda session: session.changed, reverse=True)[:MAX_RECENT]
 
 
 def remember(folder: Path) -> None:
-    """Put a session on the list. That it cannot be is no harm: it is only a list."""
+    """Put a session on the list, if the list can be written: it is only a convenience."""
     others = [p for p in _remembered() if p != folder.absolute()]
-    names = [str(p) for p in (folder.absolute(), *others)][:MOST]
+    names = [str(p) for p in (folder.absolute(), *others)][:MAX_RECENT]
     try:
         write_text(list_path(), json.dumps(names, indent=1))
     except FileError:
@@ -95,47 +95,35 @@ def _summary(folder: Path) -> RecentSession | None:
 
 
 VARIABLE = "NAPARI_RESUNET_SESSIONS"
-"""Names another folder for sessions (and for the list of them)."""
+"""Environment variable: another folder for sessions and for the list of them."""
 
-LONGEST = 60
+MAX_NAME = 60
 
 
 def sessions_folder() -> Path:
-    """Find the folder for new sessions: in the user's documents."""
+    """Return the folder for new sessions, in the user's documents."""
     other = os.environ.get(VARIABLE)
     return Path(other) if other else platformdirs.user_documents_path() / "napari-resunet"
 
 
 def list_path() -> Path:
-    """Find the file that lists where sessions lie."""
+    """Return the file with the list of sessions."""
     if os.environ.get(VARIABLE):
         return sessions_folder() / "recent.json"
     return platformdirs.user_data_path("napari-resunet", appauthor=False) / "recent.json"
 
 
 def new_folder(image_name: str, parent: Path) -> Path:
-    """Name a folder that does not exist yet: the date and the image.
-
-    Parameters
-    ----------
-    image_name : str
-        Of the first image.
-    parent : Path
-        Where it shall lie.
-
-    Returns
-    -------
-    Path
-    """
+    """Return a free path for a new session, named by the date and its first image."""
     safe = "".join(c if c.isalnum() or c in "-_" else " " for c in image_name)
-    # A local date: it is for the user's eyes.
+    # In local time, because the user reads it.
     day = f"{datetime.now().astimezone():%Y-%m-%d}"
-    name = " ".join([day, *safe.split()])[:LONGEST].strip()
+    name = " ".join([day, *safe.split()])[:MAX_NAME].strip()
     return free_name(parent / name)
 
 
 def free_name(path: Path) -> Path:
-    """Find a name that is not taken, by a number behind it."""
+    """Append a number to a path if it is taken."""
     number, candidate = 2, path
     while candidate.exists():
         candidate = path.with_name(f"{path.name} {number}")

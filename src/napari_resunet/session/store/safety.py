@@ -1,50 +1,44 @@
-"""A session folder may come from anyone: nothing in it is believed unseen.
+"""Reads a session folder that may come from anyone, without trusting it.
 
-No file outside the folder is read or written through it, no link is followed, nothing
-is unpacked before its size is known, and nothing is ever executed.
+No file outside the folder is read or written, no link is followed, nothing is unpacked
+before its size is known, and nothing is ever executed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import zlib
 from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import BaseModel
 
 from napari_resunet.errors import SessionError
 
 MAX_TEXT = 32 * 2**20
-"""Bytes of a description; real ones have a few thousand."""
+"""Bytes of a JSON file; real ones have a few thousand."""
 
 MAX_ENTRIES = 10**6
 """Files and folders in a session."""
 
 MAX_DEPTH = 16
-"""Folders in folders; real sessions have four."""
+"""Levels of folders; real sessions have four."""
 
-LONGEST_PATH = 4096
+MAX_PATH = 4096
 _PORTS = {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
 DEVICES = {"con", "prn", "aux", "nul"} | _PORTS
-"""Names that Windows takes for devices, in any folder and with any ending."""
+"""Names that are devices on Windows, in any folder and with any ending."""
 
 
 def inside(root: Path, *names: str) -> Path:
-    """Join names to the folder's path, where no part is a link or leads out of it.
-
-    Parameters
-    ----------
-    root : Path
-        The session folder.
-    *names : str
-        Of folders and a file in it.
-
-    Returns
-    -------
-    Path
+    """Join names to the path of a session folder.
 
     Raises
     ------
     SessionError
-        If a name leads out of the folder.
+        If a name is a link or leads out of the folder.
     """
     path = root
     for name in names:
@@ -64,22 +58,13 @@ def _is_plain(name: str) -> bool:
 
 
 def local_file(text: str | None) -> Path | None:
-    r"""Find the file that a session names, if it is an ordinary one on this computer.
+    r"""Return the path that a session names, if it is an ordinary file on this computer.
 
-    The text is looked at before the system is asked: already the question whether
-    ``\\host\share`` exists would send the user's name to that host.
-
-    Parameters
-    ----------
-    text : str or None
-        A path, from a folder that may come from anyone.
-
-    Returns
-    -------
-    Path or None
-        None for addresses, network shares, devices, folders and what is not there.
+    None for addresses, network shares, devices, folders, and missing files. The text is
+    checked before the system is asked: asking whether ``\\host\share`` exists would send
+    the user's name to that host.
     """
-    if not text or len(text) > LONGEST_PATH or "://" in text or "\0" in text:
+    if not text or len(text) > MAX_PATH or "://" in text or "\0" in text:
         return None
     if text.replace("\\", "/").startswith("//") or text.startswith("\\"):
         return None
@@ -91,28 +76,20 @@ def local_file(text: str | None) -> Path | None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename what is damaged or in the way, so that nothing is written over it.
+    """Rename a damaged file or folder to ``NAME.damaged-1``, so that it is not overwritten.
 
-    Parameters
-    ----------
-    path : Path
-        A file or a folder.
-
-    Returns
-    -------
-    Path
-        The same with ``.damaged-1`` behind its name, or a higher number.
+    Returns the new path; the number is higher if the name is taken.
     """
     return path.rename(free_for_damaged(path))
 
 
 def copy_aside(path: Path) -> Path:
-    """Copy a damaged file before it is written again; see `set_aside`."""
+    """Copy a damaged file before it is overwritten; see `set_aside`."""
     return Path(shutil.copy2(path, free_for_damaged(path)))
 
 
 def free_for_damaged(path: Path) -> Path:
-    """Find a name for a damaged file that is not taken."""
+    """Find a free name for a damaged file."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
@@ -120,12 +97,12 @@ def free_for_damaged(path: Path) -> Path:
 
 
 def refuse_links(root: Path) -> None:
-    """Make sure that a session holds ordinary files and folders only.
+    """Make sure that a session holds only ordinary files and folders.
 
     Raises
     ------
     SessionError
-        If there is a link, a device, or an absurd number of files or folders in it.
+        If it holds a link, a device, or far too many files or folders.
     """
     waiting, seen = [(root, 0)], 0
     try:
@@ -146,23 +123,23 @@ def refuse_links(root: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a description that is not absurdly long.
+    """Read a JSON file as text, with replacements for what is not UTF-8.
 
     Raises
     ------
     SessionError
-        If it is missing, too long or no text.
+        If it is missing or too long.
     """
     return read_bytes(path, MAX_TEXT).decode("utf-8", errors="replace")
 
 
 def read_bytes(path: Path, most: int, first: int = -1) -> bytes:
-    """Read a file of at most so many bytes, all of it or the first few.
+    """Read the `first` bytes of a file that has no more than `most`; -1 reads it all.
 
     Raises
     ------
     SessionError
-        If it is missing, no ordinary file, or too long.
+        If it is missing, too long, or not an ordinary file.
     """
     try:
         if not path.is_file() or path.is_symlink():
@@ -183,3 +160,53 @@ def _leads_out(root: Path, name: str) -> SessionError:
         f"The session '{root}' points outside its own folder ('{name[:100]}'), or holds "
         "what no session has: it was not opened. Choose a session that you trust."
     )
+
+
+CHECKSUM = "checksum"
+PREFIX = "json-crc32:"
+
+
+def sealed(record: BaseModel) -> str:
+    """Write a record as JSON, with a checksum of all fields as the last one."""
+    fields = json.loads(record.model_dump_json())
+    fields.pop(CHECKSUM, None)
+    return json.dumps(fields | {CHECKSUM: _checksum(fields)}, indent=1)
+
+
+def unsealed(text: str) -> tuple[dict[str, Any], bool]:
+    """Read what `sealed` wrote.
+
+    Returns
+    -------
+    fields : dict
+        Without the checksum.
+    intact : bool
+        Whether the checksum is right. True without a checksum, as in files of older
+        programs, or if a user who edited the file removed it.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a JSON object.
+    """
+    try:
+        fields = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(fields, dict):
+        raise ValueError("no JSON object")
+    if CHECKSUM in fields:
+        known = fields.pop(CHECKSUM)
+        return fields, known == _checksum(fields)
+    # The name of the checksum field may itself be damaged.
+    return fields, not any(str(v).startswith(PREFIX) for v in fields.values())
+
+
+def sealed_line(fields: dict[str, Any]) -> str:
+    """Write an object as one line of JSON, with its checksum."""
+    return json.dumps(fields | {CHECKSUM: _checksum(fields)})
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    text = json.dumps(fields, sort_keys=True)
+    return f"{PREFIX}{zlib.crc32(text.encode()):08x}"

@@ -1,13 +1,15 @@
 """What ``session.json`` says, as typed records that keep the fields they do not know.
 
-Each field says what it can hold; how a file with damaged fields is read is `description`.
+Each field says which values it can have. `manifest` reads files with damaged fields.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -21,28 +23,79 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from napari_resunet.session.settings import Settings
+from napari_resunet.session.settings import SCALE, Settings
+from napari_resunet.session.store.safety import inside
 from napari_resunet.types import new_id, now
+
+DESCRIPTION = "session.json"
+BACKUP = "session.backup.json"
+LOCK = "session.lock"
+OWNER = "session.owner"
+HISTORY = "history.jsonl"
+THUMBNAIL = "thumbnail.png"
+PLANES = "planes"
+SOURCES = "sources"
+MODELS = "models"
+TRAINING = "training"
+CORRECTIONS = "corrections"
+IMAGES, MASKS = "images", "masks"
+
+FLAT = "plane"
+"""Folder name of the plane of an image that is not a stack."""
+
+Index = tuple[int, ...]
+_INDEX = re.compile(r"\d{1,8}(-\d{1,8})*")
+
+
+def plane_name(index: Index) -> str:
+    """Return the folder name of a plane: its position along the stack axes."""
+    return "-".join(f"{i:04d}" for i in index) or FLAT
+
+
+def plane_index(name: str) -> Index | None:
+    """Read a name that `plane_name` made; None for other names."""
+    if name == FLAT:
+        return ()
+    return tuple(int(i) for i in name.split("-")) if _INDEX.fullmatch(name) else None
+
+
+def plane_folder(root: Path, image_key: str, index: Index) -> Path:
+    """Return the folder of a plane."""
+    return inside(root, PLANES, image_key, plane_name(index))
+
+
+def source_path(root: Path, image_key: str) -> Path:
+    """Return the path of the stored pixels of an image."""
+    return inside(root, SOURCES, f"{image_key}.tif")
+
+
+def saved_planes(root: Path, image_key: str) -> list[Index]:
+    """List the planes of an image that have a folder, in order."""
+    folder = inside(root, PLANES, image_key)
+    if not folder.is_dir():
+        return []
+    found = (plane_index(p.name) for p in folder.iterdir() if not p.is_symlink())
+    return sorted(index for index in found if index is not None)
+
 
 SCHEMA_VERSION = 1
 KEY = r"^[a-z0-9]{1,32}$"
-"""Keys become file names: nothing in them can lead out of the folder."""
+"""Keys become file names, so they must not lead out of the folder."""
 
 MAX_DIMENSIONS = 6
 MAX_PLANE = 2**31
-"""Pixels of one plane."""
+"""Pixels of a plane."""
 
 MAX_IMAGES = 10_000
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""From each older schema version to the next; applied one after the other."""
+"""From each older schema version to the next one, applied in order."""
 
-
-LARGEST, SMALLEST = 1e12, 1e-12
-"""Of pixel sizes, in any unit."""
+MAX_COORDINATE, MIN_PIXEL_SIZE = 1e12, 1e-12
+"""In any unit."""
 
 
 def plain_name(text: Any) -> Any:
-    """Leave out of a name what is no text in one line: line breaks, half characters."""
+    """Remove from a name what is not text in one line: line breaks, half characters."""
     if not isinstance(text, str):
         return text
     whole = text.encode("utf-8", "replace").decode()
@@ -50,14 +103,14 @@ def plain_name(text: Any) -> Any:
 
 
 def _finite(value: float) -> float:
-    if not (math.isfinite(value) and abs(value) <= LARGEST):
+    if not (math.isfinite(value) and abs(value) <= MAX_COORDINATE):
         raise ValueError("not a sensible number")
     return value
 
 
 def _pixel_size(value: float) -> float:
-    # Negative ones turn the image around.
-    if abs(_finite(value)) < SMALLEST:
+    # A negative one mirrors the image.
+    if abs(_finite(value)) < MIN_PIXEL_SIZE:
         raise ValueError("not a pixel size")
     return value
 
@@ -71,9 +124,9 @@ def _moment(text: str) -> str:
 Name = Annotated[str, BeforeValidator(plain_name), Field(max_length=1000)]
 Coordinate = Annotated[float, AfterValidator(_finite)]
 PixelSize = Annotated[float, AfterValidator(_pixel_size)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Moment = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
-# Products of words only: a viewer computes what stands in a unit.
+# Products of words only, because a viewer evaluates units.
 _WORD = r"[^\W\d]+( ?\*\* ?-?\d)?"
 Unit = Annotated[
     str, Field(max_length=60, pattern=rf"^(1 ?/ ?)?{_WORD}( ?[*/ ] ?{_WORD})*$")
@@ -86,48 +139,48 @@ Dtype = Literal[
 
 
 class Record(BaseModel):
-    """Frozen, and what a newer program wrote into it is kept."""
+    """Frozen; fields that a newer program wrote are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class LayerStyle(Record):
-    """How a layer looks.
+    """How a layer is shown.
 
     Attributes
     ----------
     opacity : float
         0 to 1.
     visible : bool
-        Whether it is shown.
+        Whether it is shown at all.
     """
 
-    opacity: Share = 1.0
+    opacity: Fraction = 1.0
     visible: bool = True
 
 
 class ImageStyle(LayerStyle):
-    """How an image looks.
+    """How an image is shown.
 
     Attributes
     ----------
     colormap : str
-        Its name; empty for RGB.
+        Name of the colormap; empty for RGB.
     colors : tuple of (red, green, blue, opacity)
-        Of the colormap, 0 to 1; empty where the name tells enough.
+        Colours of the colormap, 0 to 1; empty if its name is enough.
     controls : tuple of float
-        Where the colours lie, 0 to 1.
+        Positions of the colours, 0 to 1.
     contrast_limits : tuple of float or None
-        Black and white; None leaves them to the viewer.
+        Intensities of black and white; None leaves them to the viewer.
     gamma : float
         1 is linear.
     """
 
     colormap: Name = ""
-    colors: tuple[tuple[Share, Share, Share, Share], ...] = Field(
+    colors: tuple[tuple[Fraction, Fraction, Fraction, Fraction], ...] = Field(
         default=(), max_length=256
     )
-    controls: tuple[Share, ...] = Field(default=(), max_length=257)
+    controls: tuple[Fraction, ...] = Field(default=(), max_length=257)
     contrast_limits: tuple[float, float] | None = None
     gamma: float = Field(default=1.0, ge=0.01, le=100, allow_inf_nan=False)
 
@@ -138,44 +191,44 @@ class ImageRecord(Record):
     Attributes
     ----------
     key : str
-        Names its files.
+        Part of the names of its files.
     name : str
-        Of the layer.
+        Name of the layer.
     shape : tuple of int
-        Of the finest level, the samples of RGB included.
+        Shape of the finest level, with the samples of RGB.
     dtype, axes : str
-        Of the pixels; one letter of "PTZCYXS" for each dimension.
+        dtype of the pixels; one letter of "PTZCYXS" for each dimension.
     rgb : bool
-        Whether the last dimension holds samples.
+        Whether the last dimension is samples.
     scale, translate : tuple of float
-        Of the layer.
+        Transform of the layer.
     shear : tuple of float
-        Of the layer: the upper triangle of its matrix; empty where there is none.
+        The same: the upper triangle of the matrix; empty if there is none.
     rotate, affine : tuple of tuple of float
-        Of the layer: square matrices, affine with one more row and column; empty
-        where they change nothing.
+        The same: square matrices, `affine` with one more row and column; empty if they
+        change nothing.
     units, axis_labels : tuple of str
-        Of the layer.
+        Units and names of the layer's axes.
     source : str or None
-        The file it was opened from; None where it came from memory.
+        File that it was opened from; None if it came from memory.
     reader : str or None
-        The napari plugin that read it.
+        napari plugin that read the file.
     stored : bool
-        Whether the pixels lie in ``sources/``.
+        Whether the pixels are in ``sources/``.
     content_hash : str
-        See `content_hash.content_hash`; empty until it is known.
+        See `files.content_hash`; empty until it is known.
     labels_name : str
-        Of the Labels layer.
+        Name of the Labels layer.
     channels : tuple of int or None
-        Which feed the network.
+        Channels that the network sees.
     object_scale : float or None
-        Factor from image to working pixels.
+        Rescale factor from image pixels to network resolution.
     auto : bool
-        Whether that is estimated.
+        Whether the object size is estimated.
     checked_objects : int
-        Objects with a checked pixel.
-    look, labels_look : ImageStyle, Look or None
-        Of the two layers; None where it was not kept.
+        Number of verified objects.
+    look, labels_look : ImageStyle, LayerStyle or None
+        How image and labels are shown; None if unknown.
     """
 
     key: str = Field(default_factory=new_id, pattern=KEY)
@@ -199,7 +252,7 @@ class ImageRecord(Record):
     content_hash: str = Field(default="", pattern=r"^(blake2b(-sampled)?:[0-9a-f]{32})?$")
     labels_name: Name = ""
     channels: tuple[Annotated[int, Field(ge=0, lt=10**6)], ...] | None = None
-    object_scale: float | None = Field(default=None, ge=1e-3, le=1e3, allow_inf_nan=False)
+    object_scale: float | None = SCALE.field()
     auto: bool = True
     checked_objects: int = Field(default=0, ge=0)
     look: ImageStyle | None = None
@@ -207,7 +260,7 @@ class ImageRecord(Record):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        """Make sure that the fields fit each other, the ones that matter most first."""
+        """Check that the fields fit each other, the most important ones first."""
         for name, fits in self._fitting():
             if not fits:
                 raise _unfit(name)
@@ -227,12 +280,12 @@ class ImageRecord(Record):
 
     @property
     def ndim(self) -> int:
-        """Dimensions of the layer: without the samples of RGB."""
+        """Number of dimensions of the layer, without the samples of RGB."""
         return len(self.shape) - self.rgb
 
     @property
     def plane_shape(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width of a plane."""
         return self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
 
     @property
@@ -248,20 +301,20 @@ def _unfit(field: str) -> PydanticCustomError:
 
 
 def _is_square(matrix: Matrix, n: int) -> bool:
-    """Tell whether a matrix is one of n rows that can be inverted, or left out."""
+    """Return whether a matrix is empty, or has n rows and columns and an inverse."""
     square = len(matrix) == n and all(len(row) == n for row in matrix)
     return not matrix or (square and abs(float(np.linalg.det(matrix))) > 0)
 
 
 class PlaneContents(Record):
-    """What must be on disk of a plane.
+    """The files that a plane must have.
 
     Attributes
     ----------
     generation : int
         Number of the snapshot; 0 is the empty plane.
     journal : bool
-        Whether a journal with at least one record follows it.
+        Whether it has a journal with at least one record.
     """
 
     generation: int = Field(default=0, ge=0, lt=10**9)
@@ -269,7 +322,7 @@ class PlaneContents(Record):
 
 
 class Contents(Record):
-    """What must be on disk, so that what is gone does not go without a word.
+    """What must be in the folder, so that missing files are noticed.
 
     Attributes
     ----------
@@ -278,13 +331,13 @@ class Contents(Record):
     versions : tuple of int
         Numbers of the model versions.
     last_version : int
-        The highest number that was ever given: none is given twice.
+        Highest number ever given: none is given twice.
     corrections : dict of str to int
         Round of each corrected plane, by IMAGE-PLANE.
     history : int
-        Lines of the history.
+        Number of lines of the history.
     training : bool
-        Whether a fine-tuning was interrupted.
+        Whether there is a checkpoint of a fine-tuning.
     """
 
     planes: dict[str, dict[str, PlaneContents]] = {}
@@ -296,7 +349,7 @@ class Contents(Record):
 
 
 class SessionSettings(Settings):
-    """What the dock showed; fields of newer programs are kept."""
+    """The settings of the dock; fields of newer programs are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -307,25 +360,25 @@ class SessionFile(Record):
     Attributes
     ----------
     schema_version : int
-        Of the folder's format.
+        Version of the folder's format.
     session_id : str
-        Stays when the folder is moved or renamed; a copy gets its own.
+        Stays the same when the folder is moved or renamed; a copy gets its own.
     created, changed : str
         ISO 8601, UTC.
     contents : Contents or None
-        What must be on the disk; None in files of older programs.
+        What must be in the folder; None in files of older programs.
     name : str
-        Shown in lists.
+        Name in the list of sessions.
     programs : dict of str to str
         Versions of the libraries that wrote last.
     images : tuple of ImageRecord
-        In the order they came.
+        In the order in which they were opened.
     current_image : str
-        Key of the one that the dock showed.
+        Key of the image in use.
     current_version : int
-        Number of the model version in use; 0 is the starter.
+        Number of the model version in use; 0 is the bundled model.
     settings : SessionSettings
-        Of the dock.
+        Settings of the dock.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -347,10 +400,10 @@ class SessionFile(Record):
         return self
 
     def image(self, key: str) -> ImageRecord | None:
-        """Find an image by its key."""
+        """Return the image with a key; None if there is none."""
         return next((image for image in self.images if image.key == key), None)
 
     @property
     def checked_objects(self) -> int:
-        """Objects with a checked pixel, over all images."""
+        """Number of verified objects in all images."""
         return sum(image.checked_objects for image in self.images)

@@ -1,7 +1,7 @@
-"""A thread that writes to the session folder, and keeps trying while it cannot.
+"""A thread that writes to the session folder, and tries again while writing fails.
 
-Tasks have keys: a later task takes the place of an earlier one with the same key, so
-that what waits does not grow with the time that the disk is away.
+A task replaces a waiting one with the same key, so that the queue does not grow while the
+disk is away.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable, Hashable
 from napari_resunet.errors import FileError
 
 log = logging.getLogger(__name__)
-FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
+FIRST_WAIT, MAX_WAIT = 0.1, 2.0
 """Seconds between two attempts while writing fails."""
 
 STALLED = 4.0
-"""Seconds that one small task may take before the user is told."""
+"""Seconds that a small task may take before the drive counts as stalled."""
 
 KEPT = "Your work is kept in memory and written as soon as that is possible."
 
@@ -26,16 +26,16 @@ Task = Callable[[], None]
 
 
 class Writer:
-    """Runs tasks one after the other in a background thread.
+    """Runs tasks one after another in a background thread.
 
     Parameters
     ----------
     name : str
-        Of the thread.
+        Name of the thread.
     on_idle : callable or None
-        Called in the thread when nothing is waiting, about once a second.
+        Called in the thread about once a second while nothing waits.
     patience : float
-        How many times longer than a small task one may take before the user is told.
+        How many times longer than a small task a task may take.
     """
 
     def __init__(
@@ -50,61 +50,44 @@ class Writer:
         self._wait = FIRST_WAIT
         self._on_idle = on_idle
         self._patience = patience
-        # A daemon: a stalled drive must not keep the program from ending.
+        # A daemon thread, so that a stalled drive does not keep the program from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def put(self, key: Hashable, task: Task) -> None:
-        """Ask for a task; one with the same key that still waits is dropped."""
+        """Add a task; it replaces a waiting one with the same key."""
         with self._change:
             self._tasks[key] = task
             self._change.notify_all()
 
     @property
     def trouble(self) -> str:
-        """Why writing fails now, in one sentence; empty while it works."""
+        """Why writing fails now, in one or two sentences; empty while it works."""
         began = self._began
         if began is not None and time.monotonic() - began > STALLED * self._patience:
             return f"The drive of the session does not answer. {KEPT}"
         return self._trouble
 
     def take_lost(self) -> list[str]:
-        """Take what failed for good, in words: to be told once."""
+        """Return and clear the descriptions of tasks that failed permanently."""
         lost, self._lost = self._lost, []
         return lost
 
     @property
     def idle(self) -> bool:
-        """Whether everything asked for is done."""
+        """Whether all tasks are done."""
         with self._change:
             return not self._tasks and self._began is None
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything is done.
-
-        Parameters
-        ----------
-        timeout : float
-            Seconds to wait at most.
-
-        Returns
-        -------
-        bool
-            Whether it is.
-        """
+        """Wait until all tasks are done; return False after `timeout` seconds."""
         with self._change:
             return self._change.wait_for(
                 lambda: not self._tasks and self._began is None, timeout
             )
 
     def close(self, timeout: float) -> bool:
-        """Do what waits, as far as that is possible in the time, and end the thread.
-
-        Returns
-        -------
-        bool
-            Whether all was done.
-        """
+        """End the thread; return whether all tasks were done within `timeout` seconds."""
         done = self.flush(timeout)
         with self._change:
             self._closing = True
@@ -120,10 +103,10 @@ class Writer:
             elif not self._attempt(found[0], found[1]):
                 with self._change:
                     self._change.wait_for(lambda: self._closing, self._wait)
-                self._wait = min(2 * self._wait, LONGEST_WAIT)
+                self._wait = min(2 * self._wait, MAX_WAIT)
 
     def _next(self) -> tuple[Hashable, Task | None] | None:
-        """Wait for a task; (None, None) means idle, None the end."""
+        """Wait for a task; (None, None) if there is none, None if the thread must end."""
         with self._change:
             self._change.wait_for(lambda: bool(self._tasks) or self._closing, 1.0)
             if self._closing:
@@ -141,12 +124,12 @@ class Writer:
         except (OSError, FileError) as error:
             log.warning("The session could not be written", exc_info=error)
             trouble, again = f"{error} {KEPT}", True
-        except Exception as error:  # one bad task must not end the thread
+        except Exception as error:  # a bad task must not end the thread
             log.exception("A part of the session could not be written")
             self._lost.append(f"{type(error).__name__}: {error}")
         with self._change:
             if again and key != ("idle",):
-                # Behind the others: one file that fails must not hold them up.
+                # Last in the queue: a file that fails must not hold up the others.
                 self._tasks.setdefault(key, task)
             if not again:
                 self._wait = FIRST_WAIT

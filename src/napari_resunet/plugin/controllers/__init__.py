@@ -1,0 +1,1 @@
+"""What each click, key and result means; no Qt here, and no controller knows another."""

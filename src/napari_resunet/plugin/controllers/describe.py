@@ -1,0 +1,92 @@
+"""Builds session.json from the dock and the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from napari_resunet.plugin.layers.collection import Layers
+from napari_resunet.plugin.layers.session_images import mutable_fields
+from napari_resunet.plugin.state import AppState
+from napari_resunet.session.store.manifest import fitting_image
+from napari_resunet.session.store.schema import (
+    ImageRecord,
+    SessionFile,
+)
+
+
+def build_manifest(
+    file: SessionFile,
+    state: AppState,
+    layers: Layers,
+    minutes: float,
+    keys: Mapping[str, str],
+    updates: Mapping[str, Mapping[str, Any]],
+    on_disk: Collection[int],
+) -> SessionFile:
+    """Update the description of a session.
+
+    Parameters
+    ----------
+    file : SessionFile
+        The previous description; fields of newer versions stay.
+    state : AppState
+        Choices and versions.
+    layers : Layers
+        The images and their labels.
+    minutes : float
+        About how long to fine-tune.
+    keys : mapping of str to str
+        The session's key of each image, by the key of its layer.
+    updates : mapping
+        New facts about images, by the session's key.
+    on_disk : collection of int
+        Numbers of the versions that are on disk.
+
+    Returns
+    -------
+    SessionFile
+        Equal to `file` if nothing changed.
+    """
+    layer_ids = {key: layer_id for layer_id, key in keys.items()}
+    images = tuple(
+        _image(image, state, layers, layer_ids.get(image.key), updates.get(image.key, {}))
+        for image in file.images
+    )
+    settings = {
+        "device": state.device,
+        "scope": state.scope,
+        "foreground": state.decoding.foreground,
+        "split": state.decoding.split,
+        "minutes": minutes,
+    }
+    return file.model_copy(
+        update={
+            "images": images,
+            "current_image": keys.get(state.image_key or "", file.current_image),
+            "current_version": _version(file, state, on_disk),
+            "settings": file.settings.model_copy(update=settings),
+        }
+    )
+
+
+def _image(
+    record: ImageRecord,
+    state: AppState,
+    layers: Layers,
+    layer_id: str | None,
+    updates: Mapping[str, Any],
+) -> ImageRecord:
+    image, binding = layers.image(layer_id), layers.binding(layer_id)
+    update = dict(updates)
+    if image is not None and binding is not None:
+        update |= mutable_fields(image, binding, state.image(layer_id))
+    changed = record.model_copy(update=update)
+    # A script can give a layer values that a session cannot store; they are left out.
+    return record if changed == record else fitting_image(changed.model_dump()) or record
+
+
+def _version(file: SessionFile, state: AppState, on_disk: Collection[int]) -> int:
+    """Return the current version, if it is on disk."""
+    number = state.versions.current.number
+    return number if number == 0 or number in on_disk else file.current_version

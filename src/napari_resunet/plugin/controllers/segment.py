@@ -1,0 +1,260 @@
+"""Segment: proposes labels, and again after a slider or the model changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_resunet.errors import ResunetError
+from napari_resunet.plugin.controllers.shared import (
+    apply_proposal,
+    chosen_image,
+    snapshot_of,
+)
+from napari_resunet.plugin.jobs import Job, JobRunner
+from napari_resunet.plugin.layers import image_layers, targets
+from napari_resunet.plugin.layers.collection import Layers
+from napari_resunet.plugin.layers.labels import LOCKED
+from napari_resunet.plugin.state import AppState
+from napari_resunet.plugin.views.protocol import DockView
+from napari_resunet.session.settings import Settings
+from napari_resunet.session.workers import (
+    DecodeRequest,
+    ModelReady,
+    SegmentRequest,
+    Workers,
+)
+from napari_resunet.types import Decoding, Target
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_resunet.session.segmenter import Proposal, SizeFound
+
+PROPOSED = "Correct what is wrong, then click Fine-tune."
+
+
+class SegmentController:
+    """Proposes labels for the chosen image.
+
+    Parameters
+    ----------
+    state : AppState
+        The choices; proposals are cached there.
+    layers : Layers
+        Get the proposals.
+    view : DockView
+        The dock.
+    jobs : JobRunner
+        The long job.
+    redraws : JobRunner
+        Decodes cached maps again when a slider moves, also during the long job.
+    workers : Workers
+        Do the work.
+    """
+
+    def __init__(
+        self,
+        state: AppState,
+        layers: Layers,
+        view: DockView,
+        jobs: JobRunner,
+        redraws: JobRunner,
+        workers: Workers,
+    ) -> None:
+        self._state, self._layers, self._view = state, layers, view
+        self._jobs, self._redraws, self._workers = jobs, redraws, workers
+        self._redraw_again = False
+        view.segment.scope_changed.connect(self.choose_scope)
+        view.segment.segment_clicked.connect(self.segment)
+        view.segment.segment_cancelled.connect(self.cancel)
+        view.segment.foreground_changed.connect(self.move_foreground)
+        view.segment.split_changed.connect(self.move_split)
+        view.model.device_chosen.connect(self.choose_device)
+        state.outdated.connect(self.outdate)
+        state.renew.connect(self.renew)
+        state.changed.connect(self.refresh)
+        layers.data_changed.connect(self.image_changed)
+
+    def refresh(self) -> None:
+        """Cancel a segmentation whose image or labels were removed."""
+        job = self._jobs.current
+        if job is None or job.image_key is None:
+            return
+        if self._layers.image(job.image_key) is None:
+            self._abandon("The image was removed, so its segmentation was cancelled.")
+        elif self._layers.binding(job.image_key) is None:
+            self._abandon("The labels were removed, so their job was cancelled.")
+
+    def show_settings(self, settings: Settings) -> None:
+        """Show the settings of a session, or the defaults."""
+        self._view.model.set_device(settings.device)
+        self._view.segment.set_scope(settings.scope)
+        self._view.segment.set_foreground(settings.foreground)
+        self._view.segment.set_split(settings.split)
+
+    def choose_scope(self, scope: str) -> None:
+        """Choose the scope of the next segmentation."""
+        self._state.scope = Settings.model_validate({"scope": scope}).scope
+        self._state.changed.emit()
+
+    def choose_device(self, device: str) -> None:
+        """Choose the device of the next job."""
+        self._state.device = Settings.model_validate({"device": device}).device
+
+    def segment(self) -> None:
+        """Propose labels for the chosen scope."""
+        image, viewer = chosen_image(self._state, self._layers), self._layers.viewer
+        if image is None or self._jobs.current is not None:
+            return
+        sentence = image_layers.unsupported_reason(image, viewer)
+        if sentence:
+            self._view.set_message(sentence, "warning")
+            return
+        try:
+            chosen = targets.targets_of(image, viewer, self._state.scope)
+        except ResunetError as error:
+            self._view.set_message(str(error), "warning")
+            return
+        self._state.chosen.use_shown(image_layers.shown_channel(image, viewer))
+        self._propose(image, chosen)
+
+    def cancel(self) -> None:
+        """Cancel the running job."""
+        if self._jobs.current is not None:
+            self._jobs.cancel()
+            self._view.set_message("Cancelling …")
+
+    def renew(self, key: str | None, sentence: str) -> None:
+        """Propose all windows of an image again, the shown plane first.
+
+        The message `sentence` says why.
+        """
+        image, settings = self._layers.image(key), self._state.image(key)
+        if image is None or self._jobs.current is not None:
+            return
+        shown = image_layers.shown_index(image, self._layers.viewer)
+        again = targets.again(settings.proposals(shown))
+        binding = self._layers.binding(key)
+        if not again and binding is not None:
+            again = targets.proposed_earlier(binding.review, shown)
+        settings.forget_maps()
+        if again:
+            self._propose(image, again, sentence)
+
+    def outdate(self, sentence: str) -> None:
+        """Drop proposals, also a running one, because a choice changed."""
+        self._state.chosen.forget_maps()
+        self._abandon(sentence)
+        self._view.set_message(sentence)
+        self._state.changed.emit()
+
+    def image_changed(self, key: str) -> None:
+        """Drop everything cached for an image, because its pixels changed."""
+        self._workers.forget(key)
+        self._state.image(key).forget_maps()
+        job = self._jobs.current
+        if job is not None and job.image_key in (key, None):  # Next reads all images
+            self._abandon("The image was changed, so its segmentation was cancelled.")
+        self._state.changed.emit()
+
+    def _abandon(self, sentence: str) -> None:
+        if self._jobs.kind in ("segment", "next"):
+            self._jobs.abandon()
+            self._view.set_message(sentence, "warning")
+
+    def _propose(self, image: Image, chosen: list[Target], sentence: str = "") -> None:
+        key = image_layers.layer_id_of(image)
+        if self._layers.make_binding(image).locked:
+            self._view.set_message(LOCKED, "warning")
+            return
+        request = SegmentRequest(
+            model=self._state.versions.current.to_use,
+            device=self._state.device,
+            image=snapshot_of(self._state, self._layers, image),
+            targets=tuple(chosen),
+            scale=self._state.image(key).scale,
+            decoding=self._state.decoding,
+        )
+
+        def proposed(event: ModelReady | SizeFound | Proposal) -> None:
+            self._proposed(key, event)
+
+        def done(result: None) -> None:
+            self._view.set_message(f"{sentence} {PROPOSED}".strip())
+
+        self._jobs.start(
+            Job(
+                "segment",
+                lambda token: self._workers.segment(request, token),
+                done,
+                proposed,
+                image_key=key,
+            )
+        )
+
+    def _proposed(self, key: str, event: ModelReady | SizeFound | Proposal) -> None:
+        # Costs nothing here, because the worker has imported torch.
+        from napari_resunet.session.segmenter import Proposal
+
+        image = self._layers.image(key)
+        if isinstance(event, ModelReady):
+            self._state.model_ready(event)
+            self._state.changed.emit()
+        elif not isinstance(event, Proposal):
+            self._state.image(key).scale = event.scale
+            self._state.changed.emit()
+        elif image is not None and self._layers.binding(key) is not None:
+            apply_proposal(self._state, self._layers, image, event)
+
+    # The sliders --------------------------------------------------------------------
+
+    def move_foreground(self, value: float) -> None:
+        """Follow the foreground slider."""
+        self._state.decoding = Decoding(value, self._state.decoding.split)
+        self.redraw()
+
+    def move_split(self, value: float) -> None:
+        """Follow the split slider."""
+        self._state.decoding = Decoding(self._state.decoding.foreground, value)
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Decode the cached maps of the chosen image with the current sliders.
+
+        While a slider moves, at most one request waits: the running one is cancelled, and
+        the next one starts at its end, with the values of that moment.
+        """
+        if self._redraws.current is not None:
+            self._redraw_again = True
+            self._redraws.cancel()
+            return
+        self._redraw_again = False
+        image = chosen_image(self._state, self._layers)
+        key = self._state.image_key
+        if image is None or self._layers.binding(key) is None:
+            return
+        index = image_layers.shown_index(image, self._layers.viewer)
+        proposals = tuple(self._state.chosen.proposals(index))
+        if proposals:
+            visible = Target(index, image_layers.visible_window(image))
+            self._start_redraw(key, DecodeRequest(proposals, self._state.decoding, visible))
+
+    def _start_redraw(self, key: str | None, request: DecodeRequest) -> None:
+        def decoded(proposal: Proposal) -> None:
+            binding = self._layers.binding(key)
+            if binding is not None:
+                binding.write_proposal(proposal)
+
+        self._redraws.start(
+            Job(
+                "redraw",
+                lambda token: self._workers.decode(request, token),
+                self._redrawn,
+                decoded,
+                self._redrawn,
+            )
+        )
+
+    def _redrawn(self, result: object) -> None:
+        if self._redraw_again:
+            self.redraw()

@@ -1,0 +1,344 @@
+"""Open session…: restores an earlier session and continues saving it.
+
+A worker reads it (`session.restore`). This module adds the layers, on the main thread, and
+asks for missing files.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+from napari_resunet._package import STARTER
+from napari_resunet.errors import FileError
+from napari_resunet.events import Progress
+from napari_resunet.plugin.controllers.autosave import Autosave
+from napari_resunet.plugin.controllers.session_place import SessionPlace
+from napari_resunet.plugin.jobs import Job, JobRunner
+from napari_resunet.plugin.layers import image_layers
+from napari_resunet.plugin.layers.appearance import apply_style
+from napari_resunet.plugin.layers.collection import Layers
+from napari_resunet.plugin.layers.session_images import (
+    add_image,
+    finest,
+    is_safe_to_open,
+    restore_labels,
+    restore_transform,
+)
+from napari_resunet.plugin.messages import (
+    BUSY,
+    interrupted_text,
+    score_of,
+    score_text,
+    version_of,
+)
+from napari_resunet.plugin.state import AppState, Interrupted
+from napari_resunet.plugin.views.protocol import DockView
+from napari_resunet.session.pixels import is_image, read_pixels
+from napari_resunet.session.restore import Restored, RestoredImage, restore_steps
+from napari_resunet.session.store.folder import (
+    SessionFolder,
+    SessionInUse,
+    copy_session,
+)
+from napari_resunet.session.store.history import Entry, last_run
+from napari_resunet.session.store.recent import free_name, recent_sessions, sessions_folder
+from napari_resunet.session.store.schema import ImageRecord, SessionSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_resunet.corrections.training_set import CorrectionLog
+
+log = logging.getLogger(__name__)
+CHOOSE = "Under Fine-tune, resume it, keep the best so far, or discard it."
+
+
+class SessionsController:
+    """Opens sessions.
+
+    Parameters
+    ----------
+    state : AppState
+        Gets versions and choices back.
+    layers : Layers
+        Gets images and labels back.
+    view : DockView
+        Asks the user.
+    jobs : JobRunner
+        Reads the session.
+    work : JobRunner
+        The long job; no session is opened while it runs.
+    autosave : Autosave
+        Continues to save the session.
+    place : SessionPlace
+        Closes the current session.
+    corrections : CorrectionLog
+        Gets the corrections that were learned from back.
+    take_settings : callable
+        Called with the settings of the session.
+    """
+
+    def __init__(
+        self,
+        state: AppState,
+        layers: Layers,
+        view: DockView,
+        jobs: JobRunner,
+        work: JobRunner,
+        autosave: Autosave,
+        place: SessionPlace,
+        corrections: CorrectionLog,
+        take_settings: Callable[[SessionSettings], None],
+    ) -> None:
+        self._state, self._layers, self._view = state, layers, view
+        self._jobs, self._work = jobs, work
+        self._autosave, self._place = autosave, place
+        self._corrections, self._take_settings = corrections, take_settings
+        self._missing: list[RestoredImage] = []
+        self._unfit: list[str] = []
+        view.session.open_clicked.connect(self.ask)
+        jobs.progress.connect(self._show_progress)
+
+    def ask(self) -> None:
+        """Let the user choose a session."""
+        others = [s for s in recent_sessions() if not self._is_shown(s.folder)]
+        path = self._view.session.ask_session(others)
+        if path is not None:
+            self.open(path)
+
+    def open(self, path: Path) -> None:
+        """Open a session, or a copy if it is in use elsewhere and the user agrees."""
+        if not self._may_open(path):
+            return
+        mine = self._is_mine(path)
+        if mine:
+            # All its images were removed, so it is read again from its folder.
+            self._place.close()
+        folder = None
+        try:
+            folder = self._opened(path)
+        except FileError as error:
+            self._say(str(error), "error")
+        if folder is None:
+            if mine:
+                self._autosave.resume()
+            return
+        if not mine:
+            self._place.close()
+        self._read(folder)
+
+    def _may_open(self, path: Path) -> bool:
+        """Save the current session; return False and say why if none can be opened."""
+        if self._jobs.current is not None or self._work.current is not None:
+            self._say(BUSY, "warning")
+            return False
+        if self._is_shown(path):
+            self._say("This session is open in this window already.", "info")
+            return False
+        return self._place.secure(can_stay=True)
+
+    def _is_mine(self, path: Path) -> bool:
+        return self._autosave.folder is not None and self._autosave.folder.root == path
+
+    def _is_shown(self, path: Path) -> bool:
+        """Return whether a session is this window's, and one of its images is open."""
+        layers = self._layers
+        return self._is_mine(path) and any(
+            layers.image(layer_id) is not None for layer_id in self._autosave.keys
+        )
+
+    def _opened(self, path: Path) -> SessionFolder | None:
+        try:
+            return SessionFolder.open(path)
+        except SessionInUse as error:
+            if not self._view.session.ask_copy(str(error)):
+                self._say(str(error), "warning")
+                return None
+        target = free_name(sessions_folder() / f"{path.name} copy")
+        copy_session(path, target)
+        return SessionFolder.open(target)
+
+    # Events of the job --------------------------------------------------------------
+
+    def _read(self, folder: SessionFolder) -> None:
+        self._missing, self._unfit = [], []
+        self._say("Opening the session …", "info")
+
+        def restored(result: Restored) -> None:
+            self._restored(folder, result)
+
+        def failed(sentence: str) -> None:
+            folder.close(0.5)
+            self._resume_autosave()
+
+        self._jobs.start(
+            Job(
+                "session",
+                lambda token: restore_steps(folder),
+                restored,
+                self._restored_image,
+                failed,
+            )
+        )
+
+    def _show_progress(self, job: Job[Any, Any], progress: Progress) -> None:
+        self._say(f"Session: {progress.message} …", "info")
+
+    def _restored_image(self, image: RestoredImage) -> None:
+        """Add an image as soon as it is read."""
+        if image.data is None:
+            self._missing.append(image)
+        else:
+            self._add(image, image.data)
+
+    def _restored(self, folder: SessionFolder, result: Restored) -> None:
+        """Ask for missing images, then restore everything else."""
+        # Dialogs let other events run, so autosave resumes only when all is restored.
+        try:
+            self._autosave.use(folder)
+            still = [image for image in self._missing if not self._ask_for(image)]
+            self._restore_state(folder, result)
+            notices = [*result.notices, *self._unfit]
+            if result.interrupted is not None:
+                notices.append(f"{interrupted_text(result.interrupted)} {CHOOSE}")
+            self._report(folder.file.name, still, notices)
+        finally:
+            self._resume_autosave()
+
+    def _resume_autosave(self) -> None:
+        self._autosave.resume()
+        self._state.changed.emit()
+
+    def _report(self, name: str, missing: list[RestoredImage], notices: list[str]) -> None:
+        left = [
+            f"'{image.record.name}' was not found: its labels stay in the session, and "
+            "its corrections are still learned from."
+            for image in missing
+        ]
+        text = " ".join([f"Session '{name}' is open.", *left, *notices])
+        self._say(text, "warning" if left or notices else "info")
+
+    # Images -------------------------------------------------------------------------
+
+    def _add(self, image: RestoredImage, data: Any, layer: Image | None = None) -> None:
+        record, layers = image.record, self._layers
+        if layer is not None:
+            restore_transform(layer, record)
+        layer = layer or self._open_already(record)
+        layer = layer or add_image(layers.viewer, record, data)
+        apply_style(layer, record.look)
+        binding = layers.make_binding(layer)
+        key = image_layers.layer_id_of(layer)
+        fits = image_layers.stack_shape(layer) == record.stack_shape
+        fits &= binding.review.shape == record.plane_shape
+        if fits:
+            restore_labels(binding, record, image.states)
+        else:
+            self._unfit.append(f"The labels of '{record.name}' do not fit the image.")
+        state = self._state.image(key)
+        state.channels, state.auto = record.channels, record.auto
+        state.scale = record.object_scale
+        if fits:
+            self._autosave.adopt(key, record.key, image.states, image.fingerprint)
+
+    def _open_already(self, record: ImageRecord) -> Image | None:
+        """Find the image among the layers without labels of ours."""
+        layers = self._layers
+        for key, _ in layers.images():
+            layer = layers.image(key)
+            free = layer is not None and layers.binding(key) is None
+            if layer is not None and free and is_image(record, finest(layer)):
+                return layer
+        return None
+
+    def _ask_for(self, image: RestoredImage) -> bool:
+        """Ask for the file of a missing image; return whether it was found."""
+        record = image.record
+        path = self._view.session.ask_image(record.name, record.source or "")
+        while path is not None:
+            if self._from_file(image, path):
+                return True
+            self._say(
+                f"'{path.name}' does not hold the pixels of '{record.name}': choose "
+                "another file.",
+                "warning",
+            )
+            path = self._view.session.ask_image(record.name, record.source or "")
+        return False
+
+    def _from_file(self, image: RestoredImage, path: Path) -> bool:
+        """Add an image from a file that the user chose."""
+        data = read_pixels(path, image.record)
+        if data is not None:
+            self._add(image, data)
+            return True
+        layer = self._opened_by_napari(image.record, path)
+        if layer is not None:
+            self._add(image, None, layer)
+        return layer is not None
+
+    def _opened_by_napari(self, record: ImageRecord, path: Path) -> Image | None:
+        """Open a file in napari; return the layer with the image's pixels, if any."""
+        if not is_safe_to_open(path):
+            return None
+        viewer = self._layers.viewer
+        try:
+            opened = viewer.open(str(path), plugin=record.reader or "napari")
+        except Exception:  # a reader plugin may raise anything
+            log.warning("'%s' could not be opened", path, exc_info=True)
+            return None
+        found = None
+        for layer in opened:
+            fits = isinstance(layer, Image) and is_image(record, finest(layer))
+            if found is None and fits:
+                found = layer
+            else:
+                viewer.layers.remove(layer)
+        return found
+
+    # Versions, corrections, and settings --------------------------------------------
+
+    def _restore_state(self, folder: SessionFolder, restored: Restored) -> None:
+        state, file = self._state, folder.file
+        versions = [version_of(r, None, str(path)) for r, path in restored.versions]
+        numbers = {r.number: r for r, _ in restored.versions}
+        known = [n for n in numbers if n <= file.current_version]
+        current = numbers[max(known)].model_id if known else STARTER
+        state.versions.restore(versions, current, restored.last_version)
+        self._autosave.training.restore(numbers)
+        layer_ids = {key: layer_id for layer_id, key in self._autosave.keys.items()}
+        state.interrupted = None
+        if (record := restored.interrupted) is not None:
+            state.interrupted = Interrupted(record, layer_ids.get(record.image))
+        self._corrections.clear()
+        for saved in restored.corrections:
+            image_id = layer_ids.get(saved.record.image, saved.record.image)
+            self._corrections.restore(saved.correction(image_id), saved.example)
+        self._show_history(restored.history)
+        self._take_settings(file.settings)
+        if file.current_image in layer_ids:
+            state.choose(layer_ids[file.current_image])
+
+    def _show_history(self, history: list[Entry]) -> None:
+        view = self._view.fine_tune
+        points = last_run(history)
+        if points:
+            view.plot.start()
+            for point in points:
+                view.plot.add(*point)
+        current = self._state.versions.current
+        ends = [entry for entry in history if entry.get("event") == "end"]
+        text = score_of(current)
+        if ends and ends[-1].get("model_id") == current.key:
+            end = ends[-1]
+            text = score_text(
+                end.get("before"), end.get("after"), bool(end.get("improved"))
+            )
+        view.set_result_text(text)
+
+    def _say(self, sentence: str, kind: Any) -> None:
+        self._view.set_message(sentence, kind)

@@ -1,0 +1,1 @@
+"""napari's layers and viewer: read, written, and followed on the main thread."""

@@ -1,0 +1,215 @@
+"""The viewer's layers as controllers see them: images, their labels, areas.
+
+Main thread only. The shape and axes of one layer belong in `image_layers`, and writing
+labels in `labels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Shapes
+from psygnal import Signal
+
+from napari_resunet.errors import CorrectionError
+from napari_resunet.plugin.layers import image_layers, targets
+from napari_resunet.plugin.layers.bound import Bound, Connection, connect, disconnect
+from napari_resunet.plugin.layers.geometry import TRANSFORM
+from napari_resunet.plugin.layers.labels import LabelsBinding
+from napari_resunet.types import MaskArray
+
+SHAPES = "shapes:"
+Choice = tuple[str, str]
+
+OTHER_AXES = (
+    "The shape or the channels of the image changed, so its labels stay as they are and no "
+    "longer belong to it: Segment makes new ones."
+)
+
+
+class Layers(Bound):
+    """All layers of a viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer to follow.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Layers were added, removed, renamed, or moved, or the view was rotated.
+    stroke : Signal(str)
+        The user changed labels; carries their image's key.
+    data_changed : Signal(str)
+        The image with this key got other pixels.
+    notice : Signal(str)
+        A warning for the user.
+    """
+
+    changed = Signal()
+    stroke = Signal(str)
+    data_changed = Signal(str)
+    notice = Signal(str)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self._bindings: dict[str, LabelsBinding] = {}
+        self.bind()
+
+    def connections(self) -> Iterator[Connection]:
+        """Yield the events of the viewer, its layers, and our Labels layers."""
+        dims, layers = self.viewer.dims.events, self.viewer.layers
+        for emitter in (dims.ndisplay, dims.order, dims.margin_left, dims.margin_right):
+            yield emitter, self._changed
+        yield layers.selection.events.active, self._changed
+        yield layers.events.inserted, self._inserted
+        yield layers.events.removed, self._removed
+        for layer in layers:
+            yield from self._layer_connections(layer)
+        for binding in self._bindings.values():
+            yield from self._binding_connections(binding)
+
+    def unbind(self) -> None:
+        """Stop listening to the viewer; the Labels layers stay in it."""
+        super().unbind()
+        for binding in self._bindings.values():
+            binding.unbind()
+        self._bindings.clear()
+
+    def images(self) -> list[Choice]:
+        """List the images, each (key, name)."""
+        return [(image_layers.layer_id_of(x), x.name) for x in self._of_type(Image)]
+
+    def selected_image(self) -> str | None:
+        """Return the key of the active image in the layer list."""
+        active = self.viewer.layers.selection.active
+        mine = isinstance(active, Image) and not image_layers.is_overlay(active)
+        return image_layers.layer_id_of(active) if mine else None
+
+    def image(self, key: str | None) -> Image | None:
+        """Return the image with this key."""
+        return next(
+            (x for x in self._of_type(Image) if image_layers.layer_id_of(x) == key), None
+        )
+
+    def binding(self, key: str | None) -> LabelsBinding | None:
+        """Return the labels of the image with this key."""
+        return self._bindings.get(key or "")
+
+    def bindings(self) -> dict[str, LabelsBinding]:
+        """Return the labels of all images, by image key."""
+        return dict(self._bindings)
+
+    def make_binding(self, image: Image) -> LabelsBinding:
+        """Return the labels of an image; if it has none, add an empty Labels layer."""
+        key = image_layers.layer_id_of(image)
+        if key not in self._bindings:
+            binding = self._bindings[key] = LabelsBinding(image)
+            connect(self._binding_connections(binding))
+            self.viewer.add_layer(binding.layer)
+        return self._bindings[key]
+
+    def regions(self) -> list[Choice]:
+        """List the areas that can be verified, each (key, title)."""
+        shapes = [
+            (SHAPES + image_layers.layer_id_of(x), f"Shapes layer: {x.name}")
+            for x in self._of_type(Shapes)
+        ]
+        return [("visible", "Visible area"), ("slice", "Slice"), *shapes]
+
+    def region(self, key: str, image: Image) -> MaskArray:
+        """Return a mask of an area of `regions` in the shown plane, shape (Y, X).
+
+        Raises
+        ------
+        CorrectionError
+            If no part of it is in view.
+        """
+        if sentence := image_layers.not_shown(image, self.viewer):
+            raise CorrectionError(sentence)
+        if key == "visible":
+            return targets.seen(image, self.viewer)
+        if key == "slice":
+            return np.ones(image_layers.plane_shape(image), bool)
+        for shapes in self._of_type(Shapes):
+            if key == SHAPES + image_layers.layer_id_of(shapes):
+                return targets.shapes_region(shapes, image, self.viewer)
+        raise CorrectionError("The Shapes layer was removed: choose another area.")
+
+    def user_labels(self) -> list[Labels]:
+        """List the Labels layers that are not ours."""
+        ours = [binding.layer for binding in self._bindings.values()]
+        return [layer for layer in self._of_type(Labels) if layer not in ours]
+
+    def _of_type(self, kind: type) -> list[Any]:
+        found = [layer for layer in self.viewer.layers if isinstance(layer, kind)]
+        return [layer for layer in found if not image_layers.is_overlay(layer)]
+
+    def _layer_connections(self, layer: Any) -> Iterator[Connection]:
+        yield layer.events.name, self._changed
+        if isinstance(layer, Image):
+            yield layer.events.data, self._data_changed
+            yield layer.events.projection_mode, self._changed
+            for name in TRANSFORM:
+                yield layer.events[name], self._moved
+
+    def _binding_connections(self, binding: LabelsBinding) -> Iterator[Connection]:
+        # Methods, not our signals' `emit`: psygnal would call it to guess its arguments.
+        yield binding.stroke, self._stroke
+        yield binding.lost, self._lost
+        yield binding.notice, self._notice
+
+    def _stroke(self, key: str) -> None:
+        self.stroke.emit(key)
+
+    def _notice(self, sentence: str) -> None:
+        self.notice.emit(sentence)
+
+    def _changed(self, event: Any = None) -> None:
+        self.changed.emit()
+
+    def _inserted(self, event: Any) -> None:
+        connect(self._layer_connections(event.value))
+        self.changed.emit()
+
+    def _removed(self, event: Any) -> None:
+        disconnect(self._layer_connections(event.value))
+        for binding in list(self._bindings.values()):
+            if binding.layer is event.value:
+                self._release(binding)
+        self.changed.emit()
+
+    def _data_changed(self, event: Any) -> None:
+        self._release_if_unfit(event.source)
+        self.data_changed.emit(image_layers.layer_id_of(event.source))
+
+    def _moved(self, event: Any) -> None:
+        image = event.source
+        self._release_if_unfit(image)
+        if binding := self.binding(image_layers.layer_id_of(image)):
+            binding.follow(image)
+        self.changed.emit()
+
+    def _release_if_unfit(self, image: Image) -> None:
+        """Release labels that no longer have their image's shape and channels."""
+        binding = self.binding(image_layers.layer_id_of(image))
+        if binding is not None and not binding.fits(image):
+            self._release(binding)
+            self.notice.emit(OTHER_AXES)
+
+    def _lost(self, key: str) -> None:
+        binding = self._bindings[key]
+        sentence = binding.unusable
+        self._release(binding)
+        self.notice.emit(sentence)
+        self.changed.emit()
+
+    def _release(self, binding: LabelsBinding) -> None:
+        """Stop following a Labels layer; it stays in the viewer."""
+        binding.unbind()
+        disconnect(self._binding_connections(binding))
+        del self._bindings[binding.image_id]

@@ -1,0 +1,314 @@
+"""The Labels layer of one image: proposals, edits, and the verified area.
+
+Only this module writes into a Labels layer, on the main thread: never into pixels that the
+user verified or edited, never during a stroke, and never while the layer is locked. Other
+code may assign any data to the layer, so the data are checked before they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from psygnal import Signal
+
+from napari_resunet.corrections.object_edits import Edit, count_objects
+from napari_resunet.corrections.review import ReviewMask, ReviewState
+from napari_resunet.corrections.training_set import Correction
+from napari_resunet.errors import CorrectionError
+from napari_resunet.plugin.layers.bound import Bound, Connection, MouseCallbacks
+from napari_resunet.plugin.layers.geometry import is_same
+from napari_resunet.plugin.layers.image_layers import (
+    channel_axis,
+    labels_place,
+    labels_shape,
+    layer_id_of,
+    plane_shape,
+)
+from napari_resunet.types import Index, LabelArray, MaskArray, Task, Window
+from napari_resunet.windows import bounding_window
+
+if TYPE_CHECKING:
+    from napari_resunet.session.segmenter import Proposal
+
+CONTEXT = 64
+"""Image pixels around a verified region that the network sees but does not learn from."""
+
+LOCKED = "The labels are locked (editable=False), so nothing is written: unlock them first."
+
+
+class LabelsBinding(Bound):
+    """A Labels layer tied to an image.
+
+    Parameters
+    ----------
+    image : Image
+        The image that the labels belong to.
+
+    Attributes
+    ----------
+    image_id : str
+        The image's key.
+    channel : int or None
+        The channel axis of the image.
+    shape : tuple of int
+        The shape of the labels.
+    layer : Labels
+        The layer itself.
+    review : ReviewState
+        What was proposed, edited, and verified.
+    edits : int
+        How often the user painted.
+    stroke : Signal(str)
+        The user changed labels; carries the image's key.
+    lost : Signal(str)
+        The layer got data that cannot be used; carries the image's key.
+    notice : Signal(str)
+        A warning for the user.
+    """
+
+    stroke = Signal(str)
+    lost = Signal(str)
+    notice = Signal(str)
+
+    def __init__(self, image: Image) -> None:
+        self.image_id = layer_id_of(image)
+        self.channel = channel_axis(image)
+        self._in_stroke = False
+        self._writing = False
+        self.edits = 0
+        self._pending: list[tuple[Index, Window, Window, LabelArray, Task]] = []
+        self.review = ReviewState(plane_shape(image))
+        self.shape = labels_shape(image)
+        self.layer = Labels(
+            np.zeros(self.shape, np.int32),
+            name=f"{image.name} labels",
+            **labels_place(image),
+        )
+        self.bind()
+
+    def connections(self) -> Iterator[Connection]:
+        """Yield the events of the layer."""
+        yield self.layer.events.paint, self._changed
+        yield self.layer.events.set_data, self._changed
+        yield self.layer.events.data, self._replaced
+        yield MouseCallbacks(self.layer.mouse_drag_callbacks), self._drag
+
+    def fits(self, image: Image) -> bool:
+        """Return whether the labels still fit the image's shape and channel axis."""
+        return self.shape == labels_shape(image) and self.channel == channel_axis(image)
+
+    def follow(self, image: Image) -> None:
+        """Place the layer over the image again after the image's transform changed."""
+        for name, value in labels_place(image).items():
+            if not is_same(getattr(self.layer, name), value):
+                setattr(self.layer, name, value)
+
+    @property
+    def unusable(self) -> str:
+        """Why the labels cannot be read or written; empty if they can be."""
+        name, data = self.layer.name, self.layer.data
+        if tuple(data.shape) != self.shape:
+            return (
+                f"'{name}' has another shape than its image now, so it is left alone: "
+                "nothing more is learned or saved from it."
+            )
+        # Writing into a memory map would change its file.
+        in_memory = type(data) is np.ndarray and data.flags.writeable
+        if not in_memory or data.dtype != np.int32:
+            return f"The data of '{name}' ({data.dtype}) cannot be used: it is left alone."
+        return ""
+
+    @property
+    def locked(self) -> bool:
+        """Whether the user locked the labels."""
+        return not self.layer.editable
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no labels and nothing was proposed, edited, or verified."""
+        planes = self.review.planes.values()
+        known = any(p.proposed.any() or p.edited.any() or p.verified.any() for p in planes)
+        return not known and not np.any(self.layer.data)
+
+    def plane(self, index: Index) -> LabelArray:
+        """Return a view of one plane of the labels, shape (Y, X)."""
+        plane: LabelArray = np.asarray(self.layer.data)[self._data_index(index)]
+        return plane
+
+    def write_proposal(self, proposal: Proposal) -> None:
+        """Write a proposal where the user has not edited or verified."""
+        task, window = proposal.maps.info.task, proposal.padded_roi
+        self.apply(proposal.index, window, proposal.roi, proposal.labels, task)
+
+    def apply(
+        self, index: Index, window: Window, roi: Window, labels: LabelArray, task: Task
+    ) -> None:
+        """Write proposed labels where the user has not edited or verified.
+
+        During a stroke, they are written once the mouse is released.
+
+        Parameters
+        ----------
+        index : tuple of int
+            The plane.
+        window : tuple of slice
+            The rows and columns that `labels` cover.
+        roi : tuple of slice
+            The part of the window that was requested; the rest only completes objects.
+        labels : int32 array, shape of the window
+            Objects or classes; 0 is background.
+        task : {"instances", "classes"}
+            What the labels mean.
+        """
+        self._pending.append((index, window, roi, labels, task))
+        if not self._in_stroke:
+            self._write_pending()
+
+    def restore(self, index: Index, labels: LabelArray, review: ReviewMask) -> None:
+        """Restore a plane from the session; call `show` after the last one."""
+        self.plane(index)[:] = labels
+        self.review.planes[index] = review
+
+    def import_plane(self, index: Index, labels: LabelArray) -> None:
+        """Write the user's own labels as edits; call `show` after the last plane."""
+        self.plane(index)[:] = labels
+        self.review.plane(index).sync(labels)
+
+    def verify(self, index: Index, region: MaskArray) -> None:
+        """Mark a region of a plane as verified."""
+        review = self.review.plane(index)
+        review.sync(self.plane(index))
+        review.verify(region)
+
+    def unverify(self, index: Index, region: MaskArray) -> None:
+        """Mark a region of a plane as not verified."""
+        self.review.plane(index).unverify(region)
+
+    def edit(self, index: Index, edit: Edit) -> None:
+        """Write an edit of objects as one step that Ctrl-Z undoes."""
+        n = len(edit)
+        where = [np.full(n, i) for i in self._data_index(index)]
+        # With block_history, napari emits its event after the pixels have changed.
+        with self.layer.block_history():
+            self.layer.data_setitem((*where, edit.rows, edit.columns), edit.after)
+
+    @property
+    def in_stroke(self) -> bool:
+        """Whether the user is drawing."""
+        return self._in_stroke
+
+    def corrections(self) -> list[Correction]:
+        """Copy all verified regions with their labels, for training.
+
+        Raises
+        ------
+        CorrectionError
+            If a verified label is negative.
+        """
+        return [self._correction(index) for index in self.review.verified_planes()]
+
+    def counts(self) -> tuple[int, int]:
+        """Count verified objects and verified pixels over all planes."""
+        objects = pixels = 0
+        for index in self.review.verified_planes():
+            verified = self.review.plane(index).verified
+            objects += count_objects(self.plane(index)[verified])
+            pixels += int(verified.sum())
+        return objects, pixels
+
+    def _data_index(self, index: Index) -> Index:
+        where = list(index)
+        if self.channel is not None:
+            where.insert(self.channel, 0)
+        return tuple(where)
+
+    def _correction(self, index: Index) -> Correction:
+        review, plane = self.review.plane(index), self.plane(index)
+        review.sync(plane)
+        window = bounding_window(review.verified, CONTEXT)
+        if (plane[review.verified] < 0).any():
+            where = f" of slice {', '.join(map(str, index))}" if index else ""
+            raise CorrectionError(
+                f"The labels{where} hold negative numbers, which are neither objects nor "
+                "background: erase them, or give them other numbers."
+            )
+        return Correction(
+            image_id=self.image_id,
+            index=index,
+            window=window,
+            labels=plane[window].astype(np.int32),
+            verified=review.verified[window].copy(),
+            edited=review.edited[window].copy(),
+        )
+
+    def _write_pending(self) -> None:
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        if self.locked:
+            self.notice.emit(LOCKED)
+            return
+        for index, window, roi, labels, task in pending:
+            plane = self.plane(index)
+            merged = self.review.plane(index).merge_prediction(
+                plane, labels, window, roi, task
+            )
+            plane[window] = merged
+        self.show()
+
+    def show(self) -> None:
+        """Redraw, and clear napari's undo history: its steps would write stale pixels."""
+        self._assign(self.layer.data)
+
+    def _assign(self, data: Any) -> None:
+        mode, editable = self.layer.mode, self.layer.editable
+        self._writing = True
+        try:
+            # napari clears history and mode of a layer that becomes read-only.
+            self.layer.editable = False
+            self.layer.data = data
+            self.layer.editable = editable
+            self.layer.mode = mode
+        finally:
+            self._writing = False
+
+    def _replaced(self, event: Any) -> None:
+        """Check data that other code assigned, before they are read."""
+        if self._writing or not self.unusable:
+            return
+        converted = self._converted()
+        if converted is None:
+            self.lost.emit(self.image_id)
+            return
+        self.notice.emit(
+            f"'{self.layer.name}' was given data of type {self.layer.data.dtype}: it is an "
+            "int32 array again, with the same labels, so that new ones have room."
+        )
+        self._assign(converted)
+
+    def _converted(self) -> LabelArray | None:
+        """Return the layer's data as int32; None if its shape or its numbers do not fit."""
+        if tuple(self.layer.data.shape) != self.shape:
+            return None
+        data = np.asarray(self.layer.data)
+        low, high = int(data.min(initial=0)), int(data.max(initial=0))
+        limits = np.iinfo(np.int32)
+        if data.dtype.kind not in "bui" or low < limits.min or high > limits.max:
+            return None
+        return data.astype(np.int32)
+
+    def _changed(self, event: Any) -> None:
+        if not self._writing:
+            self.edits += event.type == "paint"
+            self.stroke.emit(self.image_id)
+
+    def _drag(self, layer: Labels, event: Any) -> Iterator[None]:
+        self._in_stroke = True
+        yield
+        while event.type == "mouse_move":
+            yield
+        self._in_stroke = False
+        self._write_pending()

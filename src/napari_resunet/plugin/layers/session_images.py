@@ -1,0 +1,214 @@
+"""Image layers to session records, and back."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_resunet.errors import ImageError
+from napari_resunet.files import IMAGE_SUFFIXES
+from napari_resunet.plugin.layers import image_layers
+from napari_resunet.plugin.layers.appearance import apply_style, image_style, layer_style
+from napari_resunet.plugin.layers.labels import LabelsBinding
+from napari_resunet.session.store.delta import LabelsSnapshot
+from napari_resunet.session.store.images import draw_thumbnail
+from napari_resunet.session.store.manifest import fitting_image
+from napari_resunet.session.store.schema import ImageRecord, plain_name
+from napari_resunet.types import new_id
+
+log = logging.getLogger(__name__)
+PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+PIXEL_SUFFIXES = (
+    *IMAGE_SUFFIXES,
+    ".bmp", ".gif", ".webp", ".jp2", ".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif",
+    ".oir", ".vsi", ".stk", ".dv", ".r3d", ".mrc", ".ims", ".svs", ".ndpi", ".scn",
+    ".qptiff", ".btf", ".dcm", ".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".h5", ".hdf5",
+)  # fmt: skip
+"""Suffixes of files that contain pixels, and no code that a reader would run."""
+
+THUMBNAIL = 96
+"""Largest side of a thumbnail in pixels."""
+
+
+class ImageSettings(Protocol):
+    """The user's settings for one image."""
+
+    @property
+    def channels(self) -> tuple[int, ...] | None:
+        """The channels that the network sees; None until the first Segment."""
+
+    @property
+    def scale(self) -> float | None:
+        """Rescale factor from image pixels to network resolution; None if unknown."""
+
+    @property
+    def auto(self) -> bool:
+        """Whether the factor is estimated."""
+
+
+def record_of(layer: Image, binding: LabelsBinding, settings: ImageSettings) -> ImageRecord:
+    """Describe an image layer for the session file, under a new key.
+
+    Parameters
+    ----------
+    layer : Image
+        The image.
+    binding : LabelsBinding
+        Its labels.
+    settings : ImageSettings
+        The user's settings for it.
+
+    Raises
+    ------
+    ImageError
+        If a session cannot hold such an image.
+    """
+    data = finest(layer)
+    record = fitting_image(
+        {
+            "key": new_id(),
+            "shape": tuple(int(n) for n in data.shape),
+            "dtype": str(np.dtype(data.dtype)),
+            "axes": image_layers.axes_of(layer),
+            "rgb": bool(layer.rgb),
+            "source": str(layer.source.path) if layer.source.path else None,
+            "reader": layer.source.reader_plugin,
+            **mutable_fields(layer, binding, settings),
+        }
+    )
+    if record is None:
+        raise ImageError(
+            f"The labels of '{layer.name}' cannot be saved in the session: images of type "
+            f"{data.dtype} with {len(data.shape)} dimensions do not fit into it. Convert "
+            "the image first, or export the labels."
+        )
+    return record
+
+
+def mutable_fields(
+    layer: Image, binding: LabelsBinding, settings: ImageSettings
+) -> dict[str, Any]:
+    """Return the fields of a record that may change at any time."""
+    return {
+        "name": plain_name(str(layer.name)),
+        "scale": _floats(layer.scale),
+        "translate": _floats(layer.translate),
+        **_linear_fields(layer),
+        "units": tuple(str(unit) for unit in layer.units),
+        "axis_labels": tuple(plain_name(str(label)) for label in layer.axis_labels),
+        "labels_name": plain_name(str(binding.layer.name)),
+        "channels": settings.channels,
+        "object_scale": settings.scale,
+        "auto": settings.auto,
+        "look": image_style(layer),
+        "labels_look": layer_style(binding.layer),
+    }
+
+
+def _linear_fields(layer: Image) -> dict[str, Any]:
+    """Return rotation, shear, and affine, each empty if it is the identity."""
+    rotate, shear = np.asarray(layer.rotate), np.asarray(layer.shear)
+    affine = np.asarray(layer.affine)
+    return {
+        "rotate": () if _is_identity(rotate) else tuple(map(_floats, rotate)),
+        "shear": _floats(shear) if shear.any() else (),
+        "affine": () if _is_identity(affine) else tuple(map(_floats, affine)),
+    }
+
+
+def _is_identity(matrix: npt.NDArray[Any]) -> bool:
+    return np.array_equal(matrix, np.eye(len(matrix)))
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(float(x) for x in values)
+
+
+def finest(layer: Image) -> Any:
+    """Return the layer's data at full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def add_image(viewer: ViewerModel, image: ImageRecord, data: Any) -> Image:
+    """Add the layer of a record, without a transform that napari rejects."""
+    place = _transform_of(image)
+    if "C" in image.axes:
+        # The axis labels say which dimension holds the channels.
+        place.setdefault("axis_labels", tuple(image.axes[: image.ndim].lower()))
+    try:
+        layer = viewer.add_image(data, name=image.name, rgb=image.rgb, **place)
+    except Exception:  # napari may reject units or a matrix in many ways
+        log.warning("The transform of '%s' was not restored", image.name, exc_info=True)
+        layer = viewer.add_image(data, name=image.name, rgb=image.rgb)
+    assert isinstance(layer, Image)
+    return layer
+
+
+def restore_transform(layer: Image, image: ImageRecord) -> None:
+    """Restore the transform of a layer that was opened from its file."""
+    for name, value in _transform_of(image).items():
+        try:
+            setattr(layer, name, value)
+        except Exception:  # napari may reject units or a matrix in many ways
+            log.warning("'%s' was not restored", name, exc_info=True)
+
+
+def _transform_of(image: ImageRecord) -> dict[str, Any]:
+    known = {name: getattr(image, name) for name in PLACE if getattr(image, name)}
+    matrices = ("rotate", "affine")
+    return {k: np.array(v) if k in matrices else v for k, v in known.items()}
+
+
+def restore_labels(
+    binding: LabelsBinding,
+    image: ImageRecord,
+    states: dict[tuple[int, ...], LabelsSnapshot],
+) -> None:
+    """Restore labels and their review from a session."""
+    for index, state in states.items():
+        binding.restore(index, state.labels, state.review())
+    binding.show()
+    if image.labels_name:
+        binding.layer.name = image.labels_name
+    apply_style(binding.layer, image.labels_look)
+
+
+def thumbnail_of(
+    layer: Image, binding: LabelsBinding, viewer: ViewerModel
+) -> npt.NDArray[np.uint8]:
+    """Draw a thumbnail of the shown plane with its labels, shape (Y, X, 3)."""
+    index = image_layers.shown_index(layer, viewer)
+    labels = binding.plane(index)
+    step = max(1, -(-max(labels.shape) // THUMBNAIL))
+    data = layer.data[-1] if layer.multiscale else layer.data
+    position = list(index)
+    channel = image_layers.channel_axis(layer)
+    if channel is not None:
+        position.insert(channel, 0)
+    plane = data[tuple(position)]
+    coarse = max(1, -(-max(plane.shape[:2]) // THUMBNAIL))
+    pixels = np.asarray(plane[::coarse, ::coarse])
+    rows, columns = (
+        np.linspace(0, n - 1, m).astype(int)
+        for n, m in zip(pixels.shape[:2], labels[::step, ::step].shape, strict=True)
+    )
+    picture: npt.NDArray[np.uint8] = draw_thumbnail(
+        pixels[np.ix_(rows, columns)], labels[::step, ::step]
+    )
+    return picture
+
+
+def is_safe_to_open(path: Path) -> bool:
+    """Return whether napari may open a file that a session names: a plain file of pixels.
+
+    The session may come from anyone, and some of napari's readers run what they open:
+    scripts, and folders whose codec can be a program.
+    """
+    name = path.name.lower()
+    return name.endswith(PIXEL_SUFFIXES) and path.is_file()

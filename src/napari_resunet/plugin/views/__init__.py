@@ -1,0 +1,1 @@
+"""The dock in Qt widgets: signals out, setters in. They decide nothing."""

@@ -1,0 +1,353 @@
+"""What controllers may use of the dock: signals out, setters in, and questions.
+
+No Qt here, so that controllers can be tested without it. The widgets are in `dock` and in
+the module of each section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+from napari_resunet.plugin.tools import ToolControl
+from napari_resunet.session.store.recent import RecentSession
+
+ControlName = Literal[
+    "segment",
+    "cancel_segment",
+    "fine_tune",
+    "stop",
+    "cancel_fine_tune",
+    "resume",
+    "keep_best",
+    "discard",
+    "go_back",
+    "save",
+    "load",
+    "new_classes",
+    "use_labels",
+    "mark_verified",
+    "foreground",
+    "split",
+    "unmark",
+    "next",
+    "show_map",
+    ToolControl,
+]
+"""A button or slider that can be disabled with a reason."""
+
+CONTROLS: tuple[ControlName, ...] = get_args(ControlName)
+
+VersionControl = Literal[
+    "use_version",
+    "rename_version",
+    "note_version",
+    "export_version",
+    "delete_version",
+    "compare_versions",
+]
+"""A button that acts on the version chosen in the list."""
+
+MessageKind = Literal["info", "warning", "error"]
+
+Unsaved = Literal["again", "lose", "stay"] | Path
+"""What to do with unsaved work: try again, lose it, keep the window open, or a folder."""
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """A row of the list of versions.
+
+    Attributes
+    ----------
+    key : str
+        Identifies the version.
+    cells : tuple of str
+        Number, held-out score, what it learned from, and date.
+    tooltip : str
+        Its title, note, and parent.
+    reasons : mapping of str to str
+        Why a button is disabled for this version; missing ones are enabled.
+    """
+
+    key: str
+    cells: tuple[str, str, str, str]
+    tooltip: str
+    reasons: Mapping[VersionControl, str] = field(default_factory=dict)
+
+
+class SignalLike(Protocol):
+    """A signal of Qt, psygnal, or a test."""
+
+    def connect(self, slot: Callable[..., Any], /) -> object:
+        """Call a function whenever the signal is emitted."""
+
+    def disconnect(self, slot: Callable[..., Any], /) -> object:
+        """Stop calling it."""
+
+
+class ProgressView(Protocol):
+    """A progress bar with a text."""
+
+    def show_progress(self, done: int | None, total: int | None, text: str) -> None:
+        """Show progress; ``done=None`` hides the bar, and ``total=None`` makes it busy."""
+
+
+class ImageView(Protocol):
+    """The image, its channels, and its object size."""
+
+    image_chosen: SignalLike
+    channels_chosen: SignalLike
+    object_size_changed: SignalLike
+    object_size_previewed: SignalLike
+    object_size_auto_changed: SignalLike
+
+    def set_images(self, images: Sequence[tuple[str, str]], current: str | None) -> None:
+        """Offer images, each (key, name)."""
+
+    def set_channels(self, names: Sequence[str], chosen: Sequence[int]) -> None:
+        """Offer channels, and show the chosen ones; without names the row is hidden."""
+
+    def set_object_size(
+        self, pixels: float | None, factor: float | None, auto: bool
+    ) -> None:
+        """Show the object size, the rescale factor, and whether they are estimated."""
+
+
+class ModelView(Protocol):
+    """Which version of the model is used, and on which device."""
+
+    version_chosen: SignalLike
+    device_chosen: SignalLike
+    load_clicked: SignalLike
+    save_clicked: SignalLike
+    go_back_clicked: SignalLike
+    new_classes_clicked: SignalLike
+
+    def set_versions(
+        self, versions: Sequence[tuple[str, str, str]], current: str | None
+    ) -> None:
+        """Offer versions, each (key, title, tooltip)."""
+
+    def set_device(self, key: str) -> None:
+        """Show the chosen device."""
+
+    def set_device_text(self, text: str) -> None:
+        """Show the device in use."""
+
+
+class SegmentView(Protocol):
+    """Segment, the user's own labels, and the two sliders."""
+
+    scope_changed: SignalLike
+    segment_clicked: SignalLike
+    segment_cancelled: SignalLike
+    own_labels_chosen: SignalLike
+    use_labels_clicked: SignalLike
+    foreground_changed: SignalLike
+    split_changed: SignalLike
+
+    @property
+    def progress(self) -> ProgressView:
+        """The progress of the segmentation."""
+
+    def set_own_labels(
+        self, choices: Sequence[tuple[str, str]], current: str | None
+    ) -> None:
+        """Offer Labels layers, each (key, title); without any the row is hidden."""
+
+    def set_scope(self, key: str) -> None:
+        """Show the chosen scope."""
+
+    def set_foreground(self, value: float) -> None:
+        """Show the foreground threshold, 0 to 1."""
+
+    def set_split(self, value: float) -> None:
+        """Show the split level, 0 (join) to 1 (split)."""
+
+
+class ToolsView(Protocol):
+    """The buttons of the tools for whole objects."""
+
+    tool_clicked: SignalLike
+
+    def set_tool(self, name: str | None) -> None:
+        """Show which tool is in use."""
+
+
+class CorrectView(Protocol):
+    """Tools for whole objects, the verified area, and Next."""
+
+    verified_area_changed: SignalLike
+    mark_verified_clicked: SignalLike
+    unmark_clicked: SignalLike
+    next_clicked: SignalLike
+    map_toggled: SignalLike
+
+    @property
+    def tools(self) -> ToolsView:
+        """The buttons of the tools."""
+
+    def set_map_shown(self, shown: bool) -> None:
+        """Show whether the probability map is in the viewer."""
+
+    def set_choices(self, choices: Sequence[tuple[str, str]], current: str | None) -> None:
+        """Offer areas, each (key, title)."""
+
+    def set_text(self, text: str) -> None:
+        """Show how much is verified."""
+
+
+class InterruptedView(Protocol):
+    """The offer to resume an interrupted fine-tuning."""
+
+    resume_clicked: SignalLike
+    keep_best_clicked: SignalLike
+    discard_clicked: SignalLike
+
+    def set_text(self, text: str) -> None:
+        """Describe the interrupted fine-tuning; an empty text hides the offer."""
+
+
+class PlotView(Protocol):
+    """The losses of one fine-tuning."""
+
+    def start(self) -> None:
+        """Show an empty plot."""
+
+    def cut(self, step: int) -> None:
+        """Remove the points after a step."""
+
+    def add(self, step: int, training: float, held_out: float | None) -> None:
+        """Add the losses of one step."""
+
+
+class FineTuneView(Protocol):
+    """Fine-tune, its progress, and its result."""
+
+    fine_tune_clicked: SignalLike
+    fine_tune_stopped: SignalLike
+    fine_tune_cancelled: SignalLike
+    auto_fine_tune_switched: SignalLike
+    minutes: float
+    """Approximate time to fine-tune, in minutes."""
+
+    @property
+    def interrupted(self) -> InterruptedView:
+        """The offer to resume."""
+
+    @property
+    def progress(self) -> ProgressView:
+        """The progress of the fine-tuning."""
+
+    @property
+    def plot(self) -> PlotView:
+        """The plot of the losses."""
+
+    def set_result_text(self, text: str) -> None:
+        """Show the scores before and after."""
+
+
+class VersionsView(Protocol):
+    """All versions of the model, and what can be done with the chosen one."""
+
+    use_clicked: SignalLike
+    rename_clicked: SignalLike
+    note_clicked: SignalLike
+    export_clicked: SignalLike
+    delete_clicked: SignalLike
+    compare_toggled: SignalLike
+    flip_clicked: SignalLike
+
+    def set_rows(self, rows: Sequence[VersionRow], current: str) -> None:
+        """Show the versions, the one in use in bold; the chosen one stays chosen."""
+
+    def chosen(self) -> str | None:
+        """Return the key of the chosen version."""
+
+    def show_comparison(self, title: str) -> None:
+        """Show whose proposal is in view; empty if no versions are compared."""
+
+    def ask_text(self, title: str, question: str, before: str) -> str | None:
+        """Ask for a line of text; None if the user cancels."""
+
+
+class SessionView(Protocol):
+    """Where the session is saved, and the questions about sessions."""
+
+    open_clicked: SignalLike
+    move_clicked: SignalLike
+    export_clicked: SignalLike
+
+    def set_place(self, folder: Path | None) -> None:
+        """Show the session's folder; None if there is none yet."""
+
+    def set_trouble(self, sentence: str) -> None:
+        """Show why the session cannot be written; empty if it can."""
+
+    def ask_parent(self) -> Path | None:
+        """Ask for the folder to move the session into; None if the user cancels."""
+
+    def ask_session(self, sessions: Sequence[RecentSession]) -> Path | None:
+        """Ask which session to open; None if the user cancels."""
+
+    def ask_copy(self, sentence: str) -> bool:
+        """Ask whether to open a copy of a session that is in use."""
+
+    def ask_image(self, name: str, before: str) -> Path | None:
+        """Ask for the file of an image that has moved; None if the user cancels."""
+
+    def ask_unsaved(self, sentence: str, can_stay: bool) -> Unsaved:
+        """Ask what to do with work that cannot be written before the window closes."""
+
+    def ask_export(self, suggested: str) -> Path | None:
+        """Ask for a file to write labels to; None if the user cancels."""
+
+
+class DockView(Protocol):
+    """The dock: its sections, one message, and questions about models."""
+
+    @property
+    def image(self) -> ImageView:
+        """The section Image."""
+
+    @property
+    def model(self) -> ModelView:
+        """The section Model."""
+
+    @property
+    def segment(self) -> SegmentView:
+        """The section Segment."""
+
+    @property
+    def correct(self) -> CorrectView:
+        """The section Correct."""
+
+    @property
+    def fine_tune(self) -> FineTuneView:
+        """The section Fine-tune."""
+
+    @property
+    def versions(self) -> VersionsView:
+        """The section Versions."""
+
+    @property
+    def session(self) -> SessionView:
+        """The section Session."""
+
+    def set_message(self, text: str, kind: MessageKind = "info") -> None:
+        """Show a message below all sections; an empty one hides the line."""
+
+    def set_enabled(self, name: ControlName, enabled: bool, reason: str = "") -> None:
+        """Enable a control, or disable it and give the reason in its tooltip."""
+
+    def ask_open_path(self) -> Path | None:
+        """Ask for a model file to open; None if the user cancels."""
+
+    def ask_save_path(self, suggested: Path) -> Path | None:
+        """Ask where to save a model; None if the user cancels."""
+
+    def ask_class_names(self) -> tuple[str, ...]:
+        """Ask for the names of the classes; empty if the user cancels."""

@@ -1,0 +1,114 @@
+"""The section Segment: proposes labels, and tunes how prediction maps become labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QSizePolicy,
+    QWidget,
+)
+
+from napari_resunet.plugin.views.widgets import (
+    KeyedCombo,
+    ProgressLine,
+    Section,
+    UnitSlider,
+    make_button,
+    make_row,
+)
+from napari_resunet.session.settings import (
+    FOREGROUND,
+    SCOPE,
+    SCOPES,
+    SPLIT,
+    Settings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class SegmentSection(Section):
+    """Segment, the user's own labels, and the two sliders."""
+
+    scope_changed = Signal(str)
+    segment_clicked = Signal()
+    segment_cancelled = Signal()
+    own_labels_chosen = Signal(str)
+    use_labels_clicked = Signal()
+    foreground_changed = Signal(float)
+    split_changed = Signal(float)
+
+    def __init__(self) -> None:
+        super().__init__("Segment")
+        self._scopes = KeyedCombo("scope", SCOPE)
+        self._scopes.set_items(SCOPES, Settings().scope)
+        self._scopes.chosen.connect(self.scope_changed)
+        self.add_row("Scope", self._scopes)
+        start = make_button("Segment", "segment", "Propose labels for the scope")
+        start.clicked.connect(self.segment_clicked)
+        cancel = make_button("Cancel", "cancel_segment", "Stop without new labels")
+        cancel.clicked.connect(self.segment_cancelled)
+        self.add_wide(make_row(start, cancel))
+        self._add_own_labels()
+        self.progress = ProgressLine("segment_progress", "Progress of the segmentation")
+        self.add_wide(self.progress)
+        self._add_sliders()
+
+    def _add_own_labels(self) -> None:
+        self._own = KeyedCombo("own_labels", "Labels layer of yours")
+        self._own.chosen.connect(self.own_labels_chosen)
+        use = make_button(
+            "Use",
+            "use_labels",
+            "Copy the labels of this layer, to correct them and to learn from them",
+        )
+        use.setMinimumWidth(56)
+        use.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        use.clicked.connect(self.use_labels_clicked)
+        self._own_row = QWidget()
+        row = QHBoxLayout(self._own_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        row.addWidget(self._own, 1)
+        row.addWidget(use)
+        self._own_caption = self.add_row("Or labels of", self._own_row)
+        self.set_own_labels([], None)
+
+    def _add_sliders(self) -> None:
+        self._foreground = UnitSlider(
+            "foreground", FOREGROUND.title, FOREGROUND.description
+        )
+        self._foreground.valueChanged.connect(self.foreground_changed)
+        self._split = UnitSlider("split", SPLIT.title, SPLIT.description)
+        self._split.valueChanged.connect(self.split_changed)
+        for slider in (self._foreground, self._split):
+            self.add_heading(slider.accessibleName())
+            self.add_wide(slider)
+
+    def set_own_labels(
+        self, choices: Sequence[tuple[str, str]], current: str | None
+    ) -> None:
+        """Offer Labels layers, each (key, title); without any the row is hidden."""
+        self._own.set_items([(key, title, title) for key, title in choices], current)
+        self._own_row.setVisible(bool(choices))
+        self._own_caption.setVisible(bool(choices))
+
+    def set_scope(self, key: str) -> None:
+        """Show the chosen scope."""
+        self._scopes.set_current(key)
+
+    def set_foreground(self, value: float) -> None:
+        """Show the foreground threshold, 0 to 1."""
+        blocker = QSignalBlocker(self._foreground)
+        self._foreground.setValue(value)
+        blocker.unblock()
+
+    def set_split(self, value: float) -> None:
+        """Show the split level, 0 (join) to 1 (split)."""
+        blocker = QSignalBlocker(self._split)
+        self._split.setValue(value)
+        blocker.unblock()
