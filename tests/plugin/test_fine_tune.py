@@ -145,7 +145,7 @@ def test_cancel_leaves_everything_and_offers_nothing(bench):
     bench.state.training_over.connect(lambda: over.append(1))
     bench.app.fine_tune.fine_tune()
     bench.step()
-    bench.app.fine_tune.cancel()
+    bench.app.status.cancel()
     bench.step()
     assert bench.message == "Cancelled; your labels are as they were."
     assert bench.state.versions.current.key == STARTER

@@ -141,7 +141,7 @@ def test_other_pixels_make_the_result_stale(busy, shape):
 
 
 def test_cancel_leaves_the_labels_as_they_were(busy):
-    busy.app.segment.cancel()
+    busy.app.status.cancel()
     assert busy.message == "Cancelling …"
     busy.step()
     assert not busy.labels.layer.data.any()

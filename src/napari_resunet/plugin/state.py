@@ -312,6 +312,7 @@ class AppState:
         """Store a loaded model and the name of its device."""
         self.versions.loaded(ready.name, ready.model)
         self.device_text = ready.device_text
+        self.changed.emit()
 
     def log(self, event: str, **details: Any) -> None:
         """Add an entry to the history of fine-tunings."""

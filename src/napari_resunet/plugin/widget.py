@@ -34,7 +34,7 @@ from napari_resunet.plugin.layers.overlays import Overlays
 from napari_resunet.plugin.qt_backend import QtTimers, ThreadBackend
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.timers import Timers
-from napari_resunet.plugin.views.closing import CloseGuard
+from napari_resunet.plugin.views.closing import CloseGuard, main_window
 from napari_resunet.plugin.views.dock import Dock
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.settings import Settings
@@ -273,8 +273,6 @@ class SegmentWidget(QWidget):
         super().closeEvent(event)
 
     def _follow_window(self) -> None:
-        parent = self.parentWidget()
-        while parent is not None and not isinstance(parent, QMainWindow):
-            parent = parent.parentWidget()
-        if parent is not None:
-            self._panel.follow(parent)
+        window = main_window(self)
+        if window is not None:
+            self._panel.follow(window)

@@ -256,7 +256,7 @@ class Autosave:
             self.use(SessionFolder.create(path))
         except FileError as error:
             self._next_try = time.monotonic() + RETRY_SECONDS
-            self._say(f"Your work is not being saved: {error}", "warning")
+            self._view.set_message(f"Your work is not being saved: {error}", "warning")
             return False
         return True
 
@@ -297,7 +297,7 @@ class Autosave:
             if deltas:
                 self._queue_deltas(self._watches[layer_id], deltas)
         self._describe()
-        self.training.save_changes(self.folder, self.keys)
+        self.training.save_changes(self.keys)
         self._draw_thumbnail()
 
     def _queue_deltas(self, watch: LabelsWatch, found: Mapping[Any, Any]) -> None:
@@ -319,7 +319,7 @@ class Autosave:
             except ImageError as error:
                 if layer_id not in self._refused:
                     self._refused.add(layer_id)
-                    self._say(str(error), "error")
+                    self._view.set_message(str(error), "error")
                 return None
             self.keys[layer_id] = record.key
             images = (*self.folder.file.images, record)
@@ -362,7 +362,7 @@ class Autosave:
             if watch is not None:
                 watch.recapture(index)
         if vanished:
-            self._say(VANISHED, "warning")
+            self._view.set_message(VANISHED, "warning")
         return bool(vanished)
 
     def _hand_over_all(self) -> None:
@@ -406,18 +406,14 @@ class Autosave:
         """Report once that writing fails, and once that it works again."""
         assert self.folder is not None
         for failure in self.folder.take_lost():
-            self._say(f"A part of the session could not be saved ({failure}).", "error")
+            self._view.set_message(
+                f"A part of the session could not be saved ({failure}).", "error"
+            )
         trouble = self.folder.trouble
         if trouble == self._reported:
             return
         if not trouble or not self._reported:
-            self._say(trouble or "The session is being saved again.", _kind(trouble))
+            sentence = trouble or "The session is being saved again."
+            self._view.set_message(sentence, "warning" if trouble else "info")
         self._reported = trouble
         self._view.session.set_trouble(trouble)
-
-    def _say(self, sentence: str, kind: Any) -> None:
-        self._view.set_message(sentence, kind)
-
-
-def _kind(trouble: str) -> str:
-    return "warning" if trouble else "info"

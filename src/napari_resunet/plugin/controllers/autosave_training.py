@@ -86,8 +86,11 @@ class TrainingAutosave:
         self._corrections.mark_unsaved()
         self._entries, self._written = self._written + self._entries, []
 
-    def save_changes(self, folder: SessionFolder, keys: Mapping[str, str]) -> None:
+    def save_changes(self, keys: Mapping[str, str]) -> None:
         """Hand over everything new; `keys` are the session's keys by those of layers."""
+        folder = self._folder
+        if folder is None:
+            return
         self._save_versions(folder)
         self._save_corrections(folder, keys)
         self._save_history(folder)

@@ -57,7 +57,9 @@ class ExportController:
         binding = chosen_labels(self._state, self._layers)
         image = chosen_image(self._state, self._layers)
         if binding is None or image is None or self._jobs.current is not None:
-            self._say("There are no labels to export yet: click Segment first.", "warning")
+            self._view.set_message(
+                "There are no labels to export yet: click Segment first.", "warning"
+            )
             return
         path = self._view.session.ask_export(f"{binding.layer.name}{SUFFIX}")
         if path is None:
@@ -101,12 +103,9 @@ class ExportController:
         return starter_path() if record is None else None
 
     def _exported(self, path: Path) -> None:
-        self._say(
+        self._view.set_message(
             f"The labels were exported; '{path.name}' says how they were made.", "info"
         )
-
-    def _say(self, sentence: str, kind: Any) -> None:
-        self._view.set_message(sentence, kind)
 
 
 def _export_steps(

@@ -86,7 +86,6 @@ class FineTuneController:
         section = view.fine_tune
         section.fine_tune_clicked.connect(self.fine_tune)
         section.fine_tune_stopped.connect(self.stop)
-        section.fine_tune_cancelled.connect(self.cancel)
         section.auto_fine_tune_switched.connect(self.switch_auto)
         section.interrupted.resume_clicked.connect(self.resume)
         section.interrupted.keep_best_clicked.connect(self.keep_best)
@@ -123,12 +122,6 @@ class FineTuneController:
         if self._jobs.current is not None:
             self._jobs.stop()
             self._view.set_message("Stopping; the best so far is kept.")
-
-    def cancel(self) -> None:
-        """Cancel the running fine-tuning."""
-        if self._jobs.current is not None:
-            self._jobs.cancel()
-            self._view.set_message("Cancelling …")
 
     def _learn(self, image: Image) -> None:
         binding, key = self._layers.make_binding(image), image_layers.layer_id_of(image)
@@ -248,7 +241,6 @@ class FineTuneController:
     ) -> None:
         if isinstance(event, ModelReady):
             self._state.model_ready(event)
-            self._state.changed.emit()
             return
         section = self._view.fine_tune
         section.plot.add(event.step, event.loss, event.held_out)

@@ -22,7 +22,7 @@ from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.tools import NEXT_KEY
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.next_region import Candidate, Found, NextRequest, find_next
-from napari_resunet.session.workers import ModelReady, Workers
+from napari_resunet.session.workers import Workers
 from napari_resunet.types import Index, Window
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class NextRegionController:
                 "next",
                 lambda token: find_next(self._workers, request, token),
                 self._go,
-                self._model_ready,
+                self._state.model_ready,
             )
         )
 
@@ -138,10 +138,6 @@ class NextRegionController:
             tuple(settings.proposals(index)),
             {index: plane.verified.copy() for index, plane in planes.items()},
         )
-
-    def _model_ready(self, event: ModelReady) -> None:
-        self._state.model_ready(event)
-        self._state.changed.emit()
 
     def _go(self, found: Found | None) -> None:
         if found is None:

@@ -182,11 +182,11 @@ class OwnLabelsController:
         """Copy labels into the image's labels, and hide their source."""
         image = self._layers.image(key)
         if image is None:
-            self._say(IMAGE_REMOVED, "warning")
+            self._view.set_message(IMAGE_REMOVED, "warning")
             return
         binding = self._layers.make_binding(image)
         if sentence := _refusal(own, source, binding, image):
-            self._say(sentence, "warning")
+            self._view.set_message(sentence, "warning")
             return
         stack = np.ndindex(image_layers.stack_shape(image))
         for index, plane in zip(stack, own.labels, strict=True):
@@ -194,11 +194,8 @@ class OwnLabelsController:
                 binding.import_plane(index, plane)
         binding.show()
         source.visible = False
-        self._say(_copied_text(own, source.name), "info")
+        self._view.set_message(_copied_text(own, source.name), "info")
         self._state.changed.emit()
-
-    def _say(self, sentence: str, kind: Any) -> None:
-        self._view.set_message(sentence, kind)
 
 
 def fits(layer: Labels, image: Image) -> bool:

@@ -66,7 +66,6 @@ class SegmentController:
         self._redraw_again = False
         view.segment.scope_changed.connect(self.choose_scope)
         view.segment.segment_clicked.connect(self.segment)
-        view.segment.segment_cancelled.connect(self.cancel)
         view.segment.foreground_changed.connect(self.move_foreground)
         view.segment.split_changed.connect(self.move_split)
         view.model.device_chosen.connect(self.choose_device)
@@ -117,12 +116,6 @@ class SegmentController:
             return
         self._state.chosen.use_shown(image_layers.shown_channel(image, viewer))
         self._propose(image, chosen)
-
-    def cancel(self) -> None:
-        """Cancel the running job."""
-        if self._jobs.current is not None:
-            self._jobs.cancel()
-            self._view.set_message("Cancelling …")
 
     def renew(self, key: str | None, sentence: str) -> None:
         """Propose all windows of an image again, the shown plane first.
@@ -199,7 +192,6 @@ class SegmentController:
         image = self._layers.image(key)
         if isinstance(event, ModelReady):
             self._state.model_ready(event)
-            self._state.changed.emit()
         elif not isinstance(event, Proposal):
             self._state.image(key).scale = event.scale
             self._state.changed.emit()

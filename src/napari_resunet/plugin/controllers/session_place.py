@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 from napari_resunet.errors import FileError
 from napari_resunet.plugin.controllers.autosave import Autosave
@@ -59,7 +58,7 @@ class SessionPlace:
 
     def _moved(self, target: Path) -> None:
         self._autosave.show_place()
-        self._say(f"The session was moved to '{target}'.", "info")
+        self._view.set_message(f"The session was moved to '{target}'.", "info")
 
     def secure(self, can_stay: bool) -> bool:
         """Write everything; if that fails, let the user decide.
@@ -114,7 +113,7 @@ class SessionPlace:
         try:
             new = _copied(old, target) if is_copy else _created(old, target)
         except FileError as error:
-            self._say(str(error), "error")
+            self._view.set_message(str(error), "error")
             return
         old.close(0.0)
         autosave.use(new)
@@ -136,7 +135,7 @@ class SessionPlace:
             else:
                 self._write_new_folder(free_name(parent / folder.root.name))
         except FileError as error:
-            self._say(str(error), "error")
+            self._view.set_message(str(error), "error")
 
     def _unsaved(self) -> str:
         folder = self._autosave.folder
@@ -144,9 +143,6 @@ class SessionPlace:
         trouble = "" if folder is None else folder.trouble
         trouble = trouble or "The drive does not answer, or there is no folder."
         return f"Part of your work is not saved{place} yet. {trouble}"
-
-    def _say(self, sentence: str, kind: Any) -> None:
-        self._view.set_message(sentence, kind)
 
 
 def _copied(old: SessionFolder, target: Path) -> SessionFolder:

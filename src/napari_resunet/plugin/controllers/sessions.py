@@ -122,7 +122,7 @@ class SessionsController:
         try:
             folder = self._opened(path)
         except FileError as error:
-            self._say(str(error), "error")
+            self._view.set_message(str(error), "error")
         if folder is None:
             if mine:
                 self._autosave.resume()
@@ -134,10 +134,10 @@ class SessionsController:
     def _may_open(self, path: Path) -> bool:
         """Save the current session; return False and say why if none can be opened."""
         if self._jobs.current is not None or self._work.current is not None:
-            self._say(BUSY, "warning")
+            self._view.set_message(BUSY, "warning")
             return False
         if self._is_shown(path):
-            self._say("This session is open in this window already.", "info")
+            self._view.set_message("This session is open in this window already.", "info")
             return False
         return self._place.secure(can_stay=True)
 
@@ -156,7 +156,7 @@ class SessionsController:
             return SessionFolder.open(path)
         except SessionInUse as error:
             if not self._view.session.ask_copy(str(error)):
-                self._say(str(error), "warning")
+                self._view.set_message(str(error), "warning")
                 return None
         target = free_name(sessions_folder() / f"{path.name} copy")
         copy_session(path, target)
@@ -166,7 +166,7 @@ class SessionsController:
 
     def _read(self, folder: SessionFolder) -> None:
         self._missing, self._unfit = [], []
-        self._say("Opening the session …", "info")
+        self._view.set_message("Opening the session …", "info")
 
         def restored(result: Restored) -> None:
             self._restored(folder, result)
@@ -186,7 +186,7 @@ class SessionsController:
         )
 
     def _show_progress(self, job: Job[Any, Any], progress: Progress) -> None:
-        self._say(f"Session: {progress.message} …", "info")
+        self._view.set_message(f"Session: {progress.message} …", "info")
 
     def _restored_image(self, image: RestoredImage) -> None:
         """Add an image as soon as it is read."""
@@ -220,7 +220,7 @@ class SessionsController:
             for image in missing
         ]
         text = " ".join([f"Session '{name}' is open.", *left, *notices])
-        self._say(text, "warning" if left or notices else "info")
+        self._view.set_message(text, "warning" if left or notices else "info")
 
     # Images -------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class SessionsController:
         while path is not None:
             if self._from_file(image, path):
                 return True
-            self._say(
+            self._view.set_message(
                 f"'{path.name}' does not hold the pixels of '{record.name}': choose "
                 "another file.",
                 "warning",
@@ -339,6 +339,3 @@ class SessionsController:
                 end.get("before"), end.get("after"), bool(end.get("improved"))
             )
         view.set_result_text(text)
-
-    def _say(self, sentence: str, kind: Any) -> None:
-        self._view.set_message(sentence, kind)

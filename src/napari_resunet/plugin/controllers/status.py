@@ -1,4 +1,4 @@
-"""Shows progress, errors, and which buttons can be used."""
+"""Shows progress, errors, and which buttons can be used; cancels the running job."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class StatusController:
     ) -> None:
         self._state, self._layers, self._view, self._jobs = state, layers, view, jobs
         self._began = time.monotonic()
+        view.segment.segment_cancelled.connect(self.cancel)
+        view.fine_tune.fine_tune_cancelled.connect(self.cancel)
         state.changed.connect(self.refresh)
         layers.notice.connect(self._warn)
         jobs.changed.connect(self._job_changed)
@@ -47,6 +49,12 @@ class StatusController:
         self._view.model.set_device_text(self._state.device_text)
         for name, reason in disabled_reasons(self._now()).items():
             self._view.set_enabled(name, not reason, reason)
+
+    def cancel(self) -> None:
+        """Cancel the running job, whichever Cancel was clicked."""
+        if self._jobs.current is not None:
+            self._jobs.cancel()
+            self._view.set_message("Cancelling …")
 
     def show_progress(self, job: Job[Any, Any], progress: Progress) -> None:
         """Show the progress of a job and its remaining time."""

@@ -275,7 +275,7 @@ class VersionsController:
             self._state.model_ready(event)
         else:
             self._state.image(key).scale = event.scale
-        self._state.changed.emit()
+            self._state.changed.emit()
 
     def _compare_failed(self, sentence: str) -> None:
         self._end_comparison()

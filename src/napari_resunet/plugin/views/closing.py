@@ -28,7 +28,7 @@ class CloseGuard(QObject):
 
     def follow(self) -> None:
         """Listen to the window that the widget is in now."""
-        window = _main_window(self._widget)
+        window = main_window(self._widget)
         if window is not None and window is not self._window:
             self.unbind()
             self._window = window
@@ -55,7 +55,8 @@ class CloseGuard(QObject):
         return True
 
 
-def _main_window(widget: QWidget) -> QMainWindow | None:
+def main_window(widget: QWidget) -> QMainWindow | None:
+    """Find the main window that a widget is in, if any."""
     parent = widget.parentWidget()
     while parent is not None and not isinstance(parent, QMainWindow):
         parent = parent.parentWidget()
