@@ -68,9 +68,10 @@ def _example_table(rng: Rng, image: Any, labels: Any) -> dict[str, list[Odd]]:
                        labels)),
                    may(np.where(labels == 1, 2**40, labels), labels), may(labels > 0),
                    may(labels * 0), may(torch.from_numpy(labels), labels),
+                   # NaN in a mask is background, as `labels_from_mask` says.
+                   may(np.where(labels == 0, np.nan, labels), labels),
                    *no(None, "x", labels[:-1], labels - 1, labels + 0.5,
-                       labels.astype(complex),
-                       labels.astype("U5"), np.where(labels == 0, np.nan, labels))],
+                       labels.astype(complex), labels.astype("U5"))],
         "verified": masks_,
         "edited": masks_,
         "scale": [ok(1.0), may(None, None), ok(np.float32(1), 1.0), may("1", 1.0),
