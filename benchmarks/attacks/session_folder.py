@@ -178,6 +178,9 @@ def content_of(folder: Any) -> Content:
             break
         if isinstance(event, RestoredImage):
             _put_image(found.parts, event)
+            if event.data is None:
+                # The dock asks for each of them.
+                found.words.append(f"Where is the image '{event.record.name}' now?")
     found.words += [str(notice) for notice in restored.notices]
     _put_rest(found.parts, restored)
     return found

@@ -66,7 +66,8 @@ def _example_table(rng: Rng, image: Any, labels: Any) -> dict[str, list[Odd]]:
                    ok(labels.astype(np.uint64), labels), may(labels.astype(float), labels),
                    may(labels.tolist(), labels), may(np.where(labels == 1, 2**31 - 1,
                        labels)),
-                   may(np.where(labels == 1, 2**40, labels), labels), may(labels > 0),
+                   may(np.where(labels == 1, np.int64(2**40), labels), labels),
+                   may(labels > 0),
                    may(labels * 0), may(torch.from_numpy(labels), labels),
                    # NaN in a mask is background, as `labels_from_mask` says.
                    may(np.where(labels == 0, np.nan, labels), labels),

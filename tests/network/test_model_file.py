@@ -284,6 +284,15 @@ def test_a_file_of_an_older_version_loads_with_a_word(model, saved, tmp_path):
     assert set(json.loads(OLD_HEADER)) - set(header) == {"channels"}
 
 
+def test_a_hash_with_a_damaged_name_is_not_taken_for_an_older_file(saved, tmp_path):
+    data = saved.read_bytes()
+    assert data.count(model_file.DIGEST_KEY.encode()) == 1
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(data.replace(model_file.DIGEST_KEY.encode(), b"napari_resunet_sha25v"))
+    with pytest.raises(ModelFileError, match="damaged"):
+        read_model(path)
+
+
 def test_the_starter_is_known_by_its_hash(tmp_path):
     assert read_model(starter_path(), STARTER_DIGEST).notice == ""
     damaged = bytearray(starter_path().read_bytes())

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -99,7 +100,7 @@ class Model:
             If there is not enough memory.
         """
         target = model_path(path)
-        if not isinstance(half, bool):
+        if not isinstance(half, bool | np.bool_):
             raise ArgumentError(f"half must be True or False, not {half!r:.50}.")
         if target.suffix.lower() in PLAIN_SUFFIXES:
             raise ModelFileError(
@@ -367,6 +368,10 @@ def _check_hash(
     path: Path, tensors: Weights, metadata: Mapping[str, str], known: str | None = None
 ) -> bool:
     """Return whether a hash confirms the tensors; raise if it contradicts them."""
+    # A file of an older version has no hash; one whose name for it is damaged must not pass
+    # for such a file.
+    if DIGEST_KEY not in metadata and metadata.keys() != {HEADER_KEY}:
+        raise _damaged(path)
     stored = metadata.get(DIGEST_KEY, known)
     if stored is not None and stored != digest_of(tensors, metadata[HEADER_KEY]):
         raise _damaged(path)
