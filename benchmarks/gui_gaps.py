@@ -76,6 +76,7 @@ def main() -> None:
     clock.report("segmenting")
     view.fine_tune.minutes = 0.5
     app.review.choose_area("slice")
+    app.review.mark_verified()
     app.fine_tune.fine_tune()
     stroke = 0
     while app.jobs.current is not None and app.jobs.kind == "fine-tune":

@@ -88,7 +88,8 @@ class Ours(Column):
 
     def propose(self, image: np.ndarray, scale: float) -> np.ndarray:
         """Segment with the model of this round."""
-        return nru.segment(image, self.model, scale=scale, device=self.setting.device)
+        size = self.model.info.diameter / scale
+        return nru.segment(image, self.model, diameter=size, device=self.setting.device)
 
 
 class NoLearning(Ours):

@@ -103,7 +103,7 @@ def segment_against_network(repeats: int) -> None:
             ours()
 
     whole, alone = side_by_side(
-        lambda: nru.segment(image, model, scale=1.0, device="cpu"), network, repeats
+        lambda: nru.segment(image, model, diameter=24.0, device="cpu"), network, repeats
     )
     report("segment(2048²) / network alone", whole / alone, "<= 1.25")
 

@@ -74,9 +74,12 @@ class Dock:
 
     def find(self, name: str) -> Any:
         """Find a widget by its object name."""
+        from qtpy.QtGui import QAction
         from qtpy.QtWidgets import QWidget
 
         found = self.widget.findChild(QWidget, name)
+        if found is None:
+            found = self.widget.findChild(QAction, name)
         if found is None:
             raise LookupError(
                 f"The dock has no widget named {name!r}: adapt docs/pictures.py"
@@ -84,11 +87,11 @@ class Dock:
         return found
 
     def click(self, name: str) -> None:
-        """Click a button, and fail if it is disabled."""
+        """Click a button or a menu item, and fail if it is disabled."""
         button = self.find(name)
         if not button.isEnabled():
             raise RuntimeError(f"{name} is disabled: {button.toolTip()}")
-        button.click()
+        button.trigger() if hasattr(button, "trigger") else button.click()
         self.settle()
 
     def choose(self, name: str, text: str) -> None:
@@ -107,12 +110,15 @@ class Dock:
         """Return the Labels layer of an image."""
         return self.viewer.layers[f"{image.name} labels"]
 
-    def show(self, *names: str) -> None:
-        """Scroll the dock until the named widgets are in view."""
-        from qtpy.QtWidgets import QScrollArea
+    def show(self, step: str) -> None:
+        """Open a step, and close the page that is shown instead of the steps."""
+        self.widget.view.show_page("steps")
+        self.widget.view.steps.open(step)
+        self.settle()
 
-        for name in names:
-            self.widget.findChild(QScrollArea).ensureWidgetVisible(self.find(name), 0, 12)
+    def show_page(self, page: str) -> None:
+        """Open a page instead of the steps."""
+        self.widget.view.show_page(page)
         self.settle()
 
     def settle(self, seconds: float = 0.6) -> None:
@@ -270,21 +276,20 @@ def loop(minutes: float) -> None:
     area.visible = False
     dock.viewer.layers.selection.active = labels
     dock.click("mark_verified")
-    dock.show("tool_delete", "verified_text", "next")
+    dock.show("correct")
     save(dock.window(), "tutorial-3-correct")
     panel("2. Correct, verify the left half")
+    dock.show("learn")
     dock.set("minutes", minutes)
     dock.click("fine_tune")
     dock.settle(minutes * 60 * 0.7)
-    dock.show("result_text", "fine_tune")
     save(dock.window(), "tutorial-4-fine-tune")
     dock.wait()
-    dock.show("result_text", "fine_tune")
     save(dock.window(), "tutorial-5-result")
     print(dock.find("result_text").text())
     panel("3. Fine-tune")
     save(side_by_side(panels), "loop")
-    dock.show("export_labels", "versions")
+    dock.show_page("versions")
     save(dock.window(), "versions-and-session")
     dock.viewer.close()
 
@@ -309,7 +314,7 @@ def size(minutes: float) -> None:
     dock.click("show_map")
     image.visible = dock.labels(image).visible = False
     dock.wait()
-    dock.show("show_map", "foreground")
+    dock.show("correct")
     save(dock.window(), "probability-map")
     dock.viewer.close()
 
@@ -318,8 +323,8 @@ def stack(minutes: float) -> None:
     """Segment a whole time series."""
     dock = Dock()
     dock.open_sample("timeseries")
-    dock.segment("Whole stack")
-    dock.show("tool_delete", "scope")
+    dock.segment("Stack")
+    dock.show("correct")
     save(dock.window(), "stack")
     dock.viewer.close()
 
@@ -337,7 +342,7 @@ def channels(minutes: float) -> None:
     dock.open()
     dock.choose("channel_0", "Channel 1")
     dock.segment()
-    dock.show("image")
+    dock.show("segment")
     save(dock.window(), "channels")
     dock.viewer.close()
 
@@ -366,7 +371,7 @@ def classes(minutes: float) -> None:
     dock.click("fine_tune")
     dock.wait()
     dock.segment()
-    dock.show("result_text", "fine_tune")
+    dock.show("learn")
     save(dock.window(), "classes")
     dock.viewer.close()
 

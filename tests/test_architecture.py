@@ -56,7 +56,7 @@ import napari_resunet as nru
 from napari_resunet import cli, demo
 from napari_resunet.session import workers
 image = np.random.default_rng(0).random((60, 70))
-labels = nru.segment(image, nru.load_model(), scale=1.0)
+labels = nru.segment(image, nru.load_model(), diameter=24.0)
 example = nru.Example(image, labels, np.ones(image.shape, bool))
 nru.fine_tune(nru.load_model(), [example], steps=1)
 assert cli.main(["info"]) == 0

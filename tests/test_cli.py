@@ -14,6 +14,7 @@ from napari_resunet.files import read_image
 from napari_resunet.session import commands
 from napari_resunet.session.api import load_model
 from napari_resunet.session.store.models import file_hash
+from napari_resunet.types import ObjectSize
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def folder(tmp_path, nuclei):
 
 def test_segment_writes_labels_beside_the_name(folder, capsys):
     image = folder / "images" / "one.tif"
-    assert main(["segment", str(image), "-o", str(folder / "out"), "--scale", "1"]) == 0
+    assert main(["segment", str(image), "-o", str(folder / "out"), "--diameter", "24"]) == 0
     labels = read_image(folder / "out" / "one_labels.tif")
     assert labels.dtype == np.uint16
     assert labels.max() > 10
@@ -40,6 +41,58 @@ def test_segment_writes_labels_beside_the_name(folder, capsys):
     assert about["image"]["source"] == str(image)
     assert "torch" in about["programs"]
     assert "checked_share" not in about
+
+
+def test_the_object_size_is_given_in_pixels_or_micrometres(folder, capsys):
+    image = folder / "images" / "one.tif"
+    um = {"imagej": True, "resolution": (2.0, 2.0), "metadata": {"unit": "um"}}
+    tifffile.imwrite(folder / "um.tif", read_image(image), **um)
+    found = {}
+    for path, size in ((image, "36"), (folder / "um.tif", "18um"), (image, "24px")):
+        assert (
+            main(["segment", str(path), "-o", str(folder / size), "--diameter", size]) == 0
+        )
+        name = f"{path.stem}_labels"
+        found[size] = read_image(folder / size / f"{name}.tif")
+        about = json.loads((folder / size / f"{name}.json").read_text("utf-8"))
+        assert about["image"]["object_scale"] == pytest.approx(1 if "24" in size else 2 / 3)
+    assert np.array_equal(found["36"], found["18um"])
+    assert not np.array_equal(found["36"], found["24px"])
+
+
+def test_micrometres_need_a_file_that_states_its_pixel_size(folder, capsys):
+    image = str(folder / "images" / "one.tif")
+    words = "one.tif': The pixel size of the image is not known, so 12 um cannot be"
+    segment = ["segment", image, "-o", str(folder / "out")]
+    train = ["train", str(folder), "-o", str(folder / "m.safetensors")]
+    for command in (segment, ["evaluate", str(folder)], train):
+        assert main([*command, "--diameter", "12um"]) == 1
+        assert words in capsys.readouterr().err
+    assert not list(folder.glob("out/*"))
+
+
+def test_evaluate_takes_the_object_size(folder, capsys):
+    rows = {}
+    for size in ("18", "18.0px", "200"):
+        assert main(["evaluate", str(folder), "--diameter", size]) == 0
+        rows[size] = capsys.readouterr().out.splitlines()[-1]
+    assert rows["18"] == rows["18.0px"] != rows["200"]
+
+
+@pytest.mark.parametrize("start", [[], ["--start", "starter"]])
+def test_a_trained_model_knows_the_size_that_it_was_told(
+    folder, start, monkeypatch, capsys
+):
+    seen = []
+    monkeypatch.setattr(commands, "train_steps", lambda *a: seen.extend(a[2]) or [])
+    sizes = []
+    for size in (["--diameter", "30"], []):
+        out = folder / f"{len(sizes)}.safetensors"
+        assert main(["train", str(folder), "-o", str(out), *start, *size]) == 0
+        sizes.append(load_model(out).info.object_size)
+    assert sizes == [ObjectSize(30.0), None]
+    told, measured = (image.scale for _, image in seen)
+    assert told == 24 / 30 != measured
 
 
 def test_evaluate_prints_a_table_by_group(folder, capsys):
@@ -186,8 +239,11 @@ SEGMENT = ["segment", "i.tif", "-o", "out"]
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        *(([*SEGMENT, f"--scale={v}"], "--scale: give a number from 0.001") for v in (
-            "0", "-1", "nan", "inf", "1e400", "1e-320", "x", "")),
+        *(([*SEGMENT, f"--diameter={v}"], "--diameter: give pixels from 0.5 to") for v in (
+            "0", "-1", "nan", "inf", "1e400", "1e-320", "x", "", "30 mm", "um", "0 um")),
+        ([*SEGMENT, "--scale", "1"], "--scale: give the object size instead, for example "),
+        ([*TRAIN, "--diameter", "x"], "--diameter: give pixels from 0.5 to"),
+        (["evaluate", "d", "--diameter", "9", "--tell-size"], "not allowed with argument"),
         ([*SEGMENT, "--channels", "0,1,2,3"], "--channels: give one to three channels"),
         ([*SEGMENT, "--channels=-1"], "--channels: give one to three channels"),
         ([*SEGMENT, "--channels", ","], "--channels: give one to three channels"),
@@ -337,7 +393,8 @@ def test_planar_colours_are_segmented_and_described(tmp_path, capsys):
     colours = np.random.default_rng(0).integers(0, 255, (3, 64, 70), np.uint8)
     path = tmp_path / "planar.tif"
     tifffile.imwrite(path, colours, photometric="rgb", planarconfig="separate")
-    assert main(["segment", str(path), "-o", str(tmp_path / "out"), "--scale", "1"]) == 0
+    options = ["-o", str(tmp_path / "out"), "--diameter", "24"]
+    assert main(["segment", str(path), *options]) == 0
     note = json.loads((tmp_path / "out" / "planar_labels.json").read_text("utf-8"))
     assert note["image"]["axes"] == "CYX"
     assert tifffile.imread(tmp_path / "out" / "planar_labels.tif").shape == (64, 70)

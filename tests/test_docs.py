@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from qtpy.QtWidgets import QAbstractButton
 
-from napari_resunet.plugin.tools import NEXT_KEY, TOOLS
+from napari_resunet.plugin.tools import CONTOURS_KEY, KEY_OF, NEXT_KEY, TOOLS
 from napari_resunet.plugin.views.dock import Dock
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +93,14 @@ def test_the_readme_names_the_two_commands():
 def test_every_key_is_described():
     page = text(DOCS / "reference" / "buttons-and-keys.md")
     rows = dict(re.findall(r"^\| \*\*(.+?)\*\* \| `(\w)` \|", page, re.MULTILINE))
-    assert rows == {tool.title: tool.key for tool in TOOLS} | {"Next": NEXT_KEY}
+    buttons = {
+        "Segment": KEY_OF["segment"],
+        "Mark as verified": KEY_OF["mark_verified"],
+        "Fine-tune": KEY_OF["fine_tune"],
+        "Next": NEXT_KEY,
+        "Contours": CONTOURS_KEY,
+    }
+    assert rows == buttons | {tool.title: tool.key for tool in TOOLS}
 
 
 def test_every_button_of_the_dock_is_described(qtbot):

@@ -17,6 +17,7 @@ from napari_resunet.files import (
     read_image,
     read_mask,
     read_stored,
+    stated_axes,
     write_labels,
 )
 
@@ -57,6 +58,35 @@ def test_a_tiff_has_the_axes_that_it_states(tmp_path, shape, options, axes):
     stored = read_stored(tmp_path / "a.tif")
     assert (stored.axes, stored.notices) == (axes, ())
     np.testing.assert_array_equal(stored.array, array)
+
+
+IMAGEJ = {"imagej": True, "resolution": (4.0, 1.0)}
+OME = {"PhysicalSizeX": 250.0, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "pixel_size"),
+    [
+        ({**IMAGEJ, "metadata": {"unit": "um"}}, 0.5),
+        ({**IMAGEJ, "metadata": {"unit": "\\u00B5m"}}, 0.5),
+        ({**IMAGEJ, "metadata": {"unit": "micron"}}, 0.5),
+        ({**IMAGEJ, "metadata": {"unit": "mm"}}, 500.0),
+        ({**IMAGEJ, "metadata": {"unit": "pixel"}}, None),
+        (IMAGEJ, None),
+        ({"imagej": True, "metadata": {"unit": "um"}}, 1.0),
+        ({"ome": True, "metadata": OME}, 0.5),
+        ({"ome": True, "metadata": {"PhysicalSizeX": 0.5}}, None),
+        ({"ome": True, "metadata": {**OME, "PhysicalSizeX": "x"}}, None),
+        ({"ome": True, "metadata": {**OME, "PhysicalSizeX": -1.0}}, None),
+        ({"ome": True, "metadata": {**OME, "PhysicalSizeXUnit": "pixel"}}, None),
+        ({"ome": True}, None),
+        ({"resolution": (118.0, 118.0), "resolutionunit": "CENTIMETER"}, None),
+    ],
+)
+def test_a_tiff_of_a_microscope_states_its_pixel_size(tmp_path, options, pixel_size):
+    tifffile.imwrite(tmp_path / "a.tif", pixels(20, 30), **options)
+    assert read_stored(tmp_path / "a.tif").pixel_size == pytest.approx(pixel_size)
+    assert read_stored(tmp_path / "a.tif", "YX").pixel_size == pytest.approx(pixel_size)
 
 
 def test_transparency_and_a_last_dimension_of_one_are_left_out(tmp_path):
@@ -304,3 +334,33 @@ def test_whether_a_file_can_be_written_is_known_before(tmp_path):
         with pytest.raises(FileError):
             check_writable(target)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+NAMED = {"axes": "CYX", "Channel": {"Name": ["a", "b", "c"]}}
+TWICE = {"axes": "CYX", "Channel": {"Name": ["a", "a", "c"]}}
+LABELS = {"axes": "CYX", "Labels": ["a", "b", "c"]}
+STATED = {
+    "OME": ({"ome": True, "metadata": NAMED}, "CYX", ("a", "b", "c")),
+    "OME, one name twice": ({"ome": True, "metadata": TWICE}, "CYX", ()),
+    "ImageJ": ({"imagej": True, "metadata": LABELS}, "CYX", ("a", "b", "c")),
+    "slices": ({"imagej": True, "metadata": LABELS | {"axes": "ZYX"}}, "ZYX", ()),
+    "shaped": ({}, "QYX", ()),
+    "plain": ({"metadata": None}, "IYX", ()),
+}
+
+
+@pytest.mark.parametrize(("known", "axes", "names"), STATED.values(), ids=STATED)
+def test_axes_and_channels_that_a_tiff_states(tmp_path, known, axes, names):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, np.zeros((3, 20, 30), np.uint8), photometric="minisblack", **known
+    )
+    stated = stated_axes(path)
+    assert (stated.shape, stated.axes, stated.channels) == ((3, 20, 30), axes, names)
+
+
+def test_what_states_no_axes(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"II*\0 not a tiff")
+    (tmp_path / "a.png").write_bytes(b"")
+    for name in ("a.tif", "a.png", "missing.tif"):
+        assert stated_axes(tmp_path / name) is None

@@ -94,11 +94,13 @@ def _segment_table(rng: Rng, room: Any) -> dict[str, list[Odd]]:
                      may(np.array([0]), None), may(0, None), may([False], None),
                      *no([1], [0.0], ["0"], {"a": 1}, [], [-1], [0] * 5, "0", [None], [[0]],
                          [2**70], 1.5)],
-        "scale": [ok(1.0), ok(0.7), ok(np.float32(1), 1.0), ok(2), ok(np.int64(1), 1.0),
-                  may(np.array(1.0), 1.0), may(8.0), may(0.02), may("1", 1.0), may(True,
-                      1.0),
-                  *no(0, -1.0, np.nan, np.inf, -np.inf, 1e-320, 1e300, False,
-                      *NOTHING_NUMERIC)],
+        "diameter": [ok(24.0), ok(34.5), ok(np.float32(24), 24.0), ok(12),
+                     ok(np.int64(24), 24.0), ok("24", 24.0), ok("24 px", 24.0),
+                     may(np.array(24.0), 24.0), may(3.0), may(1200.0), may(True, 1.0),
+                     *no(0, -1.0, np.nan, np.inf, -np.inf, 1e-320, 1e300, False, "24 um",
+                         "24 mm", *NOTHING_NUMERIC)],
+        "pixel_size": [ok(0.5), may(None), may(np.float32(2)),
+                       *no(0, -1.0, np.nan, np.inf, 1e300, "0.5", *NOTHING_NUMERIC)],
         "decoding": [may(None, decoding()), ok(decoding(0.4, 0.6)), may(decoding(0.0, 1.0)),
                      *(may(decoding(f, s)) for f, s in ((np.nan, 0.5), (-1, 2), (np.inf,
                          0))),
@@ -120,7 +122,7 @@ def segment(rng: Rng, room: Any) -> Result:
     """`segment` with odd arguments."""
     from napari_resunet import segment
 
-    usual = {"image": program.crop(rng)[0], "model": program.starter(), "scale": 1.0}
+    usual = {"image": program.crop(rng)[0], "model": program.starter(), "diameter": 24.0}
     odds = drawn(rng, _segment_table(rng, room))
     given = usual | {name: odd.value for name, odd in odds.items()}
     plain = usual | {name: odd.plain for name, odd in odds.items()}

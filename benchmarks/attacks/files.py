@@ -24,7 +24,7 @@ def attack(rng: np.random.Generator, room: Any) -> Result:
     maker = MAKERS[int(rng.choice(len(MAKERS), p=weights / weights.sum()))][1]
     what, path, expected = maker.make(rng, room.folder)
     outside = rng.random() < 0.02 and room.programs
-    options = ["--scale", f"{rng.choice([0.8, 1.0, 1.3])}"] if rng.random() < 0.8 else []
+    options = ["--diameter", f"{rng.choice([18, 24, 30])}"] if rng.random() < 0.8 else []
     output = room.folder / "labels"
     argv = ["segment", path, "-o", output, *options]
     what = f"{what}: {path.name[:60]!r}"
@@ -34,8 +34,8 @@ def attack(rng: np.random.Generator, room: Any) -> Result:
         room.tell(what)
         done = program.run(argv)
         room.watch.armed = False
-    scale = float(options[1]) if options else None
-    return judge_file(what, done, path, output, expected, scale, exact=not outside)
+    diameter = float(options[1]) if options else None
+    return judge_file(what, done, path, output, expected, diameter, exact=not outside)
 
 
 def judge_file(
@@ -44,7 +44,7 @@ def judge_file(
     path: Path,
     output: Path,
     expected: Expected,
-    scale: float | None,
+    diameter: float | None,
     *,
     exact: bool,
 ) -> Result:
@@ -59,11 +59,16 @@ def judge_file(
     if len(written) != 1:
         return Result("silent", what, f"exit status 0 and {len(written)} files of labels")
     labels = np.squeeze(tifffile.imread(written[0]))
-    return _compared(what, labels, done, expected, scale, exact)
+    return _compared(what, labels, done, expected, diameter, exact)
 
 
 def _compared(
-    what: str, labels: Any, done: Run, expected: Expected, scale: float | None, exact: bool
+    what: str,
+    labels: Any,
+    done: Run,
+    expected: Expected,
+    diameter: float | None,
+    exact: bool,
 ) -> Result:
     seen = f"labels of shape {labels.shape}"
     if expected.shapes:
@@ -74,7 +79,7 @@ def _compared(
         return Result("silent", what, f"{seen}, not one of {expected.shapes}")
     for array, axes in expected.arrays:
         try:
-            right = np.squeeze(program.labels_of(array, axes, scale=scale))
+            right = np.squeeze(program.labels_of(array, axes, diameter=diameter))
         except program.errors():  # this reading of the file cannot be segmented
             continue
         if is_same(labels, right, exact):

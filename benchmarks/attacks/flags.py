@@ -44,10 +44,11 @@ def either(*texts: str) -> list[Value]:
 
 
 NOT_NUMBERS = ("", "x", "1,5", "1e", "None", "[1]", "½", "1;2", " ", "0x10")
-SCALES = [
-    *good("1", "0.7", "1.5", "2e0", "3"),
-    *either("1e-3", "40", "0.02", "1_0"),
+DIAMETERS = [
+    *good("24", "34.3", "16 px", "12e0", "8px"),
+    *either("9999", "0.6", "1200", "2_4"),
     *bad("0", "-1", "nan", "inf", "-inf", "1e400", "1e-320", "1e9", *NOT_NUMBERS),
+    *bad("24um", "24 µm", "24 mm", "px"),  # the file does not state its pixel size
 ]
 AXES = [
     *good("YX", "yx"),
@@ -82,7 +83,7 @@ OUTPUTS = [
     *bad("text.pt", "text.pt/x", "/dev/null", "/dev/null/x", "/proc/x"),
 ]
 SEGMENT = {
-    "--scale": SCALES,
+    "--diameter": DIAMETERS,
     "--axes": AXES,
     "--channels": CHANNELS,
     "--model": MODELS,
@@ -208,7 +209,8 @@ def segment(rng: Rng, room: Any) -> Result:
     """`napari-resunet segment`."""
     image = _files(rng, room.folder)
     flags, must = _draw(rng, SEGMENT)
-    words = ["segment", "image.tif", *_argv({"-o": "out", "--scale": "1", **flags}, rng)]
+    usual = {"-o": "out", "--diameter": "24"}
+    words = ["segment", "image.tif", *_argv(usual | flags, rng)]
     what = f"{_shown(words)}"
     done = _run(what, words, rng, room)
     failed = program.judge_failure(what, done, must=must)
@@ -220,8 +222,8 @@ def segment(rng: Rng, room: Any) -> Result:
         return Result("silent", what, f"{len(written)} files of labels")
     labels = tifffile.imread(written[0])
     axes = flags.get("--axes") or "YX"
-    scale = float(flags.get("--scale", "1"))
-    right = np.squeeze(program.labels_of(image, axes, scale=scale))
+    diameter = flags.get("--diameter", "24")
+    right = np.squeeze(program.labels_of(image, axes, diameter=diameter))
     agree = labels.shape == right.shape and ((labels > 0) == (right > 0)).mean() > 0.97
     return Result("right" if agree else "silent", what, "" if agree else "other labels")
 
@@ -323,7 +325,7 @@ def collision(rng: Rng, room: Any) -> Result:
     tifffile.imwrite(mine, before)
     beside = rng.random() < 0.5
     output = folder / "a" if beside else folder / "out"
-    words = ["segment", *map(str, paths), "-o", str(output), "--scale", "1"]
+    words = ["segment", *map(str, paths), "-o", str(output), "--diameter", "24"]
     what = f"equal names{', own labels in the way' if beside else ''}"
     done = _run(what, words, rng, room)
     after = tifffile.imread(mine)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import logging
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,19 +16,16 @@ from typing import TYPE_CHECKING, NoReturn
 from napari_resunet.errors import FileError, ResunetError
 from napari_resunet.events import Notice, Progress
 from napari_resunet.files import check_folder, plain, plain_name, shown
-from napari_resunet.session.settings import DEVICE, DEVICES, SCALE, Settings
-from napari_resunet.tiff_reader import KNOWN_AXES
+from napari_resunet.session import flags
+from napari_resunet.session.settings import DEVICE, DEVICES, DIAMETER, Settings
 
 if TYPE_CHECKING:
     from napari_resunet.network.model_file import Model
-    from napari_resunet.session.commands import ImageScore, SegmentOptions
+    from napari_resunet.session.commands import SegmentOptions
+    from napari_resunet.session.evaluate import ImageScore
 
 FAILED = 1
 INTERRUPTED = 130
-MOST_CLASSES = 254
-MOST_CHANNELS = 3
-LONGEST_CLASS_NAME = 60
-MULTIPLE = 32
 log = logging.getLogger(__name__)
 
 NAMES_OF_LABELS = (
@@ -128,25 +124,28 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.epilog = NAMES_OF_LABELS
-    parser.add_argument("images", nargs="+", type=_path, help="TIFF, PNG, or JPEG files")
     parser.add_argument(
-        "-o", "--output", type=_path, required=True, help="folder for labels"
+        "images", nargs="+", type=flags.path, help="TIFF, PNG, or JPEG files"
+    )
+    parser.add_argument(
+        "-o", "--output", type=flags.path, required=True, help="folder for labels"
     )
     parser.add_argument("--model", default="starter", help="'starter' or a model file")
     parser.add_argument(
-        "--axes", type=_axes, help="for example TZCYX, if the file states others"
+        "--axes", type=flags.axes, help="for example TZCYX, if the file states others"
     )
     parser.add_argument(
-        "--channels", type=_channels, help="one to three channels, for example 0,2"
+        "--channels", type=flags.channels, help="one to three channels, for example 0,2"
     )
-    parser.add_argument(
-        "--scale",
-        type=_number(SCALE.minimum, SCALE.maximum, "0.5"),
-        help=_help(SCALE.description),
-    )
+    _add_diameter(parser, _help(DIAMETER))
+    parser.add_argument("--scale", type=flags.no_scale, help=argparse.SUPPRESS)
     _add_overwrite(parser)
     _add_device(parser)
     parser.set_defaults(run=_segment)
+
+
+def _add_diameter(parser: argparse._ActionsContainer, words: str) -> None:
+    parser.add_argument("--diameter", type=flags.diameter, metavar="SIZE", help=words)
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:
@@ -168,32 +167,34 @@ def _help(description: str) -> str:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folders", nargs="+", type=_path, help="with images/ and masks/")
     parser.add_argument(
-        "-o", "--output", type=_path, required=True, help="model file, .safetensors"
+        "folders", nargs="+", type=flags.path, help="with images/ and masks/"
     )
-    parser.add_argument("--steps", type=_whole(1, 10**7, "8000"))
-    parser.add_argument("--batch", type=_whole(1, 1024, "8"))
-    parser.add_argument("--patch", type=_patch, help="multiple of 32")
     parser.add_argument(
-        "--learning-rate",
-        "--rate",
-        dest="lr",
-        type=_number(1e-9, 1, "0.0008"),
-        help="largest learning rate",
+        "-o", "--output", type=flags.path, required=True, help="model file, .safetensors"
     )
-    parser.add_argument("--seed", type=_whole(0, 2**32 - 1, "0"))
+    _add_recipe(parser)
     parser.add_argument("--start", help="model to start from (default: random weights)")
     parser.add_argument(
-        "--classes", type=_names, default=(), help="learn classes, for example axon,myelin"
+        "--classes",
+        type=flags.names,
+        default=(),
+        help="learn classes, for example axon,myelin",
+    )
+    _add_diameter(
+        parser,
+        "object size in all images, in pixels (30) or micrometres (12um), which the model "
+        "then remembers (default: measured in the masks of each image)",
     )
     parser.add_argument(
         "--synthetic",
-        type=_whole(0, 10**5, "100"),
+        type=flags.whole(0, 10**5, "100"),
         default=0,
         help="number of synthetic images to add",
     )
-    parser.add_argument("--checkpoint", type=_path, help="file to resume from if it exists")
+    parser.add_argument(
+        "--checkpoint", type=flags.path, help="file to resume from if it exists"
+    )
     parser.add_argument(
         "--half", action="store_true", help="write weights in half precision"
     )
@@ -202,11 +203,27 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_train)
 
 
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=flags.whole(1, 10**7, "8000"))
+    parser.add_argument("--batch", type=flags.whole(1, 1024, "8"))
+    parser.add_argument("--patch", type=flags.patch, help="multiple of 32")
+    parser.add_argument(
+        "--learning-rate",
+        "--rate",
+        dest="lr",
+        type=flags.number(1e-9, 1, "0.0008"),
+        help="largest learning rate",
+    )
+    parser.add_argument("--seed", type=flags.whole(0, 2**32 - 1, "0"))
+
+
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=_path, help="with images/ and masks/")
+    parser.add_argument("folder", type=flags.path, help="with images/ and masks/")
     parser.add_argument("--model", default="starter", help="'starter' or a file")
     parser.add_argument("--by", choices=("group",), help="print one row for each group")
-    parser.add_argument(
+    size = parser.add_mutually_exclusive_group()
+    _add_diameter(size, _help(DIAMETER))
+    size.add_argument(
         "--tell-size", action="store_true", help="take the object size from the masks"
     )
     _add_device(parser)
@@ -216,87 +233,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
-        type=_number(1, 86400, "45"),
+        type=flags.number(1, 86400, "45"),
         default=45.0,
         help="to fine-tune for, if there is no display",
     )
-    parser.add_argument("-o", "--output", type=_path, default=Path("demo.png"))
+    parser.add_argument("-o", "--output", type=flags.path, default=Path("demo.png"))
     _add_overwrite(parser)
     parser.set_defaults(run=_demo)
-
-
-def _wrong(wanted: str, text: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"give {wanted}, not {shown(text)}")
-
-
-def _path(text: str) -> Path:
-    if not text.strip():
-        raise _wrong("a name", text)
-    return Path(text)
-
-
-def _number(least: float, most: float, example: str) -> Callable[[str], float]:
-    """Make a function that reads a number from `least` to `most`."""
-
-    def read(text: str) -> float:
-        with suppress(ValueError):
-            number = float(text)
-            if math.isfinite(number) and least <= number <= most:
-                return number
-        raise _wrong(f"a number from {least:g} to {most:g}, for example {example}", text)
-
-    return read
-
-
-def _whole(least: int, most: int, example: str) -> Callable[[str], int]:
-    """Make a function that reads a whole number from `least` to `most`."""
-
-    def read(text: str) -> int:
-        with suppress(ValueError):
-            if least <= (number := int(text)) <= most:
-                return number
-        raise _wrong(f"a whole number from {least} to {most}, for example {example}", text)
-
-    return read
-
-
-def _patch(text: str) -> int:
-    with suppress(ValueError):
-        number = int(text)
-        if number % MULTIPLE == 0 and MULTIPLE <= number <= 2048:
-            return number
-    raise _wrong("a multiple of 32 from 32 to 2048, for example 128", text)
-
-
-def _axes(text: str) -> str:
-    axes = text.upper()
-    known = set(axes) <= set(KNOWN_AXES) and {"Y", "X"} <= set(axes)
-    if not known or len(set(axes)) != len(axes) or {"C", "S"} <= set(axes):
-        raise _wrong(
-            "one letter for each dimension, each once, of P, T, Z, C (or S for RGB), Y and "
-            "X, for example TZCYX",
-            text,
-        )
-    return axes
-
-
-def _channels(text: str) -> tuple[int, ...]:
-    with suppress(ValueError):
-        numbers = tuple(int(part) for part in text.split(","))
-        if len(numbers) <= MOST_CHANNELS and min(numbers) >= 0:
-            return numbers
-    raise _wrong("one to three channels, counted from 0, for example 0,2", text)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    short = all(len(n) <= LONGEST_CLASS_NAME and n.isprintable() for n in names)
-    different = len({"background", *names}) == len(names) + 1
-    if not names or not short or not different or len(names) > MOST_CLASSES:
-        raise _wrong(
-            "names that differ, without the background, for example axon,myelin", text
-        )
-    return names
 
 
 class _Bar:
@@ -338,7 +281,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         axes=arguments.axes,
         channels=arguments.channels,
-        scale=arguments.scale,
+        diameter=arguments.diameter,
         device=arguments.device,
         overwrite=arguments.overwrite,
     )
@@ -381,7 +324,7 @@ def _train(arguments: argparse.Namespace) -> int:
     known = {field.name for field in fields(TrainConfig)}
     given = {name: value for name, value in vars(arguments).items() if name in known}
     config = TrainConfig(**{n: value for n, value in given.items() if value is not None})
-    if config.batch == 1 and config.patch == MULTIPLE:
+    if config.batch == 1 and config.patch == flags.MULTIPLE:
         # Batch normalization needs two values of each feature.
         raise UsageError(
             "--batch 1 needs a --patch of 64 or more: give one of the two more."
@@ -390,6 +333,7 @@ def _train(arguments: argparse.Namespace) -> int:
         folders=arguments.folders,
         output=arguments.output,
         classes=arguments.classes,
+        diameter=arguments.diameter,
         start=arguments.start,
         checkpoint=arguments.checkpoint,
         device=arguments.device,
@@ -417,7 +361,7 @@ def _status(bar: _Bar) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from napari_resunet.session.api import load_model
-    from napari_resunet.session.commands import ImageScore, evaluate_folder
+    from napari_resunet.session.evaluate import ImageScore, evaluate_folder
 
     bar = _Bar("evaluating")
     scores = []
@@ -425,7 +369,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         for event in evaluate_folder(
             arguments.folder,
             load_model(arguments.model),
-            size_from_masks=arguments.tell_size,
+            size="masks" if arguments.tell_size else arguments.diameter,
             device=arguments.device,
         ):
             if isinstance(event, ImageScore):
@@ -443,7 +387,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _print_table(scores: Sequence[ImageScore], by_group: bool) -> None:
-    from napari_resunet.session.commands import table
+    from napari_resunet.session.evaluate import table
 
     rows = table(scores, by_group=by_group)
     print(f"{'group':<24}{'images':>8}" + "".join(f"{n:>16}" for n in rows[0].values))

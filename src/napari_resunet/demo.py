@@ -89,7 +89,7 @@ def _run_headless(output: Path, seconds: float) -> None:
     example = Example(image, truth, verified=corrected, scale=scale)
     better = fine_tune(starter, [example], seconds=seconds, on_event=_print_notice)
     print(f"Fine-tune: {time.monotonic() - clock:.1f} s, {better.info.lineage.steps} steps")
-    after = segment(image, better, scale=scale)
+    after = segment(image, better)
     _print_table(truth, before, after, corrected)
     _write_picture(output, image, truth, before, after, corrected)
     print(f"Wrote {output}: image | first proposal | corrected region | after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import stat
@@ -10,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +19,20 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.errors import FileError, ImageError
-from napari_resunet.tiff_reader import StoredImage, UnreadableError, read_tiff
+from napari_resunet.tiff_reader import (
+    StatedAxes,
+    StoredImage,
+    UnreadableError,
+    read_axes,
+    read_tiff,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+log = logging.getLogger(__name__)
+TIFF_SUFFIXES = (".tif", ".tiff")
+IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg")
 PICTURE_FORMATS = ("PNG", "JPEG")
 """The only formats that Pillow may try, because some others start programs."""
 
@@ -217,11 +227,23 @@ def read_stored(path: Path, axes: str | None = None) -> StoredImage:
             f"{shown(path)} has {stored.array.ndim} dimensions ({stored.axes}, "
             f"{_by(stored.array.shape)}), but the axes '{axes}' name {len(axes)}."
         )
-    return StoredImage(stored.array, axes.upper(), stored.notices)
+    return replace(stored, axes=axes.upper())
 
 
 def _by(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
+
+
+def stated_axes(path: Path) -> StatedAxes | None:
+    """Read what a TIFF says of its axes, without its pixels; None if that is not known."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return None
+    try:
+        check_regular(path)
+        return read_axes(path)
+    except Exception:  # tifffile raises its own errors on damaged files
+        log.warning("The axes of %s cannot be read", shown(path), exc_info=True)
+        return None
 
 
 def read_image(path: Path) -> npt.NDArray[Any]:

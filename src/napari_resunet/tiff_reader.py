@@ -9,7 +9,8 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
+
+from napari_resunet.types import PIXEL_SIZES
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -44,6 +47,11 @@ UNSUPPORTED_COLOURS = ("SEPARATED", "CIELAB", "ICCLAB", "ITULAB", "LOGL", "LOGLU
 ALPHA = (1, 2)
 """Values of the tag ExtraSamples for transparency."""
 
+MICROMETRES = dict.fromkeys(
+    ("µm", "\N{GREEK SMALL LETTER MU}m", "um", "\\u00b5m", "micron", "microns"), 1.0
+) | {"m": 1e6, "cm": 1e4, "mm": 1e3, "nm": 1e-3, "inch": 25_400.0}
+"""In a unit, as OME and ImageJ call it; ImageJ escapes the µ."""
+
 
 class UnreadableError(Exception):
     """Why a TIFF cannot be read; the message does not name the file."""
@@ -61,11 +69,33 @@ class StoredImage:
         One letter of "PTZCYXS" per dimension.
     notices : tuple of str
         What was left out, one sentence each.
+    pixel_size : float or None
+        Side of a pixel in micrometres; None if the file does not state it.
     """
 
     array: npt.NDArray[Any]
     axes: str
     notices: tuple[str, ...] = ()
+    pixel_size: float | None = None
+
+
+@dataclass(frozen=True)
+class StatedAxes:
+    """What a TIFF says of its first image, pixels aside.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Its shape.
+    axes : str
+        One letter of tifffile's for each dimension; "I" and "Q" are unnamed ones.
+    channels : tuple of str
+        Names of the channels; empty if it does not name each.
+    """
+
+    shape: tuple[int, ...]
+    axes: str
+    channels: tuple[str, ...]
 
 
 class _OnlyThisFile(io.BufferedReader):
@@ -91,6 +121,31 @@ def read_tiff(path: Path) -> StoredImage:
     Exception
         Anything that tifffile raises on damaged files.
     """
+    with _opened(path) as (tiff, is_whole):
+        return _read(tiff, path.stat().st_size, is_whole)
+
+
+def read_axes(path: Path) -> StatedAxes:
+    """Read what a regular file says of its axes and channels, without its pixels.
+
+    Raises
+    ------
+    UnreadableError
+        If it holds no image.
+    Exception
+        Anything that tifffile raises on damaged files.
+    """
+    with _opened(path) as (tiff, _):
+        first = tiff.series[0]
+        n = dict(zip(first.axes, first.shape, strict=True)).get("C", 0)
+        names = tuple(_ome_channels(tiff) if tiff.is_ome else _imagej_labels(tiff))
+        named = len(names) == n == len(set(names)) and all(names)
+        return StatedAxes(tuple(first.shape), first.axes, names if named else ())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[TiffFile, bool]]:
+    """Open a file that holds an image; also tell whether its last page is there."""
     import tifffile
 
     # Micro-Manager's index of planes can ask for any amount of memory. Its files are also
@@ -103,7 +158,24 @@ def read_tiff(path: Path) -> StoredImage:
         _check_stated_planes(tiff)
         if not tiff.series:
             raise UnreadableError("it holds no image")
-        return _read(tiff, path.stat().st_size, is_whole)
+        yield tiff, is_whole
+
+
+def _ome_channels(tiff: TiffFile) -> list[str]:
+    """List the names of the first image's channels."""
+    root = ElementTree.fromstring(tiff.ome_metadata or "<none/>")
+    pixels = next((x for x in root.iter() if _tag(x) == "Pixels"), root)
+    return [x.attrib.get("Name", "").strip() for x in pixels if _tag(x) == "Channel"]
+
+
+def _tag(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _imagej_labels(tiff: TiffFile) -> list[str]:
+    """List ImageJ's labels of planes, which are those of channels if there are as many."""
+    labels = (tiff.imagej_metadata or {}).get("Labels", [])
+    return [str(label).strip() for label in labels] if isinstance(labels, list) else []
 
 
 def _read(tiff: TiffFile, n_bytes: int, is_whole: bool) -> StoredImage:
@@ -125,7 +197,37 @@ def _read(tiff: TiffFile, n_bytes: int, is_whole: bool) -> StoredImage:
     notices = [*parts[0].notices, *_left_out(tiff.series, len(parts), first)]
     if not is_whole:
         notices.append("The file is damaged or was cut short: its last pages are missing.")
-    return StoredImage(array, _named(axes), tuple(notices))
+    return StoredImage(array, _named(axes), tuple(notices), _pixel_size(tiff))
+
+
+def _pixel_size(tiff: TiffFile) -> float | None:
+    """Read the side of a pixel, if the file is one of OME or ImageJ.
+
+    The resolution of other files is that of a screen or of a print.
+    """
+    try:
+        height, width = _ome_pixel(tiff) if tiff.is_ome else _imagej_pixel(tiff)
+        side = math.sqrt(height * width)
+    except (LookupError, ValueError, TypeError, ArithmeticError, ElementTree.ParseError):
+        return None
+    return side if PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] else None
+
+
+def _ome_pixel(tiff: TiffFile) -> tuple[float, ...]:
+    elements = ElementTree.fromstring(tiff.ome_metadata or "").iter()
+    stated = next(iter([e.attrib for e in elements if e.tag.endswith("}Pixels")]), {})
+    return tuple(
+        float(stated[f"PhysicalSize{axis}"])
+        * MICROMETRES[stated.get(f"PhysicalSize{axis}Unit", "µm").lower()]
+        for axis in PIXEL_AXES
+    )
+
+
+def _imagej_pixel(tiff: TiffFile) -> tuple[float, ...]:
+    unit = MICROMETRES[str((tiff.imagej_metadata or {})["unit"]).lower()]
+    tags = tiff.pages.first.tags
+    per_unit = [tags[f"{axis}Resolution"].value for axis in PIXEL_AXES]
+    return tuple(unit * pixels_over[1] / pixels_over[0] for pixels_over in per_unit)
 
 
 def _kind(series: TiffPageSeries) -> tuple[Any, ...]:

@@ -26,6 +26,14 @@ Index = tuple[int, ...]
 """Position of a plane along the stack axes of an image."""
 Window = tuple[slice, slice]
 """Rows and columns."""
+Channels = tuple[int | tuple[int, ...], ...]
+"""What each input of the network sees: one channel, or several combined."""
+
+
+def single_channels(channels: Channels) -> list[int]:
+    """List all channels that some input sees."""
+    return [one for c in channels for one in ((c,) if isinstance(c, int) else c)]
+
 
 FINE_TUNE_SECONDS = 60.0
 """Time to fine-tune for, unless the user sets another."""
@@ -35,6 +43,13 @@ INSTANCE_MAPS = ("foreground", "distance", "boundary")
 
 MAX_MAPS = 1000
 """Upper limit on classes: a file that names more is damaged."""
+
+SIZE_IN_PIXELS = 0.5, 9999.0
+SIZE_IN_UM = 1e-4, 1e6
+"""Limits of an object size in image pixels, and in micrometres."""
+
+PIXEL_SIZES = 1e-6, 1e6
+"""Limits of the side of a pixel in micrometres."""
 
 
 def new_id() -> str:
@@ -108,6 +123,64 @@ class Levels:
 
 
 @dataclass(frozen=True)
+class ObjectSize:
+    """Diameter of a typical object, in image pixels, in micrometres, or in both.
+
+    Attributes
+    ----------
+    pixels : float or None
+        In pixels of the image, 0.5 to 9999.
+    um : float or None
+        In micrometres, 0.0001 to 1,000,000.
+    """
+
+    pixels: Annotated[float, Field(ge=SIZE_IN_PIXELS[0], le=SIZE_IN_PIXELS[1])] | None = (
+        None
+    )
+    um: Annotated[float, Field(ge=SIZE_IN_UM[0], le=SIZE_IN_UM[1])] | None = None
+
+    @classmethod
+    def measured(cls, pixels: float, pixel_size: float | None) -> ObjectSize | None:
+        """Make a size that was measured in an image; None if it is out of range.
+
+        Parameters
+        ----------
+        pixels : float
+            The diameter in image pixels.
+        pixel_size : float or None
+            Side of a pixel in micrometres, if known.
+        """
+        if not _within(pixels, SIZE_IN_PIXELS):
+            return None
+        um = None if pixel_size is None else pixels * pixel_size
+        return cls(pixels, um if _within(um, SIZE_IN_UM) else None)
+
+    def in_pixels(self, pixel_size: float | None) -> float | None:
+        """Convert to pixels of an image.
+
+        Parameters
+        ----------
+        pixel_size : float or None
+            Side of the image's pixels in micrometres, if known. Then the micrometres
+            count, because images of other magnifications have other pixels.
+
+        Returns
+        -------
+        float or None
+            None if the size is known in micrometres only and cannot be converted.
+        """
+        if self.um is not None and pixel_size is not None:
+            pixels = self.um / pixel_size
+            if _within(pixels, SIZE_IN_PIXELS):
+                return pixels
+        return self.pixels
+
+
+def _within(value: float | None, limits: tuple[float, float]) -> bool:
+    return value is not None and limits[0] <= value <= limits[1]
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """Everything about a model except its weights.
 
@@ -122,6 +195,9 @@ class ModelInfo:
         How intensities become the network's input.
     diameter : float
         Object diameter in pixels at network resolution: images are rescaled to it.
+    object_size : ObjectSize or None
+        Size in the images that it learned from, and the default for other images. None if
+        it learned from images of many sizes: then each image's is estimated.
     tile : int
         Largest side of a tile in pixels at network resolution, a multiple of 32.
     min_size_fraction : float
@@ -139,6 +215,7 @@ class ModelInfo:
     class_names: Annotated[tuple[str, ...], Field(max_length=MAX_MAPS)] = INSTANCE_MAPS
     normalization: Normalization = field(default_factory=Normalization)
     diameter: Annotated[float, Field(ge=1, le=1000)] = 24.0
+    object_size: ObjectSize | None = None
     tile: Annotated[int, Field(ge=96, le=4096, multiple_of=32)] = 256
     min_size_fraction: Annotated[float, Field(ge=0, le=1000)] = 0.05
     levels: Levels = field(default_factory=Levels)
@@ -180,6 +257,9 @@ class Example:
     held_out : tuple of (slice, slice)
         Regions, rows and columns, that earlier rounds held out; they are never learned
         from. If empty, fine-tuning chooses one.
+    pixel_size : float or None
+        Side of a pixel in micrometres, if known: the model then remembers the object size
+        in micrometres, too.
     """
 
     image: npt.NDArray[Any]
@@ -189,6 +269,7 @@ class Example:
     scale: float | None = None
     statistics: Statistics | None = None
     held_out: tuple[Window, ...] = ()
+    pixel_size: float | None = None
 
     def __post_init__(self) -> None:
         """Convert the masks to bool: integers would index rows instead of pixels."""

@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from napari_resunet.corrections.grow import add_box, add_scribble
+from napari_resunet.errors import CorrectionError
 
 SHAPE = (120, 140)
 SIZE = 24.0
@@ -130,12 +131,87 @@ def test_a_box_without_evidence_gives_the_ellipse_in_it(maps):
     assert grown.sum() == pytest.approx(np.pi * 10 * 20, rel=0.06)
 
 
-@pytest.mark.parametrize("place", [(-20.0, -30.0), (-2.0, -2.0), (500.0, 500.0)])
-def test_drawn_over_the_edge_or_outside_nothing_breaks(place):
+@pytest.mark.parametrize("maps", [None, maps_of()], ids=["no maps", "maps"])
+def test_outside_nothing_is_added_and_over_the_edge_something_is(maps):
     labels = np.zeros(SHAPE, np.int32)
-    path = np.array([place, (place[0] + 6, place[1] + 8)])
-    inside = place == (-2.0, -2.0)
-    for maps in (None, maps_of()):
-        scribbled = add_scribble(labels, path, 4, SIZE, reader(maps), 9)
-        assert (len(scribbled) > 0) == inside
-        assert (len(add_box(labels, path, SIZE, reader(maps), 9)) > 0) == inside
+    for place in ((-20.0, -30.0), (500.0, 500.0)):
+        path = np.array([place, (place[0] + 6, place[1] + 8)])
+        for add in (
+            lambda: add_scribble(labels, path, 4, SIZE, reader(maps), 9),  # noqa: B023
+            lambda: add_box(labels, path, SIZE, reader(maps), 9),  # noqa: B023
+        ):
+            with pytest.raises(CorrectionError, match="on the image"):
+                add()
+    path = np.array([(-2.0, -2.0), (4.0, 6.0)])
+    assert len(add_scribble(labels, path, 4, SIZE, reader(maps), 9))
+    assert len(add_box(labels, path, SIZE, reader(maps), 9))
+
+
+CROWD = [(30 + 15 * row, 30 + 16 * column) for row in range(4) for column in range(5)]
+
+
+def crowded(radius=9):
+    """Soft maps of cells that touch: the distance never falls to zero between them."""
+    rows, columns = np.indices(SHAPE)
+    maps = np.zeros((3, *SHAPE), np.float32)
+    for row, column in CROWD:
+        away = np.hypot(rows - row, columns - column)
+        maps[0] = np.maximum(maps[0], (away < radius).astype(np.float32))
+        maps[1] = np.maximum(maps[1], np.clip(0.85 - 0.4 * away / radius, 0, 1))
+    maps[1] *= maps[0] > 0
+    return maps
+
+
+def holds_one_piece(grown):
+    return ndimage.label(grown)[1] == 1
+
+
+def test_in_a_crowd_one_cell_is_added_and_not_its_neighbours():
+    labels = np.zeros(SHAPE, np.int32)
+    row, column = CROWD[7]
+    for path in ([(row, column)], [(row - 2, column - 3), (row + 2, column + 3)]):
+        edit = add_scribble(labels, np.array(path, float), 5, SIZE, reader(crowded()), 9)
+        grown = added(labels, edit) == 9
+        assert iou(grown, disc(CROWD[7], 8)) > 0.7
+        others = [grown[place] for place in CROWD if place != CROWD[7]]
+        assert not any(others)
+        assert holds_one_piece(grown)
+
+
+def test_a_click_away_from_the_middle_gives_the_same_cell():
+    labels = np.zeros(SHAPE, np.int32)
+    row, column = CROWD[7]
+    path = np.array([(row + 4, column + 4)], float)
+    grown = added(labels, add_scribble(labels, path, 5, SIZE, reader(crowded()), 9)) == 9
+    assert iou(grown, disc(CROWD[7], 8)) > 0.6
+
+
+@pytest.mark.parametrize("maps", [None, crowded()], ids=["no maps", "maps"])
+def test_over_an_object_nothing_is_added_and_it_is_said_why(maps):
+    labels = np.where(disc((60, 70), 12), 4, 0).astype(np.int32)
+    path = np.array([(60, 64), (60, 84)], float)
+    with pytest.raises(CorrectionError, match="Object 4 is there already"):
+        add_scribble(labels, path, 5, SIZE, reader(maps), 9)
+
+
+def test_slivers_between_objects_are_refused():
+    labels = np.ones(SHAPE, np.int32)
+    labels[:, 70:] = 2
+    labels[:, 68:70] = 0
+    path = np.array([(40, 68), (80, 69)], float)
+    for maps in (None, crowded()):
+        with pytest.raises(CorrectionError, match="sliver"):
+            add_scribble(labels, path, 6, SIZE, reader(maps), 9)
+    with pytest.raises(CorrectionError, match="sliver"):
+        add_box(labels, np.array([(40, 50), (80, 90)], float), SIZE, reader(None), 9)
+
+
+@pytest.mark.parametrize("maps", [None, maps_of()], ids=["no maps", "maps"])
+def test_across_an_object_the_piece_under_most_of_the_scribble_is_added(maps):
+    labels = np.zeros(SHAPE, np.int32)
+    labels[:, 52:56] = 3
+    path = np.array([(40, 32), (40, 60)], float)
+    after = added(labels, add_scribble(labels, path, 6, SIZE, reader(maps), 9))
+    assert holds_one_piece(after == 9)
+    assert not (after[:, 56:] == 9).any()
+    assert np.array_equal(after == 3, labels == 3)

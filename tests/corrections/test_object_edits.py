@@ -12,6 +12,7 @@ from napari_resunet.corrections.object_edits import (
     copy,
     count_objects,
     delete,
+    far_pieces,
     find_object,
     free_label,
     label_at,
@@ -149,6 +150,48 @@ def test_a_click_or_a_line_along_the_edge_divides_nothing(plane):
     assert len(split(square, path((5, 2), (5, 28)), 2)) == 0
 
 
+@pytest.fixture
+def apart():
+    """One label on two boxes, far from each other, and a neighbour."""
+    labels = np.zeros((60, 120), np.int32)
+    labels[10:30, 10:30] = labels[10:25, 90:110] = 6
+    labels[40:50, 40:50] = 7
+    return labels
+
+
+def test_far_pieces_are_counted_and_near_ones_hang_together(apart):
+    assert far_pieces(apart, 6) == 2
+    assert far_pieces(apart, 7) == 1
+    assert far_pieces(apart, 99) == 0
+    apart[10:30, 33:40] = 6
+    assert far_pieces(apart, 6) == 2
+    apart[12, 30:90] = 6
+    assert far_pieces(apart, 6) == 1
+
+
+def test_a_line_across_two_pieces_makes_them_two_objects_without_a_cut(apart):
+    after = edited(apart, split(apart, path((20, 20), (20, 100)), 9))
+    assert np.array_equal(after == 6, (apart == 6) & (np.arange(120) < 60))
+    assert np.array_equal(after == 9, (apart == 6) & (np.arange(120) > 60))
+    assert np.array_equal(after == 7, apart == 7)
+
+
+def test_a_line_across_one_of_two_pieces_cuts_it(apart):
+    after = edited(apart, split(apart, path((5, 20), (35, 20)), 9))
+    assert (after[10:25, 90:110] == 6).all()
+    assert set(np.unique(after[10:30, 10:30])) == {6, 9}
+
+
+def test_a_drag_across_two_pieces_joins_them_over_background(apart):
+    apart[0:60, 70] = 8
+    assert len(merge(apart, path((20, 20), (20, 28)))) == 0
+    apart[0:60, 70] = 0
+    after = edited(apart, merge(apart, path((20, 20), (20, 100))))
+    assert ndimage.label(after == 6)[1] == 1
+    assert np.array_equal(after == 7, apart == 7)
+    assert (after[apart == 6] == 6).all()
+
+
 def test_smooth_fills_drops_and_rounds_but_keeps_the_size(plane):
     plane[38:42, 20:23] = 0  # a hole
     plane[30, 8:14] = 1  # a speck
@@ -182,10 +225,43 @@ def test_copy_takes_free_pixels_and_a_free_label(plane):
     empty = np.zeros_like(plane)
     assert np.array_equal(edited(empty, copy(plane, (80, 90), empty)) == 7, plane == 7)
     other = np.zeros_like(plane)
-    other[78:95, 85:99], other[0, 0] = 3, 7
+    other[78:200, 85:200], other[0, 0] = 3, 7  # far larger than what is copied
     after = edited(other, copy(plane, (80, 90), other))
     assert np.array_equal(after[other > 0], other[other > 0])
     assert np.array_equal(after == 8, (plane == 7) & (other == 0))
+
+
+def shifted():
+    """An object on a slice, and a smaller one, shifted, on the next; and a neighbour."""
+    here, there = np.zeros((2, 60, 70), np.int32)
+    here[20:40, 20:40] = 5
+    there[24:42, 26:44] = 9
+    there[34:50, 10:23] = 4
+    return here, there
+
+
+def test_copy_leaves_no_crescent_of_the_object_that_was_there():
+    here, there = shifted()
+    after = edited(there, copy(here, (30, 30), there))
+    assert not (after == 9).any()
+    assert (after == 4).sum() == (there == 4).sum()  # the neighbour is only touched
+    assert np.array_equal(after == 5, (here == 5) & (there != 4))
+
+
+def test_copy_keeps_its_label_where_it_replaces_the_same_object():
+    here, there = shifted()
+    there[there == 9] = 5
+    after = edited(there, copy(here, (30, 30), there))
+    assert np.array_equal(after == 5, (here == 5) & (there != 4))
+
+
+def test_copy_never_replaces_what_is_protected():
+    here, there = shifted()
+    protected = np.zeros(there.shape, bool)
+    protected[41, 43] = True
+    after = edited(there, copy(here, (30, 30), there, protected))
+    assert np.array_equal(after == 9, there == 9)
+    assert np.array_equal(after == 5, (here == 5) & (there == 0))
 
 
 labels_strategy = hnp.arrays(np.int32, (24, 26), elements=st.integers(0, 3))

@@ -8,6 +8,7 @@ from napari_resunet.corrections.review import (
     ReviewState,
     edited_pixels,
     merge_objects,
+    surroundings,
 )
 
 SHAPE = (12, 14)
@@ -238,3 +239,21 @@ def test_a_plane_with_the_largest_label_takes_a_proposal():
     assert np.array_equal(result == HUGE, current == HUGE)
     assert 0 < result[25, 45] < HUGE
     assert result[25, 45] not in current
+
+
+def test_surroundings_are_a_margin_on_all_sides_within_the_plane():
+    edited = np.zeros((30, 40), bool)
+    edited[10:14, 0:6] = True
+    expected = np.zeros_like(edited)
+    expected[7:17, :9] = True
+    assert np.array_equal(surroundings(edited, 2.5), expected)
+    assert not surroundings(np.zeros_like(edited), 5.0).any()
+
+
+def test_what_is_edited_now_is_known_before_it_is_noted():
+    review = ReviewMask.empty((30, 40))
+    labels = np.zeros((30, 40), np.int32)
+    labels[5:10, 5:10] = 1
+    assert review.edited_now(labels).sum() == 25
+    assert not review.edited.any()
+    assert review.revision == 0

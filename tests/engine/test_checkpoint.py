@@ -23,7 +23,9 @@ def test_a_checkpoint_of_an_older_version_can_be_resumed():
     assert (state.fraction, state.seconds, state.best.value) == (0.25, 22.5, 0.6)
     config = TypeAdapter(FineTuneConfig).validate_python(state.config)
     assert config == FineTuneConfig(seconds=90.0, seed=7)
-    assert json.loads(adapter.dump_json(state, by_alias=True)) == json.loads(OLD_STATE)
+    expected = json.loads(OLD_STATE)
+    expected["best"] |= {"n_right": None, "n_objects": None}  # it did not count them
+    assert json.loads(adapter.dump_json(state, by_alias=True)) == expected
 
 
 def test_the_moments_of_the_encoder_come_last_as_in_every_checkpoint(random_model):

@@ -46,14 +46,23 @@ def test_it_learns_from_corrections_and_says_so(starter, cells):
     config = FineTuneConfig(steps=24, batch=2, patch=96, n_evaluations=4)
     steps = []
     result = run(starter, [cells], config, on_event=steps.append)
-    assert result.improved
-    assert result.after > result.before
-    assert f"{result.before:.2f} before" in result.message
+    assert result.outcome == "better"
+    before, after = result.before, result.after
+    assert after.value > before.value
+    # It found them all before, but with other outlines.
+    assert before.n_right == after.n_right == after.n_objects == before.n_objects == 8
+    words = f"Finds {after.n_right} of the {after.n_objects} held-out objects right"
+    assert result.message == f"{words} (before: {before.n_right}): too few to judge."
+    assert result.candidate is None
     assert result.model.info.lineage.parent_id == starter.info.lineage.model_id
     assert result.model.info.lineage.corrected_objects > 5
+    assert result.model.info.object_size.pixels == pytest.approx(24 / 0.6)
     assert [s.step for s in steps] == list(range(1, result.steps + 1))
     assert steps[-1].fraction > 0.99
-    assert sum(s.held_out is not None for s in steps) >= 3
+    scores = [s.held_out for s in steps if s.held_out is not None]
+    assert len(scores) >= 3
+    assert max(s.n_right for s in scores) >= after.n_right
+    assert all(s.before == before for s in steps)
 
 
 def test_the_old_model_is_not_edited(starter, cells):
@@ -101,15 +110,17 @@ def test_a_model_that_gets_worse_is_not_taken(starter, nuclei):
     wrong[:, 132:] = labels[:, 132:]  # the strip that is held out
     config = FineTuneConfig(steps=6, batch=1, patch=64, n_evaluations=2, lr=3e-3)
     result = run(starter, [Example(image, wrong, scale=1.1)], config)
-    assert not result.improved
+    assert result.outcome == "worse"
     assert result.model is starter
-    assert "the old one stays" in result.message
+    assert result.candidate is None
+    assert "the old model stays" in result.message
 
 
 def test_too_few_held_out_objects_are_told(random_model, nuclei):
     image, labels = (a[:30, :100] for a in nuclei)
     result = run(random_model, [Example(image, labels, scale=1.1)])
-    assert "object(s): too few to be sure" in result.message
+    assert result.after is None or result.after.n_objects < 10
+    assert "too few to judge" in result.message
 
 
 def test_earlier_corrections_must_not_get_worse(starter, nuclei):
@@ -148,7 +159,8 @@ def test_classes_are_learned_and_unknown_ones_refused(random_model, cells):
     model = with_new_maps(random_model, info)
     binary = (cells.labels > 0).astype(int)
     result = run(model, [Example(cells.image, binary, scale=0.5)])
-    assert result.before is not None
+    assert result.before.n_right is None
+    assert "object" not in result.message.split(":")[0]
     with pytest.raises(CorrectionError, match="use the labels 1 to 1"):
         run(model, [Example(cells.image, 2 * binary, scale=0.5)])
 
@@ -218,7 +230,9 @@ def test_an_interrupted_run_can_end_with_the_best_so_far(starter, cells):
     result = go_on(starter, [cells], checkpoint, token)
     assert result.steps == checkpoint.trainer_state.steps
     assert result.improved
-    assert result.after >= checkpoint.trainer_state.best.value > result.before
+    best = checkpoint.trainer_state.best
+    assert result.after.value >= best.value > result.before.value
+    assert best.n_objects == result.before.n_objects
 
 
 def test_only_the_rest_of_the_time_is_spent(random_model, cells):

@@ -6,7 +6,12 @@ import pytest
 import torch
 import zarr
 
-from napari_resunet.engine.image_reader import Axis, ImageReader, read_resampled
+from napari_resunet.engine.image_reader import (
+    Axis,
+    ImageReader,
+    JoinedChannels,
+    read_resampled,
+)
 from napari_resunet.errors import ImageError
 from napari_resunet.types import Normalization
 
@@ -173,3 +178,56 @@ def test_image_windows_of_neighbouring_blocks_join_without_gap(scale):
     windows = [axis.image_window(a, b) for a, b in pairwise(edges)]
     pixels = np.concatenate([np.arange(w.start, w.stop) for w in windows])
     assert np.array_equal(pixels, np.arange(1000))
+
+
+def test_combined_channels_give_the_brighter_one_in_its_own_range():
+    rng = np.random.default_rng(0)
+    array = rng.random((3, 60, 70))
+    array[0] *= 1000
+    array[1, 10:20, 10:20] += 5
+    reader = ImageReader([array], "CYX", channels=((0, 1), 2))
+    pixels = reader.read((), slice(5, 25), slice(0, 30))
+    assert pixels.shape == (20, 30, 2)
+    assert pixels.min() >= -0.25
+    assert np.array_equal(pixels[..., 1], array[2, 5:25, :30].astype(pixels.dtype))
+    alone = [ImageReader([array], "CYX", (i,)) for i in (0, 1)]
+    spans = [one.measure(Normalization()) for one in alone]
+    scaled = [
+        (array[i, 5:25, :30] - s.low[0]) / (s.high[0] - s.low[0])
+        for i, s in enumerate(spans)
+    ]
+    expected = np.clip(np.maximum(*scaled), -0.25, 1.5)
+    assert np.allclose(pixels[..., 0], expected, atol=1e-5)
+    # A window is the same part of the whole, whatever was read before.
+    whole = ImageReader([array], "CYX", channels=((1, 0), 2)).read(
+        (), slice(0, 60), slice(0, 70)
+    )
+    assert np.array_equal(whole[5:25, :30], pixels)
+
+
+def test_a_constant_channel_or_nan_hides_nothing_of_the_other():
+    array = np.stack([np.full((40, 50), 7.0), np.arange(2000.0).reshape(40, 50)])
+    array[0, :5] = np.nan
+    pixels = ImageReader([array], "CYX", channels=((0, 1),)).read(
+        (), slice(0, 40), slice(0, 50)
+    )
+    assert np.isfinite(pixels).all()
+    assert (np.diff(pixels[1:, 0, 0]) > 0).all()
+
+
+@pytest.mark.parametrize("channels", [((),), ((0, 3),), ((0,), (1,), (2,), (0,))])
+def test_combinations_that_are_not_there_are_refused(channels):
+    with pytest.raises(ImageError, match="Choose one to three"):
+        ImageReader([np.zeros((3, 6, 7))], "CYX", channels)
+
+
+def test_arrays_are_joined_as_channels_without_being_read():
+    two = np.arange(2 * 3 * 6 * 7, dtype=np.uint8).reshape(3, 2, 6, 7)
+    other = dask.array.from_array(np.full((3, 6, 7), 500, np.uint16))
+    joined = JoinedChannels([(two, 1, 0), (two, 1, 1), (other, None, 0)])
+    assert joined.shape == (3, 3, 6, 7)
+    reader = ImageReader([joined], "CZYX", channels=(1, 2))
+    assert reader.shape == (3, 6, 7)
+    pixels = reader.read((2,), *ALL)
+    assert np.array_equal(pixels[..., 0], two[2, 1])
+    assert (pixels[..., 1] == 500).all()

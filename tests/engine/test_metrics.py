@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from samples import squares
 
-from napari_resunet.engine.metrics import Tolerance, dice, mean_ap, score
+from napari_resunet.engine.metrics import (
+    Tolerance,
+    count_found,
+    dice,
+    mean_ap,
+    score,
+)
 
 
 def test_score_of_the_truth_is_one_and_of_nothing_is_zero():
@@ -52,3 +58,13 @@ def test_dice_by_class():
     truth = np.array([[0, 1, 1, 2]])
     assert dice(truth, np.array([[0, 1, 2, 2]]), 3) == pytest.approx((2 / 3, 2 / 3))
     assert dice(truth * 0, truth * 0, 2) == (1.0,)
+
+
+def test_objects_that_are_found_are_counted():
+    truth = squares()
+    found = np.where(truth == 3, 0, truth)
+    none = np.zeros(0, int)
+    assert count_found(truth, truth, none) == (3, 3)
+    assert count_found(truth, found, none) == (2, 3)
+    assert count_found(truth, found, np.array([3])) == (2, 2)
+    assert count_found(np.zeros_like(truth), found, none) == (0, 0)

@@ -3,11 +3,18 @@ import pytest
 
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.image_reader import ImageReader
-from napari_resunet.engine.object_size import SMALL, estimate_scale, min_size_fraction
+from napari_resunet.engine.object_size import (
+    MIN_FOUND,
+    SMALL,
+    estimate_scale,
+    found_diameter,
+    learned_size,
+    min_size_fraction,
+)
 from napari_resunet.engine.patches import median_diameter, training_image
 from napari_resunet.engine.predict import Predictor
 from napari_resunet.events import drain
-from napari_resunet.types import Example, ModelInfo
+from napari_resunet.types import Example, ModelInfo, ObjectSize
 
 
 def estimate(model, image):
@@ -25,6 +32,32 @@ def test_objects_are_brought_to_the_working_diameter(starter, nuclei, factor):
 
 def test_an_empty_field_is_left_at_its_scale(starter):
     assert estimate(starter, np.zeros((100, 100))) == 1.0
+
+
+def test_what_was_found_has_a_size_unless_it_is_little_or_classes(nuclei):
+    labels, info = nuclei[1], ModelInfo()
+    assert found_diameter(labels, info) == median_diameter(labels)
+    assert found_diameter(np.where(labels < MIN_FOUND, labels, 0), info) is None
+    assert found_diameter(np.minimum(labels, 1), ModelInfo(task="classes")) is None
+
+
+def test_the_size_of_the_latest_objects_is_learned(nuclei):
+    image, labels = nuclei
+    large = Example(image, labels, scale=0.5)
+    empty = Example(image, np.zeros_like(labels))
+    measured = Example(image, labels, pixel_size=0.25)
+    info, size = ModelInfo(), median_diameter(labels)
+    assert learned_size([measured, large], info) == ObjectSize(48.0)
+    assert learned_size([large, measured, empty], info) == ObjectSize(size, size / 4)
+    assert learned_size([empty], info) is None
+    assert learned_size([Example(image, labels, scale=100.0)], info) is None
+
+
+def test_classes_are_as_large_as_the_user_said(nuclei):
+    image, labels = nuclei
+    info = ModelInfo(task="classes", class_names=("background", "nucleus"))
+    found = [Example(image, np.minimum(labels, 1), scale=s) for s in (None, 0.5)]
+    assert [learned_size([e], info).pixels for e in found] == [24.0, 48.0]
 
 
 def squares(n):

@@ -27,7 +27,7 @@ def held_out(example: Example, info):
 def proposed(starter, nuclei) -> Example:
     """Nuclei as the starter proposes them, all let pass."""
     image, _ = nuclei
-    labels = nru.segment(image, starter, scale=SCALE, device="cpu")
+    labels = nru.segment(image, starter, diameter=24.0 / SCALE, device="cpu")
     return Example(image, labels, edited=np.zeros(labels.shape, bool), scale=SCALE)
 
 

@@ -18,7 +18,7 @@ from napari_resunet.network.model_file import (
     new_model,
     read_model,
 )
-from napari_resunet.types import Lineage, ModelInfo
+from napari_resunet.types import Lineage, ModelInfo, ObjectSize
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,10 @@ BAD_INFO = {
     "version text": {"format_version": "1"},
     "diameter inf": {"diameter": float("inf")},
     "diameter 0": {"diameter": 0},
+    "object size 0": {"object_size": {"pixels": 0, "um": 5}},
+    "object size NaN": {"object_size": {"pixels": float("nan"), "um": None}},
+    "object size of 2 m": {"object_size": {"pixels": 40, "um": 2e6}},
+    "object size text": {"object_size": "42 px"},
     "std NaN": {"normalization__std": float("nan")},
     "std 0": {"normalization__std": 0.0},
     "mean inf": {"normalization__mean": float("-inf")},
@@ -271,6 +275,7 @@ def test_a_file_of_an_older_version_loads_with_a_word(model, saved, tmp_path):
     save_file(load_file(saved), path, {"napari_resunet": OLD_HEADER})
     again = read_model(path)
     assert (again.info.diameter, again.info.tta) == (20.0, True)
+    assert again.info.object_size is None
     assert again.info.lineage.model_id == "5712225049aa"
     assert torch.equal(outputs(again), outputs(model))
     assert "holds no checksum" in again.notice
@@ -291,6 +296,13 @@ def test_a_hash_with_a_damaged_name_is_not_taken_for_an_older_file(saved, tmp_pa
     path.write_bytes(data.replace(model_file.DIGEST_KEY.encode(), b"napari_resunet_sha25v"))
     with pytest.raises(ModelFileError, match="damaged"):
         read_model(path)
+
+
+@pytest.mark.parametrize("size", [ObjectSize(42.0, 27.5), ObjectSize(um=12.0), None])
+def test_the_object_size_is_in_the_file(model, size, tmp_path):
+    info = replace(model.info, object_size=size)
+    replace(model, info=info).save(tmp_path / "mine.safetensors")
+    assert read_model(tmp_path / "mine.safetensors").info.object_size == size
 
 
 def test_the_starter_is_known_by_its_hash(tmp_path):

@@ -31,6 +31,7 @@ def main(pixels: np.ndarray, labels: np.ndarray) -> None:
         QApplication.processEvents()
         time.sleep(0.01)
     app.review.choose_area("slice")
+    app.review.mark_verified()
     app.view.fine_tune.minutes = 0.2
     app.fine_tune.fine_tune()
     layer.paint((5, 5), 999)

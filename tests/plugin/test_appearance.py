@@ -8,6 +8,7 @@ from napari.layers import Image
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 
 from napari_resunet.plugin.layers.appearance import image_style
+from napari_resunet.session.store.schema import BACKUP
 
 LOOK = ("contrast_limits", "gamma", "opacity", "visible")
 
@@ -26,7 +27,7 @@ def test_layers_look_as_the_user_set_them(
     image.colormap = own if colormap == "own" else colormap
     image.contrast_limits, image.gamma, image.opacity = (3, 300), 0.7, 0.9
     labels = dock.viewer.layers["cells labels"]
-    labels.opacity, labels.visible = 0.25, False
+    labels.opacity, labels.visible, labels.contour = 0.25, False, 0
     AVAILABLE_COLORMAPS.pop("own", None)  # as in another run of the program
     root, later = dock.end(), make_window_dock()
     later.open_session(root)
@@ -38,8 +39,10 @@ def test_layers_look_as_the_user_set_them(
     assert np.allclose(found.colormap.controls, image.colormap.controls)
     assert not later.viewer.layers["other"].visible
     shown = later.viewer.layers["cells labels"]
-    assert (shown.opacity, shown.visible) == (0.25, False)
-    assert later.viewer.layers["other labels"].visible
+    assert (shown.opacity, shown.visible, shown.contour) == (0.25, False, 0)
+    others = later.viewer.layers["other labels"]
+    assert others.visible
+    assert others.contour > 0
 
 
 @pytest.mark.parametrize("limits", [[9, 1], [-1e308, 1e308], [0, float("inf")]])
@@ -52,13 +55,21 @@ def test_sessions_without_looks_or_with_strange_ones_open(
     root, later = dock.end(), make_window_dock()
     path = root / "session.json"
     file = json.loads(path.read_text("utf-8"))
-    for name in ("look", "labels_look"):
-        del file["images"][0][name]
+    images = {image["name"]: image for image in file["images"]}
+    # Sessions of older programs know no contours, and those before them no looks.
+    del images["old"]["look"]
+    images["old"]["labels_look"] = {"opacity": 0.5, "visible": True}
     strange = {"colormap": "no such map", "contrast_limits": limits, "colors": [[7]]}
-    file["images"][1]["look"] |= strange
+    images["strange"]["look"] |= strange
+    images["strange"]["labels_look"]["contour"] = -3
     path.write_text(json.dumps(file), "utf-8")
+    (root / BACKUP).unlink(missing_ok=True)  # otherwise, it would be read instead
     later.open_session(root)
-    assert later.viewer.layers["old labels"].data[30, 30] == 77
+    old = later.viewer.layers["old labels"]
+    assert old.data[30, 30] == 77
+    assert old.opacity == 0.5
+    assert old.contour > 0
+    assert later.viewer.layers["strange labels"].contour > 0
     assert later.viewer.layers["strange"].colormap.name == "gray"
 
 

@@ -82,10 +82,10 @@ def test_trouble_with_the_disk_is_reported_once_and_nothing_is_lost(
     dock.until(lambda: len(caplog.records) > failures)  # it was tried again
     autosave.tick()
     assert not dock.message
-    assert "not there" in dock.find("session_trouble").text()
+    assert "not there" in dock.find("session_line").text()
     away.rename(autosave.folder.root)
     dock.until(lambda: "saved again" in dock.message)
-    assert not dock.find("session_trouble").text()
+    assert dock.find("session_line").text().startswith("Saved in")
     labels = on_disk(autosave.folder)
     assert (labels[60, 60], labels[90, 60]) == (78, 79)
 

@@ -105,12 +105,12 @@ def test_it_goes_on_and_ends_as_any_other(dock, crashed, cells):
     steps = [entry["step"] for entry in entries if entry["event"] == "step"]
     assert steps == list(range(STEPS // 2 + 1, STEPS + 1))
     assert entries[-1]["event"] == "end"
-    assert "Held-out score" in dock.find("result_text").text()
+    assert "held-out objects right" in dock.find("result_text").text()
     assert "learned from" in dock.app.state.versions.current.title
     assert dock.app.state.versions.current.model.info.lineage.steps == STEPS
     assert not offer(dock)
     assert not (autosave.folder.root / "training").exists()
-    assert "Score on the held-out part" in dock.message
+    assert "held-out objects right" in dock.message
 
 
 def test_the_best_so_far_becomes_a_version(dock, crashed):
@@ -161,7 +161,7 @@ def test_while_it_learns_a_checkpoint_is_kept_and_cancel_removes_it(
     dock.viewer.add_image(cells[0], name="cells")
     dock.segment()
     dock.labels.data = cells[1].copy()
-    dock.app.review.choose_area("slice")
+    dock.mark("slice")
     dock.click("fine_tune")
     autosave = dock.app.autosave
     dock.until(lambda: dock.state.interrupted is not None)
@@ -170,7 +170,7 @@ def test_while_it_learns_a_checkpoint_is_kept_and_cancel_removes_it(
     assert autosave.folder.file.image(record.image).name == "cells"
     assert record.share == earlier.share
     assert not offer(dock)
-    dock.click("cancel_fine_tune")
+    dock.click("cancel")
     dock.wait()
     assert autosave.flush(60)
     assert not (autosave.folder.root / "training").exists()
@@ -242,8 +242,7 @@ def test_a_program_killed_while_learning_loses_nothing_and_learns_on(
     dock.until(lambda: is_beyond(plot, record.steps))
     dock.click("stop")
     dock.wait()
-    assert "held-out part" in dock.message
-    assert "Held-out score" in dock.find("result_text").text()
+    assert "held-out objects right" in dock.find("result_text").text()
     newest = dock.app.state.versions.all()[-1]
     if newest.key != before.key:  # it was better
         assert newest.record.parent_id == before.key

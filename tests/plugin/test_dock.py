@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
-from qtpy.QtCore import QObject, QPoint, QPointF, Qt
-from qtpy.QtGui import QWheelEvent
+from qtpy.QtCore import QObject, QPoint, QPointF, QRect, Qt
+from qtpy.QtGui import QAction, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -21,13 +21,15 @@ from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
     QSlider,
+    QToolButton,
     QWidget,
 )
 from superqt import QDoubleSlider
 
+from napari_resunet.plugin.views import status_line
 from napari_resunet.plugin.views.dock import Dock
 from napari_resunet.plugin.views.loss_plot import LossPlot
-from napari_resunet.plugin.views.protocol import CONTROLS, VersionRow
+from napari_resunet.plugin.views.protocol import CONTROLS, StepName, VersionRow
 from napari_resunet.plugin.views.session import OpenSessionDialog
 from napari_resunet.session.store.recent import RecentSession
 
@@ -38,51 +40,44 @@ if TYPE_CHECKING:
 
 TEXTS = {
     "segment": "Segment",
-    "cancel_segment": "Cancel",
     "fine_tune": "Fine-tune",
     "stop": "Stop",
-    "cancel_fine_tune": "Cancel",
+    "cancel": "Cancel",
     "resume": "Resume",
     "keep_best": "Keep best",
     "discard": "Discard",
+    "use_candidate": "Use the new one",
+    "keep_old": "Keep the old one",
+    "compare_candidate": "Compare",
     "go_back": "Go back",
-    "save": "Export model…",
-    "load": "Load model…",
-    "new_classes": "New classes…",
     "mark_verified": "Mark as verified",
     "unmark": "Unmark",
     "next": "Next",
     "show_map": "Show map",
-    "tool_delete": "Delete",
-    "tool_merge": "Merge",
-    "tool_split": "Split",
-    "tool_add": "Add",
-    "tool_smooth": "Smooth",
-    "tool_copy": "Copy to next",
 }
 CLICKS = {
     "segment": "segment.segment_clicked",
-    "cancel_segment": "segment.segment_cancelled",
     "fine_tune": "fine_tune.fine_tune_clicked",
     "stop": "fine_tune.fine_tune_stopped",
-    "cancel_fine_tune": "fine_tune.fine_tune_cancelled",
+    "cancel": "status.cancel_clicked",
     "resume": "fine_tune.interrupted.resume_clicked",
     "keep_best": "fine_tune.interrupted.keep_best_clicked",
     "discard": "fine_tune.interrupted.discard_clicked",
     "go_back": "model.go_back_clicked",
-    "save": "model.save_clicked",
-    "load": "model.load_clicked",
-    "new_classes": "model.new_classes_clicked",
     "mark_verified": "correct.mark_verified_clicked",
     "unmark": "correct.unmark_clicked",
     "next": "correct.next_clicked",
     "open_session": "session.open_clicked",
     "move_session": "session.move_clicked",
-    "export_labels": "session.export_clicked",
+    "export_labels": "results.export_clicked",
+    "open_sample": "welcome.sample_clicked",
     "flip_versions": "versions.flip_clicked",
+    "next_difference": "versions.next_difference_clicked",
 }
 VALUE_SIGNALS = (
     "image.image_chosen",
+    "image.pin_toggled",
+    "image.axis_answered",
     "image.channels_chosen",
     "image.object_size_changed",
     "image.object_size_previewed",
@@ -95,10 +90,20 @@ VALUE_SIGNALS = (
     "segment.split_changed",
     "correct.verified_area_changed",
     "correct.map_toggled",
+    "correct.contours_toggled",
     "versions.compare_toggled",
     "fine_tune.auto_fine_tune_switched",
 )
+MENU = {
+    "load": ("Load model…", "model.load_clicked"),
+    "save": ("Export model…", "model.save_clicked"),
+    "new_classes": ("New classes…", "model.new_classes_clicked"),
+}
+SMALL = 330, 620
+"""What napari leaves to the dock in a window of 1280 x 720 pixels."""
+
 VERSIONS = [("a", "starter", "As shipped"), ("b", "mine", "12 objects")]
+STEPS = get_args(StepName)
 AREAS = [("visible", "Visible area"), ("slice", "Whole slice")]
 
 
@@ -121,9 +126,10 @@ def dock(qtbot: QtBot, tmp_path: Path) -> Dock:
     """Return a dock of the usual size on the screen, filled with choices."""
     widget = Dock()
     qtbot.addWidget(widget)
-    widget.resize(330, 900)
+    widget.resize(*SMALL)
     widget.image.set_images([("1", "cells"), ("2", "nuclei")], "1")
-    widget.image.set_channels(["red", "green", "blue", "far red"], (0, 1, 2))
+    colours = enumerate(["red", "green", "blue", "far red"])
+    widget.image.set_channels([(str(i), x) for i, x in colours], ["0", "1", "2"])
     widget.model.set_versions(VERSIONS, "a")
     widget.correct.set_choices(AREAS, "visible")
     widget.session.set_place(tmp_path)
@@ -139,6 +145,12 @@ def find(dock: Dock, kind: type[Any], name: str) -> Any:
     return children[0]
 
 
+def settle() -> None:
+    """Let nested layouts pass on their new sizes, one level at a time."""
+    for _ in range(10):
+        QApplication.processEvents()
+
+
 @pytest.mark.parametrize(("name", "text"), TEXTS.items())
 def test_buttons_carry_exactly_these_texts(dock: Dock, name: str, text: str) -> None:
     assert find(dock, QAbstractButton, name).text() == text
@@ -147,7 +159,25 @@ def test_buttons_carry_exactly_these_texts(dock: Dock, name: str, text: str) -> 
 @pytest.mark.parametrize(("name", "signal"), CLICKS.items())
 def test_a_click_is_one_signal(dock: Dock, qtbot: QtBot, name: str, signal: str) -> None:
     with qtbot.waitSignal(attrgetter(signal)(dock), timeout=1000):
-        qtbot.mouseClick(find(dock, QAbstractButton, name), Qt.MouseButton.LeftButton)
+        find(dock, QAbstractButton, name).click()
+
+
+@pytest.mark.parametrize("name", MENU)
+def test_the_menu_does_what_it_says(dock: Dock, qtbot: QtBot, name: str) -> None:
+    text, signal = MENU[name]
+    action = find(dock, QAction, name)
+    assert action.text() == text
+    with qtbot.waitSignal(attrgetter(signal)(dock), timeout=1000):
+        action.trigger()
+
+
+def test_the_device_is_chosen_in_the_menu(dock: Dock, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(dock.model.device_chosen, timeout=1000) as blocker:
+        find(dock, QAction, "device_cpu").trigger()
+    assert blocker.args == ["cpu"]
+    dock.model.set_device("auto")
+    assert find(dock, QAction, "device_auto").isChecked()
+    assert not find(dock, QAction, "device_cpu").isChecked()
 
 
 @pytest.mark.parametrize(
@@ -155,11 +185,8 @@ def test_a_click_is_one_signal(dock: Dock, qtbot: QtBot, name: str, signal: str)
     [
         ("image", 1, "image.image_chosen", "2"),
         ("version", 1, "model.version_chosen", "b"),
-        ("device", 3, "model.device_chosen", "cpu"),
         ("scope", 2, "segment.scope_changed", "stack"),
         ("verified_area", 1, "correct.verified_area_changed", "slice"),
-        ("channel_0", 3, "image.channels_chosen", (3, 1, 2)),
-        ("channel_1", 0, "image.channels_chosen", (0, 2)),
     ],
 )
 def test_a_choice_sends_its_key(
@@ -242,8 +269,10 @@ def test_a_drag_of_the_size_slider_asks_once(dock: Dock) -> None:
 def test_setters_are_silent(dock: Dock) -> None:
     recorder = Recorder(dock)
     dock.image.set_images([("3", "other")], "3")
-    dock.image.set_channels(["a", "b"], (1,))
-    dock.image.set_object_size(24.0, 1.0, auto=True)
+    dock.image.set_channels([("0", "a"), ("1", "b")], ["1"])
+    dock.image.set_axis_question(3, True)
+    dock.image.set_pinned(True)
+    dock.image.set_object_size(24.0, "24 px, estimated", auto=True, suggested=33.3)
     dock.model.set_versions(VERSIONS, "b")
     dock.model.set_device("cpu")
     dock.segment.set_scope("stack")
@@ -256,15 +285,12 @@ def test_setters_are_silent(dock: Dock) -> None:
 
 def test_setters_are_shown(dock: Dock) -> None:
     dock.image.set_images([], None)
-    dock.image.set_object_size(24.0, 1.0, auto=True)
+    dock.image.set_object_size(24.0, "24 px, estimated", auto=True)
     dock.model.set_versions(VERSIONS, "b")
     dock.segment.set_foreground(0.4)
     dock.fine_tune.minutes = 3.0
     assert find(dock, QComboBox, "image").currentIndex() == -1
-    assert (
-        find(dock, QLabel, "object_size_text").text()
-        == "24 px · image scaled \N{MULTIPLICATION SIGN}1.00"
-    )
+    assert find(dock, QLabel, "object_size_text").text() == "24 px, estimated"
     assert find(dock, QComboBox, "version").currentText() == "mine"
     assert find(dock, QComboBox, "version").toolTip() == "12 objects"
     assert find(dock, QWidget, "foreground").value() == pytest.approx(0.4)
@@ -272,21 +298,86 @@ def test_setters_are_shown(dock: Dock) -> None:
 
 
 def test_an_unknown_object_size_says_so(dock: Dock) -> None:
-    dock.image.set_object_size(None, None, auto=True)
+    dock.image.set_object_size(None, "Segment estimates it", auto=True)
     assert find(dock, QDoubleSpinBox, "object_size").text() == "not known"
-    assert not find(dock, QLabel, "object_size_text").isVisible()
+    assert find(dock, QLabel, "object_size_text").text() == "Segment estimates it"
 
 
-@pytest.mark.parametrize("names", [[], ["a"], ["a", "b"], ["a", "b", "c", "d"]])
-def test_as_many_channel_selectors_as_channels(dock: Dock, names: list[str]) -> None:
-    dock.image.set_channels(names, (0,))
-    shown = [find(dock, QComboBox, f"channel_{i}").isVisible() for i in range(3)]
-    assert sum(shown) == min(3, len(names))
+def test_a_suggested_size_moves_nothing_and_one_click_uses_it(dock: Dock) -> None:
+    recorder = Recorder(dock)
+    origin = "42 px (27 µm), as version 2 learned"
+    dock.image.set_object_size(42.0, origin, auto=True)
+    below, height = find(dock, QAbstractButton, "segment"), dock.image.height()
+    place = below.mapTo(dock, below.rect().topLeft())
+    dock.image.set_object_size(42.0, origin, auto=True, suggested=26.8)
+    QApplication.processEvents()
+    use = find(dock, QAbstractButton, "use_object_size")
+    assert use.isVisible()
+    assert use.text() == "Use 27 px"
+    suggestion = find(dock, QLabel, "object_size_suggestion")
+    assert suggestion.text() == "This image looks like 27 px"
+    assert origin in suggestion.toolTip()
+    assert (
+        suggestion.fontMetrics().horizontalAdvance(suggestion.text()) <= suggestion.width()
+    )
+    assert (below.mapTo(dock, below.rect().topLeft()), dock.image.height()) == (
+        place,
+        height,
+    )
+    use.click()
+    assert recorder.sent == [27.0]
+    dock.image.set_object_size(27.0, "27 px, set by you", auto=False)
+    assert not use.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("n", "slots", "shown"),
+    [(0, [], 0), (1, ["0"], 1), (2, ["0"], 2), (4, ["0", "1"], 3), (4, ["0", "1", "2"], 3)],
+)
+def test_one_input_more_than_are_used_is_offered(
+    dock: Dock, n: int, slots: list[str], shown: int
+) -> None:
+    dock.image.set_channels([(str(i), f"channel {i}") for i in range(n)], slots)
+    buttons = [find(dock, QToolButton, f"channel_{i}") for i in range(3)]
+    assert sum(button.isVisible() for button in buttons) == shown
+
+
+@pytest.mark.parametrize(
+    ("slot", "ticked", "sent"),
+    [
+        (0, ["3"], (("0", "3"), ("1",), ("2",))),
+        (1, ["1"], (("0",), ("2",))),
+        (1, ["1", "3"], (("0",), ("3",), ("2",))),
+    ],
+)
+def test_a_tick_sends_what_each_input_sees(
+    dock: Dock, slot: int, ticked: list[str], sent: object
+) -> None:
+    recorder = Recorder(dock)
+    actions = find(dock, QToolButton, f"channel_{slot}").menu().actions()
+    for action in actions:
+        if action.data() in ticked:
+            action.trigger()
+    assert recorder.sent[-1] == sent
+
+
+def test_the_menu_of_channels_stays_open_and_sends_once(dock: Dock, qtbot: QtBot) -> None:
+    recorder = Recorder(dock)
+    menu = find(dock, QToolButton, "channel_0").menu()
+    menu.popup(dock.mapToGlobal(dock.rect().center()))
+    for action in menu.actions()[1:3]:
+        place = menu.actionGeometry(action).center()
+        qtbot.mouseMove(menu, place)
+        qtbot.mouseClick(menu, Qt.MouseButton.LeftButton, pos=place)
+        assert menu.isVisible()
+    assert recorder.sent == []
+    menu.close()
+    assert recorder.sent == [(("0", "1", "2"), ("1",), ("2",))]
 
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_a_disabled_control_says_why(dock: Dock, name: Any) -> None:
-    control = find(dock, QWidget, name)
+    control = dock.findChild(QWidget, name) or find(dock, QAction, name)
     normal = control.toolTip()
     assert normal
     dock.set_enabled(name, False, "Open an image first")
@@ -297,39 +388,184 @@ def test_a_disabled_control_says_why(dock: Dock, name: Any) -> None:
     assert control.toolTip() == normal
 
 
-@pytest.mark.parametrize("which", ["segment", "fine_tune"])
-def test_progress_is_shown_and_hidden(dock: Dock, which: str) -> None:
-    show = getattr(dock, which).progress.show_progress
-    bar = find(dock, QProgressBar, f"{which}_progress_bar")
-    text = find(dock, QLabel, f"{which}_progress_text")
-    assert not bar.isVisible()
+def test_progress_is_shown_and_hidden(dock: Dock) -> None:
+    show = dock.status.show_progress
+    bar = find(dock, QProgressBar, "progress")
     show(3, 12, "Tile 3 of 12")
-    assert (bar.isVisible(), bar.value(), bar.maximum()) == (True, 3, 12)
-    assert text.text() == "Tile 3 of 12"
-    show(0, None, "Starting")
-    assert bar.maximum() == 0
+    assert (bar.value(), bar.maximum(), bar.text()) == (3, 12, "Tile 3 of 12")
     show(None, None, "")
-    assert not bar.isVisible()
-    assert not text.isVisible()
+    assert (bar.value(), bar.text()) == (0, "")
+
+
+def test_a_bar_without_an_end_stands_still(dock: Dock) -> None:
+    """Each frame of an animation would redraw napari's canvas."""
+    dock.status.show_progress(0, None, "loading the model …")
+    bar = find(dock, QProgressBar, "progress")
+    assert bar.maximum() > bar.minimum()
+    assert bar.text() == "loading the model …"
+
+
+def test_the_progress_is_drawn_twice_a_second_at_most(dock: Dock, qtbot: QtBot) -> None:
+    bar = find(dock, QProgressBar, "progress")
+    for done in range(1, 100):
+        dock.status.show_progress(done, 100, "")
+    assert bar.value() == 1
+    qtbot.waitUntil(lambda: bar.value() == 99, timeout=10_000)
 
 
 def test_a_message_is_plain_text_of_a_kind(dock: Dock) -> None:
     label = find(dock, QLabel, "message")
-    assert not label.isVisible()
     dock.set_message("<b>cells</b> was removed", "warning")
-    assert label.isVisible()
+    assert label.text() == label.toolTip() == "<b>cells</b> was removed"
     assert label.textFormat() == Qt.TextFormat.PlainText
     assert label.accessibleName().startswith("warning")
+
+
+def test_the_hint_is_shown_while_there_is_no_message(dock: Dock) -> None:
+    label = find(dock, QLabel, "message")
+    dock.status.set_hint("Click Segment.")
+    assert label.text() == "Click Segment."
+    dock.set_message("Learning.")
+    dock.status.set_hint("Click Next.")
+    assert label.text() == "Learning."
     dock.set_message("")
-    assert not label.isVisible()
+    assert label.text() == "Click Next."
+
+
+def test_a_warning_gives_way_to_the_hint(
+    dock: Dock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = find(dock, QLabel, "message")
+    dock.status.set_hint("Click Segment.")
+    monkeypatch.setitem(status_line.EXPIRY_MS, "warning", 1)
+    dock.set_message("The image is out of view.", "warning")
+    assert label.text() == "The image is out of view."
+    qtbot.waitUntil(lambda: label.text() == "Click Segment.", timeout=10_000)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_open_step_fits_beside_the_others(dock: Dock, step: Any) -> None:
+    dock.segment.set_own_labels([("1", "mine")], "1")
+    dock.fine_tune.interrupted.set_text("A fine-tuning was interrupted at 40 %.")
+    dock.fine_tune.plot.start()
+    dock.fine_tune.set_result_text("Finds 12 of the 14 held-out objects right.")
+    dock.steps.open(step)
+    settle()
+    area = dock.steps.parentWidget()
+    assert area is not None
+    assert dock.steps.minimumSizeHint().height() <= area.height()
+    shown = [w for w in dock.steps.findChildren(QWidget) if w.isVisible()]
+    inside = QRect(QPoint(0, 0), area.size())
+    for widget in shown:
+        place = QRect(widget.mapTo(area, QPoint(0, 0)), widget.size())
+        assert inside.contains(place), widget.objectName()
+
+
+def test_one_step_is_open_at_a_time(dock: Dock, qtbot: QtBot) -> None:
+    assert dock.steps.opened == "segment"
+    for name in STEPS[1:]:
+        header = find(dock, QAbstractButton, f"step_{name}")
+        qtbot.mouseClick(header, Qt.MouseButton.LeftButton)
+        assert dock.steps.opened == name
+    assert find(dock, QWidget, "export_labels").isVisible()
+    assert not find(dock, QWidget, "segment").isVisible()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_nothing_moves_when_a_text_appears(dock: Dock, step: Any) -> None:
+    dock.steps.open(step)
+    settle()
+    buttons = [b for b in dock.findChildren(QAbstractButton) if b.isVisible()]
+    before = [b.mapTo(dock, QPoint(0, 0)) for b in buttons]
+    dock.set_message("A long message that says what to do next. " * 5, "error")
+    dock.status.show_progress(3, 12, "tile 3 of 12, about 40 s left " * 3)
+    dock.correct.set_text("221 objects · 3 edits · 12 verified in 40,000 pixels " * 2)
+    dock.fine_tune.set_result_text("Finds 12 of the 14 held-out objects right. " * 3)
+    dock.image.set_object_size(24.0, "24 px, estimated", auto=True, suggested=33.0)
+    dock.session.set_trouble("The disk is full: make room, or move the session. " * 3)
+    dock.steps.set_state(step, "221 objects " * 9)
+    settle()
+    assert [b.mapTo(dock, QPoint(0, 0)) for b in buttons] == before
+
+
+def test_a_page_is_shown_instead_of_the_steps(dock: Dock) -> None:
+    for page in ("versions", "session"):
+        find(dock, QAction, f"show_{page}").trigger()
+        assert not find(dock, QWidget, "segment").isVisible()
+        find(dock, QAbstractButton, f"close_{page}").click()
+        assert find(dock, QWidget, "segment").isVisible()
+
+
+def test_the_keys_are_listed(dock: Dock) -> None:
+    find(dock, QAction, "keys").trigger()
+    shown = [x.text() for x in dock.findChildren(QLabel) if x.isVisible()]
+    assert {"G", "R", "N", "T", "?", "D", "J", "K", "A", "S", "C"} <= set(shown)
+
+
+def test_the_session_line_says_where_or_what_is_wrong(dock: Dock, tmp_path: Path) -> None:
+    line = find(dock, QLabel, "session_line")
+    assert line.text() == f"Saved in {tmp_path}"
+    dock.session.set_trouble("The disk is full.")
+    assert line.text() == "The disk is full."
+    dock.session.set_trouble("")
+    assert line.text() == f"Saved in {tmp_path}"
+
+
+def test_the_next_button_is_highlighted(dock: Dock) -> None:
+    dock.set_primary("segment")
+    dock.set_primary("mark_verified")
+    highlighted = [b.objectName() for b in dock.findChildren(QAbstractButton)
+                   if b.property("primary")]  # fmt: skip
+    assert highlighted == ["mark_verified"]
+
+
+def test_letters_are_left_to_the_canvas(dock: Dock, qtbot: QtBot) -> None:
+    """S must smooth an object, not choose the scope *Slice*."""
+    recorder = Recorder(dock)
+    scope = find(dock, QComboBox, "scope")
+    for letter in "sdwc":
+        qtbot.keyClicks(scope, letter)
+    assert recorder.sent == []
+    qtbot.keyClick(scope, Qt.Key.Key_Down)
+    assert recorder.sent == ["slice"]
+
+
+@pytest.mark.parametrize("name", ["segment", "mark_verified", "object_size_auto"])
+def test_each_action_gives_the_keys_back(dock: Dock, qtbot: QtBot, name: str) -> None:
+    with qtbot.waitSignal(dock.acted, timeout=1000):
+        find(dock, QAbstractButton, name).click()
+
+
+def test_typing_a_number_keeps_the_keys_until_return(dock: Dock, qtbot: QtBot) -> None:
+    acted: list[bool] = []
+    dock.acted.connect(lambda: acted.append(True))
+    box = find(dock, QDoubleSpinBox, "minutes")
+    box.lineEdit().selectAll()
+    qtbot.keyClicks(box.lineEdit(), "2.5")
+    assert acted == []
+    qtbot.keyClick(box.lineEdit(), Qt.Key.Key_Return)
+    assert acted
+    assert dock.fine_tune.minutes == 2.5
+
+
+def test_how_to_begin_is_shown_with_earlier_sessions(
+    dock: Dock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    dock.welcome.set_sessions([RecentSession(tmp_path, "nuclei", "", 3, None)])
+    dock.show_welcome(True)
+    assert not find(dock, QWidget, "segment").isVisible()
+    item = dock.welcome.list.item(0)
+    with qtbot.waitSignal(dock.welcome.session_chosen, timeout=1000) as blocker:
+        dock.welcome.list.itemClicked.emit(item)
+    assert blocker.args == [tmp_path]
+    dock.show_welcome(False)
+    assert find(dock, QWidget, "segment").isVisible()
 
 
 def test_the_plot_shows_the_points_of_its_run(dock: Dock, qtbot: QtBot) -> None:
     plot = dock.findChild(LossPlot)
     assert plot is not None
-    assert not plot.isVisible()
     dock.fine_tune.plot.start()
-    assert plot.isVisible()
     dock.fine_tune.plot.add(1, 0.9, 0.8)
     dock.fine_tune.plot.add(2, 0.5, None)
     drawn = ([(1, 0.9), (2, 0.5)], [(1, 0.8)])
@@ -368,19 +604,10 @@ def test_tab_goes_top_to_bottom(dock: Dock) -> None:
     while widget is not None and widget is not dock:
         names.append(widget.objectName())
         widget = widget.nextInFocusChain()
-    order = [
-        "image",
-        "object_size",
-        "version",
-        "load",
-        "save",
-        "go_back",
-        "new_classes",
-        "device",
-    ]
-    order += ["scope", "segment", "cancel_segment", "foreground", "split"]
-    order += ["verified_area", "mark_verified", "fine_tune", "minutes", "stop"]
-    order += ["cancel_fine_tune"]
+    order = ["image", "menu", "version", "go_back", "cancel", "step_segment"]
+    order += ["object_size", "scope", "segment", "foreground", "split", "step_correct"]
+    order += ["verified_area", "mark_verified", "step_learn", "fine_tune", "minutes"]
+    order += ["stop", "step_results", "export_labels"]
     assert [name for name in names if name in order] == order
 
 
@@ -422,6 +649,28 @@ def test_what_cannot_be_done_with_a_version_says_why(dock: Dock, versions: Any) 
     choose(versions, 1)
     assert rename.isEnabled()
     assert rename.toolTip() == normal
+
+
+def test_nothing_moves_when_versions_are_compared(dock: Dock, versions: Any) -> None:
+    def layout() -> dict[str, tuple[int, int, int]]:
+        shown = [x for x in versions.findChildren(QWidget) if x.isVisible()]
+        return {x.objectName(): (x.x(), x.y(), x.height()) for x in shown}
+
+    dock.show_page("versions")
+    settle()
+    before = layout()
+    counts = [("more", "#00b7eb", "1,234 more"), ("same", "", "12,345 the same")]
+    versions.show_comparison("You see the proposal of '<b>a very long name</b>'.", counts)
+    settle()
+    after = layout()
+    assert {name: after[name] for name in before} == before
+    for name in ("flip_versions", "next_difference"):
+        button = find(dock, QAbstractButton, name)
+        needed = button.fontMetrics().horizontalAdvance(button.text())
+        assert button.isVisible()
+        assert button.width() >= needed
+    assert "<b>" in find(dock, QLabel, "compared_text").text()
+    assert "#00b7eb" in find(dock, QLabel, "differences_text").text()
 
 
 def test_a_comparison_can_be_ended_whatever_is_chosen(dock: Dock, versions: Any) -> None:

@@ -106,7 +106,7 @@ def test_strokes_after_the_x_are_kept_and_a_dock_opened_again_goes_on(
     _, again = open_dock()
     assert again.app is first.app
     assert again.app.layers.binding(again.app.state.image_key).layer is layer
-    assert again.view.findChild(QWidget, "session_place").toolTip() == str(root)
+    assert again.view.findChild(QWidget, "session_line").text() == f"Saved in {root}"
     assert again.view.findChild(QWidget, "object_size").value() == pytest.approx(31)
     assert again.view.isVisibleTo(again)
     again.view.findChild(QWidget, "mark_verified").click()

@@ -4,6 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from harness import TIMEOUT
+from napari.layers import Image
 
 from napari_resunet.plugin.layers import image_layers
 
@@ -40,6 +41,25 @@ FINE = {
         {"axis_labels": ("c", "ch", "y", "x")},
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("place", "size"),
+    [
+        ({}, None),
+        ({"scale": (0.5, 0.5)}, None),
+        ({"scale": (0.5, 0.5), "units": ("um", "um")}, 0.5),
+        ({"scale": (-500, 500), "units": ("nm", "nm")}, 0.5),
+        ({"scale": (1e-6, 0.25), "units": ("m", "um"), "rotate": 30}, 0.5),
+        ({"scale": (2, 0.5, 0.5), "units": ("s", "um", "um")}, 0.5),
+        ({"scale": (0.5, 0.5), "units": ("um", "pixel")}, None),
+        ({"scale": (0.5, 0.5), "units": ("s", "s")}, None),
+        ({"scale": (1e-9, 1e-9), "units": ("um", "um")}, None),
+    ],
+)
+def test_pixels_have_a_size_if_their_units_are_lengths(place, size):
+    data = pixels(*(20, 30) if len(place.get("scale", "yx")) == 2 else (3, 20, 30))
+    assert image_layers.pixel_size(Image(data, **place)) == pytest.approx(size)
 
 
 @pytest.mark.parametrize(("data", "known"), FINE.values(), ids=FINE)
@@ -91,6 +111,7 @@ def test_nothing_is_verified_or_segmented_in_another_view(bench, turn):
     assert "first" in bench.message
     bench.app.segment.segment()
     bench.app.fine_tune.fine_tune()
+    assert "first" in bench.message
     assert bench.app.jobs.current is None
     assert not bench.binding.review.verified_planes()
 

@@ -78,6 +78,51 @@ def test_strokes_fills_undo_and_scripts_are_all_noticed(binding):
     assert binding.review.plane(()).edited[5, 5]
 
 
+def test_undo_lowers_the_count_of_edits_and_redo_raises_it(binding):
+    layer = binding.layer
+    layer.paint((30, 30), 7)
+    layer.paint((10, 30), 8)
+    assert binding.edits == 2
+    layer.undo()
+    layer.undo()
+    assert binding.edits == 0
+    layer.redo()
+    assert binding.edits == 1
+    layer.paint((20, 30), 9)
+    layer.contour = 0  # redraws, and changes nothing
+    layer.refresh()
+    assert binding.edits == 2
+    layer.undo()
+    binding.apply((), WINDOW, WINDOW, moved_proposal(0), "instances")
+    layer.undo()
+    assert binding.edits == 1
+
+
+def test_what_was_undone_before_a_lock_stays_undone(binding):
+    layer = binding.layer
+    layer.paint((30, 30), 7)
+    layer.paint((10, 30), 8)
+    layer.undo()
+    layer.editable = False
+    layer.editable = True
+    layer.refresh()
+    assert binding.edits == 1
+
+
+def test_labels_are_hidden_until_nothing_covers_them(binding):
+    binding.cover("map")
+    binding.cover("comparison")
+    binding.uncover("map")
+    assert not binding.layer.visible
+    assert binding.style().visible
+    binding.uncover("comparison")
+    assert binding.layer.visible
+    binding.layer.visible = False
+    binding.cover("map")
+    binding.uncover("map")
+    assert not binding.layer.visible
+
+
 def test_our_own_writing_is_no_stroke(binding):
     binding.apply((), WINDOW, WINDOW, moved_proposal(0), "instances")
     assert not binding.strokes

@@ -18,11 +18,9 @@ def test_segment_loads_the_starter_and_adds_a_labels_layer(dock, image_of_nuclei
     assert layer.data.max() > 10
     for attribute in ("scale", "translate", "units", "axis_labels"):
         assert np.array_equal(getattr(layer, attribute), getattr(image, attribute))
-    assert (
-        "CPU" in dock.find("device_text").text()
-        or "cuda" in dock.find("device_text").text()
-    )
-    assert "Fine-tune" in dock.message
+    device = dock.find("device_in_use").text()
+    assert "CPU" in device or "cuda" in device
+    assert "verified" in dock.view.status.hint
     assert "px" in dock.find("object_size_text").text()
 
 
@@ -45,7 +43,7 @@ def test_verified_and_edited_pixels_survive_while_painting_goes_on(
     shapes = dock.viewer.add_shapes(
         [[[0, 0], [0, 60], [119, 60], [119, 0]]], shape_type="polygon"
     )
-    dock.app.review.choose_area(f"shapes:{shapes.unique_id}")
+    dock.mark(f"shapes:{shapes.unique_id}")
     # A stroke whenever a job begins, ends or reports how far it is.
     dock.app.jobs.changed.connect(paint)
     dock.app.jobs.progress.connect(paint)
@@ -63,13 +61,15 @@ def test_fine_tune_shows_its_plot_and_adds_a_version_to_go_back_from(
 ):
     dock.viewer.add_image(nuclei[0], name="cells")
     dock.segment()
-    first, scale = dock.labels.data.copy(), dock.app.state.chosen.scale
+    first = dock.labels.data.copy()
     dock.labels.data = nuclei[1].copy()  # the user corrected everything
     dock.fine_tune()
-    assert "0.40 before, 0.60 after (better" in dock.find("result_text").text()
-    drawn = [(1, 0.5)], [(1, 0.6)]
+    found = "Finds 12 of the 14 held-out objects right (before: 7)."
+    assert dock.find("result_text").text() == found
+    drawn = [(1, 0.5)], [(1, 12)]
     plot = dock.view.fine_tune.plot
     dock.until(lambda: plot.points() == drawn)
+    assert (plot.before, plot.title) == (7, "right of 14")
     assert "1: learned from 9 objects" in dock.app.state.versions.current.title
     dock.viewer.layers.remove(dock.labels)
     dock.segment()
@@ -79,8 +79,6 @@ def test_fine_tune_shows_its_plot_and_adds_a_version_to_go_back_from(
     dock.wait()
     assert dock.app.state.versions.current.key == STARTER
     assert not dock.find("result_text").text()  # the score is not the starter's
-    # What the corrections told of the object size is kept: it is not the model's.
-    dock.app.state.chosen.scale = scale
     dock.segment()
     assert np.array_equal(dock.labels.data > 0, first > 0)
 
@@ -92,11 +90,12 @@ def test_real_fine_tuning_ends_with_a_score_and_leaves_what_is_verified(dock, nu
     dock.labels.data = truth.copy()
     dock.fine_tune()
     result = dock.find("result_text").text()
-    assert result.startswith("Held-out score")
+    assert "held-out objects right" in result
     assert np.array_equal(dock.labels.data, truth)
-    improved = dock.app.state.versions.current.key != STARTER
-    assert improved == ("in use" in result)
-    assert improved == (len(dock.app.state.versions.listed()) == 2)
+    versions = dock.app.state.versions
+    improved = versions.current.key != STARTER
+    assert improved == result.startswith("Finds")
+    assert (versions.candidate is not None) == result.startswith("Too close to call")
     plot = dock.view.fine_tune.plot
     dock.until(lambda: any(plot.points()))
 
@@ -105,11 +104,11 @@ def test_stop_keeps_and_cancel_throws_away(dock, image_of_nuclei, sure_fine_tuni
     sure_fine_tuning.endless = True
     dock.viewer.add_image(image_of_nuclei, name="cells")
     dock.segment()
-    dock.app.review.choose_area("slice")
-    progress = dock.find("fine_tune_progress_text")
+    dock.mark("slice")
+    progress = dock.find("progress")
     dock.click("fine_tune")
     dock.until(lambda: "step" in progress.text())
-    dock.click("cancel_fine_tune")
+    dock.click("cancel")
     dock.wait()
     assert "Cancelled" in dock.message
     assert len(dock.app.state.versions.listed()) == 1

@@ -80,6 +80,38 @@ def test_what_is_verified_is_left_and_at_last_all_is(desk, nuclei):
     assert binding.review.plane(()).verified.all()
 
 
+def test_next_goes_on_though_nothing_was_verified_and_says_when_there_is_no_more(
+    desk, nuclei
+):
+    desk.viewer.add_image(nuclei[0], name="cells")
+    desk.app.image.set_object_size(20)
+    desk.segment()
+    places = []
+    for _ in range(9):
+        go_next(desk)
+        assert "model is" in desk.message
+        places.append(tuple(desk.app.next_region.frame.lines[0].min(0)))
+    assert len(set(places)) == 9
+    go_next(desk)
+    assert "no other place" in desk.message
+
+
+def test_next_stays_with_a_pinned_image(desk, image_of_nuclei):
+    desk.viewer.add_image(image_of_nuclei[::-1].copy(), name="other")
+    desk.viewer.add_image(image_of_nuclei, name="cells")
+    desk.app.image.set_object_size(20)
+    desk.click("pin_image")
+    desk.segment()
+    desk.mark("slice")
+    go_next(desk)
+    assert "nothing left" in desk.message
+    assert desk.labels.name == "cells labels"
+    desk.click("pin_image")
+    go_next(desk)
+    assert desk.labels.name == "other labels"
+    assert desk.viewer.layers.selection.active is desk.labels
+
+
 def test_next_proposes_at_need_in_a_stack_and_moves_the_slider(desk, image_of_nuclei):
     stack = np.stack([image_of_nuclei] * 3)
     desk.viewer.add_image(stack, name="movie", scale=(4, 0.5, 0.5))
@@ -144,8 +176,8 @@ def test_next_can_be_cancelled_and_waits_for_other_jobs(desk, nuclei):
     desk.app.image.set_object_size(20)
     desk.click("next")
     assert not desk.find("segment").isEnabled()
-    assert desk.find("cancel_segment").isEnabled()
-    desk.click("cancel_segment")
+    assert desk.find("cancel").isEnabled()
+    desk.click("cancel")
     desk.wait()
     assert "Cancelled" in desk.message
     assert desk.app.layers.binding(desk.app.state.image_key) is None

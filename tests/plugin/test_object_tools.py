@@ -16,7 +16,7 @@ from napari.utils.interactions import (
 from qtpy.QtCore import QPoint, Qt
 
 from napari_resunet._package import STARTER
-from napari_resunet.plugin.tools import NEXT_KEY, TOOLS
+from napari_resunet.plugin.tools import CONTOURS_KEY, NEXT_KEY, TOOLS
 
 SHAPE = (80, 100)
 
@@ -157,6 +157,62 @@ def test_add_by_a_scribble_and_by_a_box(any_desk):
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (60, 75, 10, 40)
 
 
+def test_add_over_an_object_says_why_not(desk):
+    before = desk.plane.copy()
+    desk.press("A")
+    desk.drag((20, 12), (20, 28))
+    assert "Object 1 is there already" in desk.message
+    assert np.array_equal(desk.plane, before)
+
+
+def hover(desk, place):
+    desk.viewer.cursor.position = desk.world(place)
+    event = SimpleNamespace(
+        type="mouse_move", position=desk.world(place), modifiers=(), is_dragging=False
+    )
+    mouse_move_callbacks(desk.layer, event)
+
+
+def test_a_mouse_at_rest_shows_what_a_click_would_add(any_desk):
+    desk = any_desk
+    desk.layer.brush_size = 8
+    desk.press("A")
+    hover(desk, (40, 20))
+    desk.until(lambda: bool(desk.tools.preview.lines))
+    before = np.array(desk.layer.data)
+    outline = np.concatenate(desk.tools.preview.lines)
+    desk.drag((40, 20))
+    rows, columns = np.nonzero(desk.plane == 6)
+    assert outline.min(0) == pytest.approx((rows.min(), columns.min()), abs=1)
+    assert outline.max(0) == pytest.approx((rows.max(), columns.max()), abs=1)
+    assert (np.array(desk.layer.data) != before).sum() == len(rows)
+    assert not desk.tools.preview.lines
+
+
+def test_no_preview_over_an_object_or_with_another_tool(desk):
+    desk.press("A")
+    hover(desk, (40, 20))
+    desk.until(lambda: bool(desk.tools.preview.lines))
+    hover(desk, (20, 20))
+    desk.until(lambda: not desk.tools.preview.lines)
+    hover(desk, (40, 20))
+    desk.press("K")
+    assert not desk.tools.preview.lines
+    hover(desk, (40, 20))
+    assert not desk.tools._rested.isActive()
+
+
+def test_the_brush_goes_on_with_what_a_tool_made(desk):
+    desk.press("A")
+    desk.drag((40, 10), (40, 30))
+    desk.layer.mode = "paint"
+    assert desk.layer.selected_label == 6
+    desk.press("D", at=(40, 20))
+    desk.layer.mode = "pan_zoom"
+    desk.layer.mode = "paint"
+    assert desk.layer.selected_label > 5
+
+
 def test_smooth_by_key(any_desk):
     any_desk.plane[58:61, 68:71] = 0
     any_desk.one_step(lambda: any_desk.press("S", at=(52, 62)))
@@ -191,6 +247,24 @@ def test_copy_to_the_next_slice(make_desk):
     desk.press("C", at=(20, 20))
     assert "Nothing was copied" in desk.message
     assert not desk.layer.data[1, 50:].any()
+
+
+def test_copy_replaces_a_proposal_but_nothing_of_the_user(make_desk):
+    desk = make_desk("stack")
+    desk.layer.data[:] = 0
+    desk.layer.data[0, 20:40, 20:40] = 5
+    shifted = np.zeros(SHAPE, np.int32)
+    shifted[24:42, 26:44] = 9
+    for number in (1, 2):
+        desk.layer.data[number] = shifted
+    review = desk.binding.review.plane((1,))
+    review.last_written = shifted.copy()  # as a proposal is
+    desk.one_step(lambda: desk.press("C", at=(30, 30)))
+    assert np.array_equal(desk.layer.data[1] == 5, desk.layer.data[0] == 5)
+    assert not (desk.layer.data[1] == 9).any()
+    desk.viewer.dims.set_point(0, 1)
+    desk.press("C", at=(30, 30))
+    assert np.array_equal(desk.layer.data[2] == 9, shifted == 9)  # the user drew it
 
 
 def test_copying_is_for_stacks(desk, make_desk):
@@ -378,14 +452,14 @@ def test_our_keys_are_none_of_napari(make_napari_viewer):
     make_napari_viewer()
     used = {str(key) for key in [*Labels.class_keymap, *ViewerModel.class_keymap]}
     assert {"E", "P", "M"} <= used
-    ours = [NEXT_KEY, *(tool.key for tool in TOOLS)]
+    ours = [NEXT_KEY, CONTOURS_KEY, *(tool.key for tool in TOOLS)]
     assert len(set(ours)) == len(ours)
     assert not set(ours) & used
     own = get_settings().shortcuts.shortcuts
     labels = {str(k) for name, keys in own.items() if "labels" in name for k in keys}
     everywhere = {str(key) for keys in own.values() for key in keys}
     assert not set(ours) & labels
-    assert NEXT_KEY not in everywhere
+    assert not {NEXT_KEY, CONTOURS_KEY} & everywhere
 
 
 def test_an_edited_object_survives_the_next_proposal(desk):

@@ -155,9 +155,9 @@ def test_the_layer_is_no_choice_of_image_labels_or_area(viewer, image, qtbot):
     app.overlays.update()
     assert len(app.overlays.layer.data) == 4
     assert [name for _, name in app.layers.images()] == ["cells"]
-    assert len(app.layers.regions()) == 2
+    assert len(app.layers.regions()) == 3
     viewer.layers.selection.active = app.overlays.layer
-    assert app.layers.selected_image() is None
+    assert app.layers.selected() == (None, None)
     assert app.state.image_key == layer_id_of(image)
     app.shut_down()
     assert not any(is_overlay(layer) for layer in viewer.layers)

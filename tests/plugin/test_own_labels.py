@@ -29,7 +29,7 @@ def own(bench):
 
 def offered(bench):
     combo = bench.find("own_labels")
-    shown = combo.isVisibleTo(bench.view)
+    shown = combo.isVisibleTo(bench.view.segment)
     return [combo.itemText(i) for i in range(combo.count())] if shown else []
 
 
@@ -49,7 +49,7 @@ def test_the_labels_of_the_user_become_those_of_the_image(own):
     assert own.find("mark_verified").isEnabled()
     assert own.find("tool_merge").isEnabled()
     own.until(lambda: "3 objects · 1 edit" in own.find("verified_text").text())
-    assert "nothing is verified" in own.find("verified_text").text()
+    assert "Nothing is verified" in own.find("verified_text").text()
     assert offered(own) == []
 
 

@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 from harness import Dock
 
+from napari_resunet._package import STARTER
+from napari_resunet.network.model_file import new_model
+from napari_resunet.types import ModelInfo
+
 SHAPE = (80, 100)
 
 
@@ -99,11 +103,36 @@ def test_what_the_user_changed_is_still_theirs_after_unmarking(desk):
 
 def test_objects_verified_objects_and_edits_are_counted(desk):
     desk.mark_box(5, 5, 30, 40)
-    assert desk.counts == "2 objects · 0 edits · 1 verified in 875 pixels"
+    assert desk.counts == "2 objects · 0 edits\nVerified: 1 object in 875 pixels"
     layer = desk.binding.layer
     layer.paint((70, 80), 9)
     layer.fill((15, 15), 4)
     desk.until(lambda: desk.counts.startswith("3 objects · 2 edits"))
     desk.app.review.choose_area("slice")
     desk.click("unmark")
-    assert "nothing is verified yet" in desk.counts
+    assert "Nothing is verified yet" in desk.counts
+
+
+def test_counts_of_a_stack_say_that_they_are_of_this_slice(make_bench):
+    desk = make_bench(Desk).open((3, *SHAPE))
+    desk.mark_box(5, 5, 30, 40)
+    here, everywhere = desk.counts.split("\n")
+    assert here == "2 objects in this slice · 0 edits"
+    assert everywhere.endswith("all slices together")
+
+
+def test_classes_are_counted_by_their_pixels(desk):
+    info = ModelInfo(task="classes", class_names=("background", "axon", "myelin"))
+    desk.state.versions.loaded(STARTER, new_model(info))
+    desk.mark("slice")
+    assert desk.counts == (
+        "myelin 1%, axon 1% of the pixels · 0 edits\nVerified: 8,000 pixels"
+    )
+
+
+def test_an_undone_stroke_is_no_edit(desk):
+    layer = desk.binding.layer
+    layer.paint((70, 80), 9)
+    desk.until(lambda: "1 edit" in desk.counts)
+    layer.undo()
+    desk.until(lambda: "0 edits" in desk.counts)

@@ -7,7 +7,7 @@ from harness import SHAPE, Headless
 from napari_resunet.engine.postprocess import PredictionMaps
 from napari_resunet.errors import Cancelled
 from napari_resunet.events import Notice, Progress
-from napari_resunet.plugin.controllers.segment import PROPOSED
+from napari_resunet.plugin.controllers.segment import MIDDLE_FIRST
 from napari_resunet.plugin.layers.labels import LOCKED
 from napari_resunet.plugin.messages import NO_IMAGE
 from napari_resunet.session.segmenter import Proposal, SizeFound
@@ -77,7 +77,7 @@ def busy(bench):
 def test_a_proposal_becomes_labels_and_says_what_to_do(bench):
     bench.segment(Progress(1, 2), SizeFound(2.0), proposal())
     assert bench.labels.layer.data[10, 10] == 1
-    assert bench.message == PROPOSED
+    assert bench.message == ""
     assert bench.app.state.chosen.scale == 2.0
     assert bench.app.state.chosen.has_maps
     (request,) = bench.workers.requests
@@ -87,7 +87,7 @@ def test_a_proposal_becomes_labels_and_says_what_to_do(bench):
 
 def test_progress_and_notices_are_shown(bench):
     bench.segment(Progress(1, 2, "tiles"), Notice("No GPU memory."))
-    show = bench.view.segment.progress.show_progress
+    show = bench.view.status.show_progress
     assert any(c.args[:2] == (1, 2) and "tiles" in c.args[2] for c in show.call_args_list)
     assert show.call_args.args[:2] == (None, None)
     assert ("No GPU memory.", "warning") in [
@@ -124,7 +124,7 @@ def test_renaming_the_image_changes_nothing(busy):
     busy.step(2)
     assert busy.labels.layer.data[10, 10] == 1
     assert busy.app.layers.images()[0][1] == "other"
-    assert busy.message == PROPOSED
+    assert busy.message == ""
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (30, 20)])
@@ -145,9 +145,23 @@ def test_cancel_leaves_the_labels_as_they_were(busy):
     assert busy.message == "Cancelling …"
     busy.step()
     assert not busy.labels.layer.data.any()
-    assert busy.message == "Cancelled; your labels are as they were."
+    assert busy.message == "Cancelled. Your labels stay as they are."
     assert busy.reason("segment") == ""
     assert busy.app.jobs.current is None
+
+
+def test_what_is_there_stays_when_the_rest_is_cancelled(bench):
+    part = Proposal(
+        (), (slice(0, 20), slice(0, 50)), WHOLE, proposal().labels, proposal().maps, 1.0
+    )
+    bench.workers.events = [part, Progress(1, 2, "part 2 of 2"), proposal(top=25)]
+    bench.app.segment.segment()
+    bench.step()
+    assert bench.message == MIDDLE_FIRST
+    bench.app.status.cancel()
+    bench.step(2)
+    assert bench.labels.layer.data[10, 10] == 1
+    assert not bench.labels.layer.data[25:].any()
 
 
 def test_another_version_drops_what_runs(busy):
@@ -203,4 +217,34 @@ def test_going_back_to_a_version_proposes_again_where_there_were_proposals(bench
     bench.app.state.renew.emit(bench.app.state.image_key, "Gone back.")
     bench.step(2)
     assert len(bench.workers.requests) == 2
-    assert bench.message == f"Gone back. {PROPOSED}"
+    assert bench.message == "Gone back."
+
+
+def test_after_learning_what_was_only_drawn_the_visible_area_is_proposed(bench):
+    binding = bench.app.layers.make_binding(bench.image)
+    bench.state.renew.emit(bench.state.image_key, "Gone back.")
+    assert not bench.backend.running  # nothing was proposed, and nothing is learned
+    region = np.zeros(SHAPE, bool)
+    region[:10] = True
+    binding.plane(())[3:6, 3:6] = 1
+    binding.verify((), region)
+    bench.workers.events = [proposal(top=20)]
+    bench.state.renew.emit(bench.state.image_key, "Learned.")
+    bench.step(2)
+    (request,) = bench.workers.requests
+    assert [target.index for target in request.targets] == [()]
+    assert bench.labels.layer.data[22, 8] > 0
+    assert bench.labels.layer.data[4, 4] == 1
+    assert bench.message.startswith("Learned.")
+
+
+def test_another_image_in_the_dock_does_not_end_a_segmentation(bench):
+    bench.app.segment.segment()
+    key = bench.state.image_key
+    bench.viewer.add_image(np.zeros(SHAPE), name="other")
+    assert bench.state.image_key != key
+    bench.app.image.set_object_size(9)
+    assert bench.app.jobs.current.image_key == key
+    bench.state.choose(key)
+    bench.app.image.set_object_size(9)
+    assert bench.app.jobs.current is None

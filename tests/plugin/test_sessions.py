@@ -5,6 +5,8 @@ import pytest
 import tifffile
 from harness import on_disk
 
+from napari_resunet._package import STARTER
+from napari_resunet.session.store.models import list_versions
 from napari_resunet.session.store.recent import recent_sessions
 
 
@@ -29,6 +31,7 @@ def test_tomorrow_goes_on_where_today_stopped(
     dock.view.fine_tune.minutes = 200
     dock.app.segment.choose_scope("stack")
     dock.labels.paint((5, 5), 999)
+    dock.find("auto_fine_tune").click()
     binding = dock.app.layers.binding(str(image.unique_id))
     before = {"labels": dock.labels.data.copy(), "review": binding.review.plane(())}
     result, version = dock.find("result_text").text(), dock.app.state.versions.current
@@ -45,6 +48,9 @@ def test_tomorrow_goes_on_where_today_stopped(
         answers = [other, tmp_path / "moved.tif"]
         monkeypatch.setattr(later.app.view.session, "ask_image", lambda *_: answers.pop(0))
     later.open_session(root)
+    assert later.find("auto_fine_tune").isChecked()
+    assert later.state.learn_while_correcting
+    assert later.binding.edits == binding.edits > 0
     layer = later.viewer.layers["cells"]
     assert np.array_equal(layer.data, pixels)
     assert np.allclose(layer.scale, place["scale"])
@@ -120,3 +126,41 @@ def test_a_hostile_session_is_refused_with_a_sentence(dock, tmp_path):
     dock.open_session(tmp_path)
     assert "not a session" in dock.message
     assert not list(dock.viewer.layers)
+
+
+@pytest.mark.parametrize("decision", ["use_candidate", "keep_old"])
+def test_a_choice_that_is_left_open_comes_back(
+    dock, make_dock, nuclei, sure_fine_tuning, decision
+):
+    sure_fine_tuning.sure = False
+    dock.viewer.add_image(nuclei[0], name="cells")
+    dock.segment()
+    dock.fine_tune()
+    dock.wait()  # both are compared
+    assert any(layer.name.startswith("compare") for layer in dock.viewer.layers)
+    words = [dock.find(name).text() for name in ("candidate_text", "result_text")]
+    assert words[0] == "Too close to call: before 7 of 14 right, now 6."
+    candidate = dock.state.versions.candidate
+    root, later = dock.end(), make_dock()
+    later.open_session(root)
+    versions = later.state.versions
+    assert versions.current.key == STARTER
+    assert versions.candidate.key == candidate.key
+    again = [later.find(name).text() for name in ("candidate_text", "result_text")]
+    assert again == words
+    assert "learned from" in versions.candidate.title
+    later.click(decision)
+    later.wait()
+    assert not later.find("candidate_text").text()
+    assert versions.candidate is None
+    used = decision == "use_candidate"
+    assert versions.current.key == (candidate.key if used else STARTER)
+    assert later.app.autosave.flush(60)
+    records = list(list_versions(root).values())
+    assert [record.candidate for record in records] == [False] * used
+    assert len(list(root.glob("models/*.safetensors"))) == used
+    last = make_dock()
+    last.open_session(later.end())
+    assert last.state.versions.current.key == versions.current.key
+    assert last.state.versions.candidate is None
+    assert last.find("result_text").text() == later.find("result_text").text()

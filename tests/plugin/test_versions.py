@@ -1,6 +1,7 @@
 """Versions of the model: listed, kept, renamed, exported, deleted, compared."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,16 @@ from harness import better_model
 
 from napari_resunet._package import STARTER
 from napari_resunet.network.model_file import read_model
-from napari_resunet.plugin.messages import score_text, version_from
-from napari_resunet.session.store.models import list_versions
+from napari_resunet.plugin.messages import (
+    result_text,
+    score_cell,
+    score_of,
+    version_from,
+    version_of,
+)
+from napari_resunet.session.settings import MAX_LEARNED
+from napari_resunet.session.store.models import VersionRecord, list_versions
+from napari_resunet.types import Lineage, ObjectSize
 
 
 @pytest.fixture
@@ -43,7 +52,7 @@ def cells(dock):
 def test_versions_are_listed_and_on_disk(two):
     rows = cells(two)
     assert [row[0] for row in rows] == ["0", "1", "2"]
-    assert rows[1][1] == "0.40 → 0.60"
+    assert rows[1][1] == "7 → 12 of 14"
     assert rows[1][2] == "9 obj, 2 reg, 1 img"
     item = two.view.versions.list.topLevelItem(1)
     assert "9 objects, 2 regions, 1 image" in item.toolTip(2)
@@ -98,23 +107,96 @@ def test_two_versions_are_compared_without_touching_the_labels(two):
     (layer,) = [x for x in two.viewer.layers if x.name.startswith("compare")]
     assert not labels.visible
     assert not layer.editable
-    starter_labels = layer.data.copy()
-    assert starter_labels.max() > 5
+    starter_picture = layer.data.copy()
+    assert starter_picture.any()
     assert "Starter" in two.find("compared_text").text()
     two.find("flip_versions").click()
     assert "2:" in two.find("compared_text").text()
-    assert not np.array_equal(layer.data, starter_labels)
+    assert not np.array_equal(layer.data, starter_picture)
     two.find("flip_versions").click()
-    assert np.array_equal(layer.data, starter_labels)
+    assert np.array_equal(layer.data, starter_picture)
     two.find("compare_versions").click()
     assert layer not in two.viewer.layers
     assert labels.visible
     assert np.array_equal(labels.data, before)
 
 
+def compare_with_edits(dock, monkeypatch):
+    """Compare the starter with itself, but without some of its objects and with others."""
+    segment, calls = dock.app.workers.segment, []
+
+    def changed(request, token):
+        for event in segment(request, token):
+            if hasattr(event, "padded_roi"):
+                calls.append(event)
+                if len(calls) == 2:
+                    labels = calls[0].labels.copy()
+                    labels[labels == 1] = 0
+                    free = np.argwhere(labels == 0)[0]
+                    labels[free[0] : free[0] + 3, free[1] : free[1] + 3] = 900
+                    event = replace(calls[0], labels=labels)
+            yield event
+
+    monkeypatch.setattr(dock.app.workers, "segment", changed)
+    choose(dock, 0)
+    dock.find("compare_versions").click()
+    dock.wait()
+    (layer,) = [x for x in dock.viewer.layers if x.name.startswith("compare")]
+    return layer, calls[0].labels
+
+
+def test_what_is_the_same_keeps_its_colour_and_differences_are_counted(two, monkeypatch):
+    own = two.labels
+    layer, starter = compare_with_edits(two, monkeypatch)
+    text = two.find("differences_text").text()
+    assert "1 more" in text
+    assert "1 gone" in text
+    assert f"{len(np.unique(starter)) - 2} the same" in text
+    edge = np.argwhere((own.data > 0) & (layer.data > 0) & (starter > 1))
+    assert len(edge)
+    for place in map(tuple, edge):
+        assert np.allclose(
+            layer.get_color(layer.data[place]), own.get_color(own.data[place]), atol=1e-3
+        )
+    gone = np.argwhere(starter == 1)
+    colours = {tuple(layer.get_color(layer.data[tuple(place)])) for place in gone}
+    assert len(colours) == 1
+    assert colours.pop()[0] == 1
+
+
+def test_each_difference_is_visited_in_turn(two, monkeypatch):
+    compare_with_edits(two, monkeypatch)
+    centres, texts = [], []
+    for _ in range(3):
+        two.find("next_difference").click()
+        centres.append(two.viewer.scene.camera.center[-2:])
+        texts.append(two.find("compared_text").text())
+        assert len(two.app.versions.frame.lines) == 1
+    assert centres[0] == centres[2] != centres[1]
+    assert texts[0].startswith("Difference 1 of 2")
+    assert "only 'Starter' finds it" in texts[0]
+    two.find("compare_versions").click()
+    assert not two.app.versions.frame.lines
+
+
+def test_each_version_is_compared_at_its_own_size(two, starter, monkeypatch):
+    estimated = two.state.chosen.scale
+    info = replace(starter.info, object_size=ObjectSize(30.0), lineage=Lineage())
+    two.state.versions.add(version_from(replace(starter, info=info), 3))
+    two.state.changed.emit()
+    requests, compare = [], two.app.workers.compare
+    monkeypatch.setattr(
+        two.app.workers, "compare", lambda r, t: requests.append(r) or compare(r, t)
+    )
+    choose(two, 0)
+    two.find("compare_versions").click()
+    two.wait()
+    assert requests[0].scales == (estimated, 24 / 30)
+
+
 def test_exported_labels_tell_how_they_were_made(two, tmp_path, monkeypatch):
     path = tmp_path / "out"
-    section = two.app.view.session
+    section = two.app.view.results
     monkeypatch.setattr(section, "ask_export", lambda suggested: path)
     two.app.review.choose_area("slice")
     two.click("mark_verified")
@@ -150,16 +232,56 @@ def test_a_model_is_saved_and_loaded(dock, image_of_nuclei, monkeypatch, tmp_pat
     assert len(dock.app.state.versions.listed()) == 2
 
 
+def test_the_oldest_versions_without_a_name_are_deleted(bench, random_model):
+    state, deleted = bench.state, []
+    state.version_deleted.connect(lambda record: deleted.append(record.number))
+
+    def learn(*numbers):
+        for n in numbers:
+            record = VersionRecord(number=n, model_id=f"m{n}", name="kept" * (n == 2))
+            state.versions.add(version_of(record, random_model))
+
+    learn(*range(1, MAX_LEARNED + 4))
+    state.training_over.emit()
+    assert deleted == [1, 3]
+    left = [version.number for version in state.versions.all()]
+    assert left == [0, 2, *range(4, MAX_LEARNED + 4)]
+    learn(MAX_LEARNED + 4, MAX_LEARNED + 5)
+    state.versions.choose("m5")  # in use, and 4 is the one to go back to
+    state.training_over.emit()
+    assert deleted == [1, 3]
+
+
+def test_versions_of_older_sessions_tell_their_score():
+    record = VersionRecord(number=3, model_id="x", objects=9, before=0.7, after=0.8)
+    version = version_of(record)
+    assert version.title == "3: learned from 9 objects, score 0.80"
+    assert score_cell(record) == "0.70 → 0.80"
+    assert score_of(version) == "Score on the held-out part: 0.80 (before: 0.70)."
+    nothing = version_of(VersionRecord(number=4, objects=1))
+    assert nothing.title == "4: learned from 1 object"
+    assert score_of(nothing) == "Nothing could be held out: too few to judge."
+
+
 @pytest.mark.parametrize(
-    ("after", "improved", "words"),
+    ("entry", "words"),
     [
-        (0.8, True, "better: in use"),
-        (0.704, True, "as good: in use"),
-        (0.66, True, "lower by no more than chance: in use"),
-        (0.66, False, "the old model stays"),
+        ({"improved": True, "before": 0.7, "after": 0.66}, "0.66 (before: 0.70)."),
+        ({"improved": False, "before": 0.7, "after": 0.66}, "the old model stays: score"),
+        ({"improved": True, "outcome": "not judged"}, "Nothing could be held out"),
+        ({"outcome": "worse", "before": 0.7}, "Not better: the old model stays."),
+        (
+            {"outcome": "too close", "before": 0.5, "after": 0.4, "right_before": 5,
+             "right": 4, "objects": 12},
+            "Too close to call: before 5 of 12 held-out objects right, now 4.",
+        ),
+        (
+            {"outcome": "better", "before": 0.5, "after": 0.6, "right_before": 2,
+             "right": 3, "objects": 4},
+            "Finds 3 of the 4 held-out objects right (before: 2): too few to judge.",
+        ),
     ],
-)
-def test_the_score_says_which_model_is_in_use_and_why(after, improved, words):
-    text = score_text(0.7, after, improved)
-    assert text.startswith(f"Held-out score 0.70 before, {after:.2f} after")
-    assert words in text
+)  # fmt: skip
+def test_the_end_of_a_fine_tuning_is_told_as_it_was(entry, words):
+    assert words in result_text(entry)
+    assert "in use" not in result_text(entry)

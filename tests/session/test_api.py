@@ -1,5 +1,6 @@
 import re
 import warnings
+from dataclasses import replace
 
 import dask.array
 import numpy as np
@@ -11,7 +12,7 @@ from napari_resunet.engine import device
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.model_selection import FineTuneResult
 from napari_resunet.engine.normalize import normalize
-from napari_resunet.engine.patches import training_image
+from napari_resunet.engine.patches import median_diameter, training_image
 from napari_resunet.errors import (
     ArgumentError,
     CorrectionError,
@@ -22,9 +23,9 @@ from napari_resunet.errors import (
 )
 from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.session import api
-from napari_resunet.session.segmenter import SizeFound
+from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 from napari_resunet.session.workers import LoadRequest, Workers
-from napari_resunet.types import Decoding, Example, Statistics, Target
+from napari_resunet.types import Decoding, Example, ObjectSize, Statistics, Target
 
 
 def test_the_snippet_of_the_readme(nuclei, tmp_path):
@@ -53,7 +54,8 @@ def test_what_a_fine_tuned_model_finds_does_not_depend_on_the_direction(starter,
     assert model is not starter
 
     def agreement(model):
-        straight, turned = (nru.segment(i, model, scale=1.0) for i in (image, image[::-1]))
+        both = image, image[::-1]
+        straight, turned = (nru.segment(i, model, diameter=24.0) for i in both)
         return nru.score(straight, turned[::-1]).mean_iou
 
     assert agreement(model) > 0.995 > agreement(starter)
@@ -82,19 +84,19 @@ def test_a_constant_image_has_no_objects(starter, value):
 )
 def test_stacks_and_channels(starter, axes, shape, expected):
     image = (255 * np.random.default_rng(0).random(shape)).astype(np.uint8)
-    assert nru.segment(image, starter, axes=axes, scale=1).shape == expected
+    assert nru.segment(image, starter, axes=axes, diameter=24.0).shape == expected
 
 
 def test_planes_of_a_stack_are_segmented_alike(starter, nuclei):
     stack = dask.array.from_array(np.stack([nuclei[0], nuclei[0]]), chunks=(1, 80, 80))
-    labels = nru.segment(stack, starter, axes="TYX", scale=1.0)
+    labels = nru.segment(stack, starter, axes="TYX", diameter=24.0)
     assert np.array_equal(labels[0], labels[1])
-    assert np.array_equal(labels[0], nru.segment(nuclei[0], starter, scale=1.0))
+    assert np.array_equal(labels[0], nru.segment(nuclei[0], starter, diameter=24.0))
 
 
 def test_progress_counts_tiles(starter, nuclei):
     events = []
-    nru.segment(nuclei[0], starter, scale=1.0, on_event=events.append)
+    nru.segment(nuclei[0], starter, diameter=24.0, on_event=events.append)
     assert events[-1] == Progress(1, 1, "tiles")
 
 
@@ -105,7 +107,7 @@ def learned_from(monkeypatch):
 
     def no_steps(model, examples, config, compute):
         seen.append((examples, config))
-        return FineTuneResult(model, False, None, None, "nothing learned", 1.0, 0, 1, 1)
+        return FineTuneResult(model, "not judged", None, None, "nothing learned", 0, 1, 1)
         yield
 
     monkeypatch.setattr(api, "fine_tune_steps", no_steps)
@@ -130,7 +132,25 @@ def test_wrong_input_is_told_in_a_sentence(starter, nuclei):
 BAD_ARGUMENTS = {
     "axes": [["Y", "X"], True, {"Y": 0}, 5, "", "Y", "YXYX", "YXYXYXYXYXYX" * 9, "ÄX"],
     "channels": [[0.0], ["0"], {"a": 1}, "0", 0, [True], [-1], [None], [0, 1, 2, 3]],
-    "scale": [0, -1, float("nan"), float("inf"), 1e-320, 1e4, False, [1], 1j, "1"],
+    "diameter": [
+        0,
+        -1,
+        float("nan"),
+        float("inf"),
+        1e-320,
+        1e5,
+        False,
+        [1],
+        1j,
+        "x",
+        "0 px",
+        "30 mm",
+        "12 um",
+        "inf",
+        b"24",
+        "",
+    ],
+    "pixel_size": [0, -1, float("nan"), float("inf"), 1e9, True, [1], 1j, "0.5"],
     "decoding": ["x", 5, (0.5, 0.5), Decoding(1j), Decoding(0.5, "x"), Decoding(2.0)],
     "device": [["cpu"], {}, 0, "CPU", "tpu", None],
     "on_event": [3, "print"],
@@ -154,6 +174,76 @@ def test_segment_checks_its_arguments(name, value, starter):
         nru.segment(image, starter, **{**arguments, name: value})
     text = sentence_of(caught)
     assert name in text.lower() or text.startswith("The image")
+
+
+def knowing(model, size):
+    """Make a model that learned this object size."""
+    return replace(model, info=replace(model.info, object_size=size))
+
+
+@pytest.mark.parametrize(
+    "diameter", [36, 36.0, "36", "36 px", "18um", "18 \N{MICRO SIGN}m"]
+)
+def test_the_object_size_is_given_in_pixels_or_micrometres(diameter, starter, nuclei):
+    image = nuclei[0]
+    found = nru.segment(image, starter, diameter=diameter, pixel_size=0.5)
+    scale = starter.info.diameter / 36
+    expected, used = segment_at(image, starter, scale)
+    assert used == [scale]
+    assert np.array_equal(found, expected)
+
+
+def segment_at(image, model, scale):
+    """Segment a plane at a rescale factor, without the API; return the factors used."""
+    planes = ImageReader([image])
+    events = Segmenter(model, device.choose("cpu")).propose(
+        planes, [Target((), planes.window)], scale=scale, decoding=Decoding()
+    )
+    proposals = [event for event in events if isinstance(event, Proposal)]
+    return proposals[0].labels, [proposal.scale for proposal in proposals]
+
+
+def test_micrometres_need_the_pixel_size(starter, nuclei):
+    with pytest.raises(ArgumentError, match="pixel size of the image is not known") as none:
+        nru.segment(nuclei[0], starter, diameter="12 um")
+    with pytest.raises(ArgumentError, match="120000 pixels of this image") as huge:
+        nru.segment(nuclei[0], starter, diameter="12 um", pixel_size=1e-4)
+    for caught in (none, huge):
+        sentence_of(caught)
+
+
+def test_a_model_segments_other_images_at_the_size_that_it_learned(starter, nuclei):
+    image, truth = nuclei
+    example = nru.Example(image, truth, pixel_size=0.5)
+    model = nru.fine_tune(starter, [example], steps=4)
+    assert model is not starter
+    size = model.info.object_size
+    assert size.pixels == pytest.approx(median_diameter(truth))
+    assert size.um == pytest.approx(size.pixels / 2)
+    # Another image, whose objects are half as large: it is not estimated.
+    small = np.ascontiguousarray(image[::2, ::2])
+    at_learned = nru.segment(small, model, diameter=size)
+    assert np.array_equal(nru.segment(small, model), at_learned)
+    # Its pixels are twice as large, so its objects have the size that was learned.
+    halved = nru.segment(small, model, pixel_size=1.0)
+    assert np.array_equal(halved, nru.segment(small, model, diameter=size.pixels / 2))
+    assert not np.array_equal(halved, at_learned)
+
+
+def test_a_size_in_micrometres_alone_is_estimated_where_pixels_are_unknown(starter, nuclei):
+    model = knowing(starter, ObjectSize(um=5.0))
+    assert np.array_equal(nru.segment(nuclei[0], model), nru.segment(nuclei[0], starter))
+
+
+def test_fine_tune_takes_the_object_size_of_its_examples(starter, nuclei, learned_from):
+    image, labels = nuclei
+    known = [nru.Example(image, labels), nru.Example(image, labels, scale=2.0)]
+    nru.fine_tune(starter, known, diameter=36)
+    assert [example.scale for example in learned_from[-1][0]] == [24 / 36, 2.0]
+    nru.fine_tune(starter, known)
+    assert [example.scale for example in learned_from[-1][0]] == [None, 2.0]
+    with pytest.raises(ArgumentError, match="diameter must be"):
+        nru.fine_tune(starter, known, diameter=0)
 
 
 @pytest.mark.parametrize("model", [None, "starter", 5, torch.nn.Linear(1, 1)])
@@ -217,17 +307,17 @@ def test_what_is_no_image_is_refused_in_a_sentence(kind, starter):
 def test_a_file_that_was_cut_short_is_not_read(starter, tmp_path):
     path = tmp_path / "image.dat"
     whole = np.memmap(path, np.uint8, "w+", offset=5000, shape=(300, 400))
-    nru.segment(whole[:40, :50], starter, scale=1.0)
+    nru.segment(whole[:40, :50], starter, diameter=24.0)
     with path.open("r+b") as stream:
         stream.truncate(60_000)
     for image in (whole, whole[200:], np.asarray(whole)):
         with pytest.raises(ImageError, match="shorter"):
-            nru.segment(image, starter, scale=1.0)
+            nru.segment(image, starter, diameter=24.0)
 
 
 def test_arrays_of_other_libraries_give_the_same_labels(starter, nuclei):
     image = nuclei[0]
-    expected = nru.segment(image, starter, scale=1.0)
+    expected = nru.segment(image, starter, diameter=24.0)
     assert expected.max() > 5
     big = image.astype(np.float64)
     others = [
@@ -240,7 +330,7 @@ def test_arrays_of_other_libraries_give_the_same_labels(starter, nuclei):
         image.astype(np.uint64) * 2**55,
     ]
     for other in others:
-        agreement = nru.score(expected, nru.segment(other, starter, scale=1.0))
+        agreement = nru.score(expected, nru.segment(other, starter, diameter=24.0))
         assert agreement.mean_iou > 0.95
         assert agreement.ap50 > 0.9
 
@@ -249,14 +339,14 @@ def test_arrays_of_other_libraries_give_the_same_labels(starter, nuclei):
 def test_labels_come_in_the_order_of_the_images_axes(starter, nuclei, axes):
     # 160 x 176: rows and columns can be told.
     plane = nuclei[0]
-    expected = nru.segment(plane, starter, scale=1.0)
+    expected = nru.segment(plane, starter, diameter=24.0)
     image = plane
     for axis in axes:
         if axis not in "YX":
             image = image[None]
     order = [a for a in axes if a not in "YX"] + ["Y", "X"]
     image = np.moveaxis(image, [order.index(a) for a in axes], range(len(axes)))
-    labels = nru.segment(image, starter, axes, scale=1.0)
+    labels = nru.segment(image, starter, axes, diameter=24.0)
     kept = [a for a in axes if a not in "CE"]
     assert labels.shape == tuple({"Y": 160, "X": 176}.get(a, 1) for a in kept)
     rows, columns = kept.index("Y"), kept.index("X")
@@ -267,8 +357,8 @@ def test_labels_come_in_the_order_of_the_images_axes(starter, nuclei, axes):
 @pytest.mark.parametrize("n", [1, 2])
 def test_the_last_of_three_axes_holds_channels_where_it_is_short(starter, nuclei, n):
     image = np.stack([nuclei[0], np.full_like(nuclei[0], 255)][:n], -1)
-    labels = nru.segment(image, starter, scale=1.0)
-    assert np.array_equal(labels, nru.segment(nuclei[0], starter, scale=1.0))
+    labels = nru.segment(image, starter, diameter=24.0)
+    assert np.array_equal(labels, nru.segment(nuclei[0], starter, diameter=24.0))
 
 
 def test_a_stack_that_begins_empty_has_the_scale_of_what_it_holds(starter, nuclei):
@@ -381,6 +471,8 @@ BAD_EXAMPLES = {
     "scale list": {"scale": [1]},
     "scale 0": {"scale": 0},
     "scale inf": {"scale": float("inf")},
+    "pixel size 0": {"pixel_size": 0},
+    "pixel size text": {"pixel_size": "0.5"},
     "statistics text": {"statistics": "x"},
     "statistics of two": {"statistics": Statistics((0.0, 0.0), (1.0, 1.0))},
     "statistics NaN": {"statistics": Statistics((float("nan"),), (1.0,))},
@@ -546,7 +638,7 @@ def test_errors_of_the_users_own_function_pass(starter, nuclei):
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        nru.segment(nuclei[0], starter, scale=1.0, on_event=mine)
+        nru.segment(nuclei[0], starter, diameter=24.0, on_event=mine)
 
 
 def test_a_device_that_is_not_there_is_told(starter, nuclei, monkeypatch):

@@ -50,7 +50,7 @@ def test_the_engine_has_the_same_defaults_as_the_dock():
 def test_the_flags_have_the_same_defaults_as_the_dock(command):
     arguments = _parser().parse_args(command)
     assert arguments.device == Settings().device
-    assert getattr(arguments, "scale", settings.SCALE.default) == settings.SCALE.default
+    assert arguments.diameter is settings.OBJECT_SIZE.default
 
 
 def test_the_lists_of_choices_are_complete():

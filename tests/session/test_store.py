@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -23,16 +24,22 @@ from napari_resunet.session.store import recent, schema
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot, marks_of
 from napari_resunet.session.store.folder import SessionFolder, SessionInUse, copy_session
-from napari_resunet.session.store.history import append_history, last_run, read_history
+from napari_resunet.session.store.history import (
+    Run,
+    append_history,
+    last_run,
+    read_history,
+)
 from napari_resunet.session.store.images import load_image, store_image
 from napari_resunet.session.store.models import (
     VersionRecord,
     list_versions,
     model_path,
+    recovered_versions,
     save_version,
 )
 from napari_resunet.session.store.recent import new_folder
-from napari_resunet.types import Statistics
+from napari_resunet.types import ObjectSize, Statistics
 
 SHAPE = (300, 320)
 ROUNDS = Path(__file__).with_name("kill_rounds.py")
@@ -314,7 +321,8 @@ def correction_of(value=3, channels=1, index=()):
     correction = Correction("layer id", index, box, labels, verified, labels > 5)
     image = rng.integers(0, 60_000, (50, 60, channels)).astype(np.uint16)
     known = Statistics((1.5,) * channels, (900.25,) * channels)
-    return correction, as_example(correction, image, scale=0.7, statistics=known)
+    sizes = {"scale": 0.7, "pixel_size": 0.25}
+    return correction, as_example(correction, image, statistics=known, **sizes)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
@@ -329,7 +337,7 @@ def test_corrections_come_back_as_they_were(session, key, channels):
     for name in ("image", "labels", "verified", "edited"):
         expected = getattr(example, name)
         assert np.array_equal(getattr(saved.example, name), expected), name
-    assert saved.example.scale == 0.7
+    assert (saved.example.scale, saved.example.pixel_size) == (0.7, 0.25)
     assert saved.example.statistics == example.statistics
 
 
@@ -368,6 +376,16 @@ def test_versions_count_once_their_weights_are_there(session):
         model_path(session.root, saved)
 
 
+def test_a_version_without_its_record_keeps_its_object_size(session, random_model):
+    info = replace(random_model.info, object_size=ObjectSize(42.0, 27.5))
+    (session.root / "models").mkdir()
+    replace(random_model, info=info).save(session.root / "models" / "v001.safetensors")
+    random_model.save(session.root / "models" / "v002.safetensors")
+    found = recovered_versions(session.root)
+    assert found["v001"].object_size == ObjectSize(42.0, 27.5)
+    assert found["v002"].object_size is None
+
+
 def test_the_history_outlives_a_torn_line(session):
     append_history(
         session.root,
@@ -378,7 +396,25 @@ def test_the_history_outlives_a_torn_line(session):
     append_history(
         session.root, [{"event": "step", "step": 2, "loss": 0.4, "held_out": 0.7}]
     )
-    assert last_run(read_history(session.root)[0]) == [(1, 0.5, None), (2, 0.4, 0.7)]
+    run = last_run(read_history(session.root)[0])
+    assert run.points == [(1, 0.5, None), (2, 0.4, 0.7)]
+    assert run.objects is None  # an older program did not count them
+
+
+def test_the_last_run_of_the_history_counts_right_objects():
+    def step(number, right):
+        return {
+            "event": "step",
+            "step": number,
+            "loss": 0.5,
+            "held_out": 0.1,
+            "right": right,
+        }
+
+    start = {"event": "before", "before": 0.2, "right_before": 5, "objects": 12}
+    entries = [{"event": "begin"}, step(1, None), {"event": "begin"}, start]
+    entries += [step(1, None), step(2, 7), step(3, 9), {"event": "go on", "step": 2}]
+    assert last_run(entries) == Run([(1, 0.5, None), (2, 0.5, 7)], 5, 12)
 
 
 @pytest.mark.parametrize(

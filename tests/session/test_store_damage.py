@@ -332,6 +332,7 @@ INFINITE = float("inf")
      {"translate": "x"}, {"affine": [[1]]}, {"shear": [INFINITE]}, {"axis_labels": 5},
      {"affine": [[0] * 3] * 3},
      {"content_hash": "blake2b:="}, {"channels": [-1]}, {"checked_objects": "many"},
+     {"channels": [[0, -1]]}, {"partners": ["../x"]}, {"channel_names": [7]},
      {"source": 7}, {"labels_look": []}],
 )  # fmt: skip
 def test_a_damaged_field_costs_that_field(root, fields):

@@ -3,7 +3,7 @@
 This is a watershed as in `engine.postprocess`, but the user's stroke is the marker, and
 the threshold follows the maps under it: an object that the model saw only faintly is cut at
 half its height. Without maps, or if they show nothing there, the scribble or the ellipse in
-the box becomes the object.
+the box becomes the object. It is always one piece, on background only.
 """
 
 from __future__ import annotations
@@ -11,20 +11,38 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from skimage.draw import ellipse
-from skimage.morphology import isotropic_dilation
+from skimage.morphology import isotropic_dilation, local_maxima, reconstruction
 from skimage.segmentation import watershed
 
-from napari_resunet.corrections.object_edits import NOTHING, Edit, Labels, Path, line_pixels
+from napari_resunet.corrections.object_edits import Edit, Labels, Path, line_pixels
+from napari_resunet.errors import CorrectionError
 from napari_resunet.types import FloatArray, MaskArray, Window
 from napari_resunet.windows import relative
 
 FAINT = 0.05
 """Foreground probability below which the maps show no object."""
 
-PEAK = 0.45
-"""Inner distance from which a pixel counts as the middle of an object."""
+DIP = 0.7
+"""A peak is of another object if the distance dips below this fraction of it before."""
+
+LOW_PEAK = 0.3
+"""Lower peaks, relative to the highest under the stroke, are noise."""
+
+MOSTLY = 0.4
+"""An object belongs to the stroke if more than this fraction of the stroke lies on it."""
+
+MIN_THICKNESS = 3.0
+"""Pixels; a thinner object is a sliver between others."""
+
+TAKEN = "Object {} is there already: scribble beside it, or delete it (D) and add it anew."
+NO_ROOM = (
+    "Only a sliver fits here: scribble over more of the object, or delete (D) the objects "
+    "in its way first."
+)
+OUTSIDE = "Nothing was added: scribble on the image."
 
 ReadMaps = Callable[[Window], FloatArray | None]
 """From a window in image pixels to maps of shape (3, h, w), or None."""
@@ -54,10 +72,15 @@ def add_scribble(
     Returns
     -------
     Edit
-        Background pixels only; empty if the scribble lies on other objects.
+        One piece of background pixels.
+
+    Raises
+    ------
+    CorrectionError
+        If most of the scribble lies on another object or outside, or if the other objects
+        leave no room.
     """
-    if not len(line_pixels(path, labels.shape)[0]):
-        return NOTHING
+    _check_free(labels, path)
     reach = max(round(size), 8)
     window = _window(path, max(reach, round(width)) + 2, labels.shape)
     part = labels[window]
@@ -70,7 +93,8 @@ def add_scribble(
         near = isotropic_dilation(stroke, reach)
         level = min(0.5, 0.5 * float(np.median(maps[0][stroke])))
         grown = _watershed(maps, stroke, level, near, part)
-    return Edit.between(part, np.where(grown, new_label, part), window)
+    whole = _one_piece(grown, stroke, min(MIN_THICKNESS, width))
+    return Edit.between(part, np.where(whole, new_label, part), window)
 
 
 def add_box(
@@ -94,11 +118,16 @@ def add_box(
     Returns
     -------
     Edit
-        Background pixels in the box only.
+        One piece of background pixels, in the box only.
+
+    Raises
+    ------
+    CorrectionError
+        If the box lies outside, or if the objects in it leave no room.
     """
     low, high = np.min(corners, axis=0), np.max(corners, axis=0)
     if (high < 0).any() or (low > np.array(labels.shape) - 1).any():
-        return NOTHING
+        raise CorrectionError(OUTSIDE)
     box = _window(corners, 0, labels.shape)
     window = _window(corners, max(round(size / 2), 4), labels.shape)
     part = labels[window]
@@ -112,7 +141,34 @@ def add_box(
         level = min(0.5, 0.5 * float(np.percentile(maps[0][oval], 90)))
         middle = _oval(inside, 0.5) & (maps[0] >= level) & (part == 0)
         grown = _watershed(maps, middle, level, inside, part) if middle.any() else oval
-    return Edit.between(part, np.where(grown, new_label, part), window)
+    thin = min(MIN_THICKNESS, *(s.stop - s.start for s in box))
+    whole = _one_piece(grown, grown, thin)
+    return Edit.between(part, np.where(whole, new_label, part), window)
+
+
+def _check_free(labels: Labels, path: Path) -> None:
+    """Refuse a scribble that lies mostly on one or more objects, or outside."""
+    under = labels[line_pixels(path, labels.shape)]
+    if not len(under):
+        raise CorrectionError(OUTSIDE)
+    taken = under[under != 0]
+    if 2 * len(taken) > len(under):
+        found, counts = np.unique(taken, return_counts=True)
+        raise CorrectionError(TAKEN.format(int(found[counts.argmax()])))
+
+
+def _one_piece(grown: MaskArray, seed: MaskArray, thickness: float) -> MaskArray:
+    """Return the piece with most of the seed; refuse a sliver."""
+    pieces, n_pieces = ndimage.label(grown)
+    held = np.bincount(pieces[seed & grown], minlength=n_pieces + 1)
+    held[0] = 0
+    if not held.any():
+        raise CorrectionError(NO_ROOM)
+    piece: MaskArray = pieces == held.argmax()
+    deepest = ndimage.distance_transform_edt(np.pad(piece, 1)).max()
+    if 2 * deepest < thickness:
+        raise CorrectionError(NO_ROOM)
+    return piece
 
 
 def _watershed(
@@ -122,10 +178,9 @@ def _watershed(
     free = part == 0
     foreground = (maps[0] >= level) & free & within
     ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), 1.0)
-    peaks, n_peaks = ndimage.label((ridge > PEAK) & (maps[0] >= level) & free)
-    own = np.zeros(n_peaks + 1, bool)
-    own[peaks[seed]] = True
-    own[0] = False
+    visible = free & (maps[0] >= level)
+    peaks = _peaks(np.where(visible, ridge, 0), seed)
+    own = _own_peaks(peaks, watershed(-ridge, peaks, mask=visible), seed)
     markers = np.where((peaks > 0) & ~own[peaks], 2, 0)
     # Other objects keep the faint rim around them.
     markers[~free] = 2
@@ -133,6 +188,29 @@ def _watershed(
     flooded = watershed(-ridge, markers, mask=foreground | (markers > 0))
     grown = ((flooded == 1) & foreground) | (seed & free)
     return _tidy(grown, seed) & free
+
+
+def _peaks(ridge: FloatArray, seed: MaskArray) -> npt.NDArray[np.int32]:
+    """Find the middles of objects, numbered: each peak that stands out.
+
+    In crowds, the distance between touching objects stays high, and that of small ones
+    stays low, so no single level separates them.
+    """
+    low = LOW_PEAK * float(ridge[seed].max(initial=0.0))
+    filled = reconstruction(DIP * ridge, ridge)
+    standing_out = local_maxima(filled) & (ridge > max(low, FAINT))
+    peaks: npt.NDArray[np.int32] = ndimage.label(standing_out, np.ones((3, 3)))[0]
+    return peaks
+
+
+def _own_peaks(
+    peaks: npt.NDArray[np.int32], basins: npt.NDArray[np.int32], seed: MaskArray
+) -> MaskArray:
+    """Return for each peak whether the stroke touches it, or lies largely around it."""
+    own = np.bincount(basins[seed], minlength=int(peaks.max()) + 1) > MOSTLY * seed.sum()
+    own[peaks[seed]] = True
+    own[0] = False
+    return own
 
 
 def _tidy(grown: MaskArray, seed: MaskArray) -> MaskArray:

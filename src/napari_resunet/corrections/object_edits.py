@@ -19,7 +19,7 @@ from skimage.segmentation import watershed
 
 from napari_resunet.masks import fits_table
 from napari_resunet.types import LabelArray, MaskArray, Window
-from napari_resunet.windows import bounding_window, grown, moved
+from napari_resunet.windows import bounding_window, grown, moved, relative
 
 Labels = npt.NDArray[np.integer[Any]]
 Path = npt.NDArray[np.floating[Any]]
@@ -100,9 +100,15 @@ GAP = 8
 BRIDGE = 2
 """Radius in pixels of the closing that joins merged objects across a thin gap."""
 
+EIGHT = np.ones((3, 3), bool)
+"""Pixels that touch by a corner hang together."""
+
 MIN_PART_PIXELS = 4
 MIN_PART_FRACTION = 0.02
 """A part of a split object that is smaller than either does not become an object."""
+
+COVERED = 1 / 3
+"""A copied object replaces the objects of which it covers at least this fraction."""
 
 SPECK_FRACTION = 0.1
 """Fragments smaller than this fraction of the largest one are specks."""
@@ -145,10 +151,13 @@ def delete(labels: Labels, point: Point) -> Edit:
 
 
 def merge(labels: Labels, path: Path) -> Edit:
-    """Give all objects under a path the label of the first, and close thin gaps."""
+    """Give all objects under a path the label of the first, and close thin gaps.
+
+    Pieces of one object are joined along the path.
+    """
     crossed = _objects_under(labels, path)
     if len(crossed) < 2:
-        return NOTHING
+        return _bridge(labels, path, *crossed)
     windows = [found[0] for p in crossed.values() if (found := find_object(labels, p, GAP))]
     window = _hull(windows)
     part = labels[window]
@@ -164,6 +173,7 @@ def merge(labels: Labels, path: Path) -> Edit:
 def split(labels: Labels, path: Path, new_label: int) -> Edit:
     """Split the object that a line crosses most.
 
+    If the line meets several pieces of the object, these are the parts, and none is cut.
     A line that ends inside the object is extended straight to its edge. If that does not
     split it, as with a ring, each side of the line is flooded by geodesic distance. The
     largest part keeps its label; the others get `new_label`, `new_label` + 1, and so on.
@@ -173,6 +183,9 @@ def split(labels: Labels, path: Path, new_label: int) -> Edit:
     if not (under > 0).any():
         return NOTHING
     label = _most_common(under[under > 0])
+    window, pieces, met = _pieces_under(labels, path, label)
+    if len(met) > 1:
+        return _apart(labels, window, pieces, met, new_label)
     first = int(np.flatnonzero(under == label)[0])
     found = find_object(labels, (int(rows[first]), int(columns[first])))
     if found is None:
@@ -209,19 +222,48 @@ def smooth(labels: Labels, point: Point) -> Edit:
     return Edit.between(part, after, window)
 
 
-def copy(source: Labels, point: Point, target: Labels) -> Edit:
-    """Copy the object at a point of `source` to the background of `target`.
+def copy(
+    source: Labels, point: Point, target: Labels, protected: MaskArray | None = None
+) -> Edit:
+    """Copy the object at a point of `source` to `target`.
 
-    The object keeps its label unless `target` uses it already.
+    There it takes background, and the place of the objects that it mostly covers, which
+    are removed as a whole, unless a pixel of theirs is `protected`. It keeps its label
+    unless another object of `target` has it.
     """
     found = find_object(source, point)
     if found is None:
         return NOTHING
     window, members = found
-    label, part = label_at(source, point), target[window]
-    if (target == label).any():
+    label = label_at(source, point)
+    replaced = _covered(target, window, members, protected)
+    whole = _hull([window, *(where for where, _ in replaced)])
+    before = target[whole]
+    after = before.copy()
+    for where, mask in replaced:
+        after[relative(where, whole)][mask] = 0
+    gone = np.count_nonzero((before == label) & (after != label))
+    if np.count_nonzero(target == label) > gone:
         label = free_label(target)
-    return Edit.between(part, np.where(members & (part == 0), label, part), window)
+    part = after[relative(window, whole)]
+    part[members & (part == 0)] = label
+    return Edit.between(before, after, whole)
+
+
+def _covered(
+    labels: Labels, window: Window, members: MaskArray, protected: MaskArray | None
+) -> list[tuple[Window, MaskArray]]:
+    """Find the objects that a new one covers so far that their rest would be a sliver."""
+    found = []
+    part = labels[window]
+    for label in np.unique(part[members & (part > 0)]):
+        rows, columns = np.nonzero(members & (part == label))
+        point = int(rows[0]) + window[0].start, int(columns[0]) + window[1].start
+        where, mask = find_object(labels, point) or (window, members & False)
+        mine = protected is not None and bool(protected[where][mask].any())
+        if len(rows) >= COVERED * mask.sum() and not mine:
+            found.append((where, mask))
+    return found
 
 
 def line_pixels(
@@ -245,6 +287,65 @@ def _objects_under(labels: Labels, path: Path) -> dict[int, Point]:
         if label := int(labels[row, column]):
             crossed.setdefault(label, (row, column))
     return crossed
+
+
+def far_pieces(labels: Labels, label: int) -> int:
+    """Count the pieces of an object that lie more than about `GAP` pixels apart."""
+    rows, columns = np.nonzero(labels == label)
+    if not len(rows):
+        return 0
+    # Pixels up to `GAP` apart lie in the same square of this size, or in neighbours.
+    squares = (rows - rows.min()) // GAP, (columns - columns.min()) // GAP
+    grid = np.zeros((int(squares[0].max()) + 1, int(squares[1].max()) + 1), bool)
+    grid[squares] = True
+    pieces, n_pieces = ndimage.label(grid, EIGHT)
+    areas = np.bincount(pieces[squares], minlength=n_pieces + 1)
+    return int((areas >= MIN_PART_PIXELS).sum())
+
+
+def _pieces_under(
+    labels: Labels, path: Path, label: int
+) -> tuple[Window, npt.NDArray[np.int32], list[int]]:
+    """Find the pieces of an object around a path, numbered, and those that it meets."""
+    rows, columns = line_pixels(path, labels.shape)
+    on = labels[rows, columns] == label
+    entered = np.flatnonzero(on & ~np.concatenate([[False], on[:-1]]))
+    places = zip(rows[entered].tolist(), columns[entered].tolist(), strict=True)
+    window = _hull([found[0] for p in places if (found := find_object(labels, p, GAP))])
+    pieces, _ = ndimage.label(labels[window] == label, EIGHT)
+    areas = np.bincount(pieces.ravel())
+    min_size = max(MIN_PART_PIXELS, SPECK_FRACTION * areas[1:].max(initial=0))
+    under = pieces[rows[on] - window[0].start, columns[on] - window[1].start].tolist()
+    return window, pieces, [p for p in dict.fromkeys(under) if areas[p] >= min_size]
+
+
+def _apart(
+    labels: Labels,
+    window: Window,
+    pieces: npt.NDArray[np.int32],
+    met: list[int],
+    new_label: int,
+) -> Edit:
+    """Give all pieces that were met but the largest labels of their own."""
+    areas = np.bincount(pieces.ravel())
+    after = labels[window].copy()
+    for n, piece in enumerate(sorted(met, key=lambda p: -areas[p])[1:]):
+        after[pieces == piece] = new_label + n
+    return Edit.between(labels[window], after, window)
+
+
+def _bridge(labels: Labels, path: Path, label: int = 0) -> Edit:
+    """Connect the pieces of an object along a path, over background."""
+    if not label:
+        return NOTHING
+    window, _, met = _pieces_under(labels, path, label)
+    if len(met) < 2:
+        return NOTHING
+    part, origin = labels[window], np.array([s.start for s in window])
+    line = np.zeros(part.shape, bool)
+    line[line_pixels(np.asarray(path, float) - origin, part.shape)] = True
+    wide = ndimage.binary_dilation(line, disk(BRIDGE)) & (part == 0)
+    return Edit.between(part, np.where(wide, label, part), window)
 
 
 def _most_common(values: Labels) -> int:

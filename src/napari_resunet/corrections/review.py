@@ -5,17 +5,18 @@ Merging never changes verified or edited pixels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import ndimage, sparse
 
 from napari_resunet.corrections.object_edits import free_label
 from napari_resunet.masks import fits_table
 from napari_resunet.types import Index, LabelArray, MaskArray, Task, Window
-from napari_resunet.windows import relative
+from napari_resunet.windows import bounding_window, relative
 
 
 @dataclass
@@ -53,6 +54,11 @@ class ReviewMask:
         self.edited |= edited_pixels(current, self.last_written)
         self.last_written = current.astype(np.int32)
         self.revision += 1
+
+    def edited_now(self, current: npt.NDArray[Any]) -> MaskArray:
+        """Return what the user edited, up to the last stroke; nothing is changed."""
+        edited: MaskArray = self.edited | edited_pixels(current, self.last_written)
+        return edited
 
     def verify(self, region: MaskArray) -> None:
         """Mark the proposed or corrected pixels of a region as verified."""
@@ -125,6 +131,16 @@ class ReviewState:
     def verified_planes(self) -> list[Index]:
         """List the planes with a verified region, in stack order."""
         return sorted(index for index, p in self.planes.items() if p.verified.any())
+
+
+def surroundings(edited: MaskArray, margin: float) -> MaskArray:
+    """Return the edited pixels and those within a square margin around them."""
+    around = np.zeros_like(edited)
+    if edited.any():
+        n = math.ceil(margin)
+        window = bounding_window(edited, n)
+        around[window] = ndimage.maximum_filter(edited[window], size=2 * n + 1)
+    return around
 
 
 SAME_OBJECT = 0.5

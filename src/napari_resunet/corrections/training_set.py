@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from napari_resunet.corrections.object_edits import count_objects
 from napari_resunet.types import Example, Index, LabelArray, MaskArray, Window
@@ -52,6 +54,16 @@ class Correction:
     def n_objects(self) -> int:
         """Number of objects with a verified pixel."""
         return count_objects(self.labels[self.verified])
+
+    @property
+    def n_edited(self) -> int:
+        """Number of objects with a verified pixel that the user changed."""
+        return count_objects(self.labels[self.verified & self.edited])
+
+    @property
+    def n_areas(self) -> int:
+        """Number of separate verified areas."""
+        return count_areas(self.verified)
 
     def verified_in(self, window: Window) -> MaskArray:
         """Return the verified mask in another window of the plane."""
@@ -101,6 +113,12 @@ class CorrectionLog:
         """List the examples, the latest last."""
         return [example for _, example in self._latest.values()]
 
+    def other_than(self, keys: Collection[Key]) -> list[Correction]:
+        """List the corrections of all planes but these."""
+        # One copy first, because a worker thread may add to them.
+        latest = list(self._latest.values())
+        return [correction for correction, _ in latest if correction.key not in keys]
+
     @property
     def n_images(self) -> int:
         """Number of images that the corrections come from."""
@@ -108,6 +126,16 @@ class CorrectionLog:
 
     def __len__(self) -> int:
         return len(self._latest)
+
+
+COUNTED = 512
+"""Areas are counted on a plane of at most about so many rows and columns."""
+
+
+def count_areas(verified: MaskArray) -> int:
+    """Count the separate areas of a mask."""
+    step = max(1, max(verified.shape) // COUNTED)
+    return int(ndimage.label(verified[::step, ::step], np.ones((3, 3)))[1])
 
 
 def as_example(correction: Correction, image: npt.NDArray[Any], **known: Any) -> Example:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from napari_resunet.engine.validation import HeldOutScore
+from napari_resunet.engine.outcome import HeldOutScore
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.network.model_file import Model, Weights, with_aliases, without_aliases
 from napari_resunet.network.resnet_unet import ResNetUNet
@@ -49,7 +49,7 @@ class TrainerState:
     highest_score : float
         Highest score so far.
     best : HeldOutScore or None
-        BestWeights score so far; None if nothing is held out.
+        Best score so far; None if nothing is held out.
     rng : dict
         State of the random number generator.
     """

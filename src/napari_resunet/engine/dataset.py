@@ -74,7 +74,7 @@ class Pair:
         FileError
             If a file cannot be used, or their sizes differ.
         """
-        reader, notices = self._open_image()
+        reader, notices, pixel_size = self._open_image()
         try:
             found = labels_from_mask(read_mask(self.mask), task, n_classes)
         except CorrectionError as error:
@@ -92,9 +92,15 @@ class Pair:
         if on_notice is not None:
             for notice in notices:
                 on_notice(notice)
-        return Example(image, found.labels)
+        return Example(image, found.labels, pixel_size=pixel_size)
 
-    def _open_image(self) -> tuple[ImageReader, list[str]]:
+    def skipped(self, error: ResunetError) -> Skipped:
+        """Say why the pair cannot be used."""
+        text = str(error)
+        named = text if self.image.name in text else f"{_named(self.image)}: {text}"
+        return Skipped(f"{named} It was skipped.")
+
+    def _open_image(self) -> tuple[ImageReader, list[str], float | None]:
         stored = read_stored(self.image)
         try:
             reader = ImageReader([stored.array], stored.axes)
@@ -112,7 +118,7 @@ class Pair:
             notices.append(
                 f"{_named(self.image)} has {n_channels} channels: the first was used."
             )
-        return reader, notices
+        return reader, notices, stored.pixel_size
 
 
 def find_pairs(folder: Path, on_notice: OnNotice | None = None) -> list[Pair]:

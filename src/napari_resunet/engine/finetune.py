@@ -32,7 +32,7 @@ from napari_resunet.engine.model_selection import (
     make_result,
     weights,
 )
-from napari_resunet.engine.object_size import min_size_fraction
+from napari_resunet.engine.object_size import learned_size, min_size_fraction
 from napari_resunet.engine.optim import (
     lr_factor,
     make_optimizer,
@@ -40,6 +40,7 @@ from napari_resunet.engine.optim import (
     train_step,
 )
 from napari_resunet.engine.optimized import prepare_for_training
+from napari_resunet.engine.outcome import HeldOutScore
 from napari_resunet.engine.patches import (
     Geometry,
     Sampler,
@@ -54,7 +55,14 @@ from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOf
 from napari_resunet.events import CancelToken, Notice
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import FINE_TUNE_SECONDS, Decoding, Example, Fraction, ModelInfo
+from napari_resunet.types import (
+    FINE_TUNE_SECONDS,
+    Decoding,
+    Example,
+    Fraction,
+    ModelInfo,
+    ObjectSize,
+)
 
 MAX_SECONDS = 7 * 24 * 3600.0
 """A week: the session file of another person must not make training endless."""
@@ -119,7 +127,7 @@ class FineTuneStep:
         Number of the step, from 1.
     loss : float
         Loss of this batch.
-    held_out : float or None
+    held_out : HeldOutScore or None
         Held-out score, if the weights were evaluated after this step.
     fraction : float
         Fraction of the work that is done, 0 to 1.
@@ -127,14 +135,17 @@ class FineTuneStep:
         Estimated remaining time.
     checkpoint : Checkpoint or None
         The state to resume from, after every third evaluation.
+    before : HeldOutScore or None
+        Held-out score of the start; None if nothing is held out.
     """
 
     step: int
     loss: float
-    held_out: float | None
+    held_out: HeldOutScore | None
     fraction: float
     seconds_left: float
     checkpoint: Checkpoint | None = None
+    before: HeldOutScore | None = None
 
 
 FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuneResult]
@@ -203,7 +214,8 @@ def fine_tune_steps(
 class _TrainingData:
     """The corrections: to learn from (`images`), held out, and with surroundings (`whole`).
 
-    `earlier` are the held-out parts of earlier corrections.
+    `earlier` are the held-out parts of earlier corrections; `object_size` is that of the
+    latest one.
     """
 
     images: list[TrainingImage]
@@ -211,6 +223,7 @@ class _TrainingData:
     earlier: list[HeldOutPart]
     min_size_fraction: float
     whole: list[TrainingImage]
+    object_size: ObjectSize | None
 
 
 def _prepare(
@@ -230,7 +243,8 @@ def _prepare(
             "There is nothing to learn from: correct some labels and mark the area as "
             "verified first."
         )
-    return _TrainingData(images, held_out, earlier, min_size_fraction(images, info), whole)
+    smallest, size = min_size_fraction(images, info), learned_size(examples, info)
+    return _TrainingData(images, held_out, earlier, smallest, whole, size)
 
 
 class _Run:
@@ -282,7 +296,8 @@ class _Run:
                 tensors = checkpoint.state_tensors(self.network, optimizer, best.state)
                 saved = Checkpoint(state, tensors)
             left = _seconds_left(begin, fraction)
-            yield FineTuneStep(self.steps, loss, held_out, fraction, left, saved)
+            before = self.selector.before
+            yield FineTuneStep(self.steps, loss, held_out, fraction, left, saved, before)
             if self.token.cancelled:
                 raise Cancelled
             if best.n_without_improvement >= self.config.patience:
@@ -295,7 +310,7 @@ class _Run:
 
     def _evaluate_if_due(
         self, best: BestWeights, fraction: float
-    ) -> tuple[float | None, bool]:
+    ) -> tuple[HeldOutScore | None, bool]:
         """Return the held-out score if one is due, and whether a checkpoint is due."""
         n_before, n = best.n_evaluations, int(fraction * self.config.n_evaluations)
         if fraction < 1 and n <= n_before:
@@ -316,6 +331,7 @@ class _Run:
             examples,
             self.selector,
             best,
+            object_size=self.data.object_size,
             steps=self.steps,
             seed=self.config.seed,
         )

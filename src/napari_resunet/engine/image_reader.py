@@ -22,9 +22,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from napari_resunet.engine.normalize import N_INPUTS, SAMPLE_PIXELS, statistics
+from napari_resunet.engine.normalize import (
+    N_INPUTS,
+    SAMPLE_PIXELS,
+    normalize,
+    statistics,
+)
 from napari_resunet.errors import ImageError, OutOfMemoryError, ResunetError
-from napari_resunet.types import FloatArray, Index, Normalization, Statistics, Window
+from napari_resunet.types import (
+    Channels,
+    FloatArray,
+    Index,
+    Normalization,
+    Statistics,
+    Window,
+    single_channels,
+)
 
 log = logging.getLogger(__name__)
 STACK_AXES = "TZP"
@@ -36,6 +49,9 @@ SAMPLE_BLOCK = 256
 SAMPLE_BLOCKS = 24
 PIXEL_AXES = "YX"
 CHANNEL_AXES = "CS"
+COMBINED = Normalization(mean=0.0, std=1.0)
+"""How channels are made comparable before they are combined, whatever the model."""
+
 NUMBERS = "buif"
 """Kinds of dtype that pixels may have."""
 
@@ -51,8 +67,9 @@ class ImageReader:
         One letter of "PTZCYXS" per dimension. C and S hold channels; S are the samples of
         RGB(A), whose alpha is ignored. E (wavelengths) is read as C, any other letter as a
         stack axis. None guesses.
-    channels : sequence of int or None
+    channels : sequence of int or of tuple of int, or None
         The one to three channels for the network; None takes RGB, or the first channel.
+        Several channels in one place are combined: see `_combined`.
 
     Raises
     ------
@@ -64,7 +81,7 @@ class ImageReader:
         self,
         levels: Sequence[Any],
         axes: str | None = None,
-        channels: Sequence[int] | None = None,
+        channels: Sequence[int | tuple[int, ...]] | None = None,
     ) -> None:
         self.levels = tuple(levels)
         shape = _shape(self.levels[0])
@@ -74,7 +91,8 @@ class ImageReader:
         self.width = shape[self.axes.index("X")]
         self.stack_axes = tuple(a for a in self.axes if a not in PIXEL_AXES + CHANNEL_AXES)
         self.stack_shape = tuple(shape[self.axes.index(a)] for a in self.stack_axes)
-        self.channels = self._checked_channels(shape, channels)
+        self.channels: Channels = self._checked_channels(shape, channels)
+        self._spans: dict[int, Statistics] = {}
 
     @property
     def is_rgb(self) -> bool:
@@ -103,17 +121,46 @@ class ImageReader:
         Returns
         -------
         array, shape (h, w, C)
-            The chosen channels, with the stored dtype.
+            The chosen channels, with the stored dtype, or float32 where some of them are
+            combined.
         """
         where: dict[str, Any] = dict(zip(self.stack_axes, index, strict=True))
         where |= {"Y": rows, "X": columns}
-        array = self.levels[level]
-        planes = []
-        for channel in self.channels:
-            where |= {"C": channel, "S": channel}
-            plane = _block(array, tuple(where[a] for a in self.axes))
-            planes.append(plane if self._rows_first else plane.T)
+        planes = [
+            self._plane(where, channel, level)
+            if isinstance(channel, int)
+            else self._combined(where, channel, level)
+            for channel in self.channels
+        ]
         return np.stack(planes, axis=-1)
+
+    def _plane(self, where: dict[str, Any], channel: int, level: int) -> npt.NDArray[Any]:
+        where = where | {"C": channel, "S": channel}
+        plane = _block(self.levels[level], tuple(where[a] for a in self.axes))
+        return plane if self._rows_first else plane.T
+
+    def _combined(
+        self, where: dict[str, Any], channels: tuple[int, ...], level: int
+    ) -> FloatArray:
+        """Return the brightest of several channels, each relative to its own range.
+
+        Not their mean, which would show what only one of them shows at half its contrast.
+        """
+        parts = [
+            normalize(
+                self._plane(where, channel, level)[..., None], self._span(channel), COMBINED
+            )[..., 0]
+            for channel in channels
+        ]
+        brightest: FloatArray = np.maximum.reduce(parts)
+        return brightest
+
+    def _span(self, channel: int) -> Statistics:
+        """Measure the range of one channel, at its first use."""
+        if channel not in self._spans:
+            alone = ImageReader(self.levels, self.axes, (channel,))
+            self._spans[channel] = alone.measure(COMBINED)
+        return self._spans[channel]
 
     @property
     def _rows_first(self) -> bool:
@@ -168,8 +215,8 @@ class ImageReader:
         return enough[-1] if enough else 0
 
     def _checked_channels(
-        self, shape: tuple[int, ...], channels: Sequence[int] | None
-    ) -> tuple[int, ...]:
+        self, shape: tuple[int, ...], channels: Sequence[int | tuple[int, ...]] | None
+    ) -> Channels:
         axis = next((a for a in self.axes if a in CHANNEL_AXES), None)
         if axis is None:
             if channels not in (None, (0,), [0]):
@@ -181,13 +228,39 @@ class ImageReader:
         if axis == "S":
             available = min(available, N_INPUTS)
         default = range(available) if axis == "S" else (0,)
-        chosen = tuple(default if channels is None else channels)
-        if not 1 <= len(chosen) <= N_INPUTS or not all(0 <= c < available for c in chosen):
+        chosen: Channels = tuple(default if channels is None else channels)
+        there = all(0 <= c < available for c in single_channels(chosen))
+        if not 1 <= len(chosen) <= N_INPUTS or not there or () in chosen:
             raise ImageError(
                 f"Choose one to three of the image's {available} channels (0 to "
                 f"{available - 1}), not {list(chosen)}."
             )
         return chosen
+
+
+class JoinedChannels:
+    """Channels of several arrays as one array, channels first; nothing is copied.
+
+    Parameters
+    ----------
+    parts : sequence of (array, int or None, int)
+        Each channel: its array, the channel axis of that, and its position along it.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Any, int | None, int]]) -> None:
+        self._parts = tuple(parts)
+        array, axis, _ = self._parts[0]
+        shape = [n for i, n in enumerate(array.shape) if i != axis]
+        self.shape = (len(self._parts), *shape)
+        self.dtype = np.result_type(*(array.dtype for array, _, _ in self._parts))
+
+    def __getitem__(self, where: tuple[Any, ...]) -> npt.NDArray[Any]:
+        """Read a part of one channel."""
+        array, axis, position = self._parts[where[0]]
+        inside = list(where[1:])
+        if axis is not None:
+            inside.insert(axis, position)
+        return _block(array, tuple(inside))
 
 
 def guess_axes(shape: tuple[int, ...]) -> str:

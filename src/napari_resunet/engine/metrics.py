@@ -114,6 +114,19 @@ def mean_ap(
     return float(np.mean([_ratio(tp, total - tp) for tp in hits]))
 
 
+def count_found(
+    true_labels: npt.NDArray[Any], labels: npt.NDArray[Any], ignored: npt.NDArray[Any]
+) -> tuple[int, int]:
+    """Count the true objects that are found (IoU of 0.5 or more), and all of them.
+
+    The true labels in `ignored` do not count.
+    """
+    pairs = overlapping_pairs(true_labels, labels)
+    counts = ~np.isin(pairs.true_ids, ignored)
+    rows, _, _ = _match(pairs, 0.5)
+    return int(counts[rows].sum()), int(counts.sum())
+
+
 def _apply(tolerance: Tolerance, pairs: Pairs) -> Pairs:
     iou = pairs.iou
     if tolerance.accepted is not None:

@@ -1,10 +1,11 @@
 """Which weights of a fine-tuning to keep, and the message about it.
 
-New weights must score better on the held-out regions than the start, or nearly as well if
-the start was selected on these regions. They must not score worse on the regions of earlier
-corrections. If few objects are held out, they must also agree with a confident start where
-nothing is verified (`agreement`). If new weights fail, an average of old and new weights
-often passes (Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
+New weights are put in use if they score as well on the held-out regions as the start. They
+must not score worse on the regions of earlier corrections. If few objects are held out,
+they must also agree with a confident start where nothing is verified (`agreement`). If new
+weights fail, an average of old and new weights often passes (Wortsman et al. 2022,
+https://arxiv.org/abs/2109.01903). If none does, weights whose score is lower by no more
+than chance are too close to call: the user chooses.
 """
 
 from __future__ import annotations
@@ -18,19 +19,24 @@ import numpy as np
 from napari_resunet._package import library_versions
 from napari_resunet.engine.agreement import AgreementCheck
 from napari_resunet.engine.device import Compute
+from napari_resunet.engine.outcome import (
+    FEW,
+    IN_USE,
+    HeldOutScore,
+    Outcome,
+    outcome_text,
+)
 from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.engine.validation import (
-    MIN_OBJECTS,
     HeldOutPart,
     HeldOutPrediction,
-    HeldOutScore,
     predict,
     score_together,
 )
 from napari_resunet.network.model_file import Model, Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import Decoding, Example, Levels, Lineage, ModelInfo
+from napari_resunet.types import Decoding, Example, Levels, Lineage, ModelInfo, ObjectSize
 
 NOISE = 0.03
 """Scores that differ by less count as equal, however many objects they are based on."""
@@ -38,14 +44,6 @@ NOISE = 0.03
 SPREAD = 0.4
 """Standard deviation of the score of one object. The standard error of the score of n
 objects is this divided by the square root of n: large, because few objects are held out."""
-
-SELECTION_BIAS = 0.5
-"""A start that was selected on the held-out parts, as the best of many evaluations, scores
-too well there by about this many standard errors (``docs/research``). New weights need not
-reach that. A start that never learned from corrections has no such bias."""
-
-MIN_OBJECTS_TO_DECIDE = 10
-"""With fewer held-out objects, the score alone does not decide."""
 
 FRACTIONS = (1.0, 0.75, 0.5, 0.25)
 """Fractions of the new weights in the average of old and new, in the order of trial."""
@@ -64,21 +62,16 @@ DEFAULT_LEVELS_FOR_NEW_DOMAIN = Levels(
 certain of them, especially in other images. Levels that were fitted to a few dozen held-out
 objects were worse on new images (``docs/research``)."""
 
-NOT_BETTER = (
-    "The model did not get better on the held-out part (or got worse on earlier "
-    "corrections), so the old one stays. Correct a few more objects and fine-tune again."
-)
+TRY_AGAIN = "Correct a few more objects and fine-tune again."
+FORGOT = "The new model got worse on earlier corrections, so the old one stays."
 DISAGREES = (
-    "The old model stays: where nothing is verified and the old one was sure, the new one "
-    "finds other objects, and only {n} held-out object(s) speak for it. Verify a larger "
-    "area and fine-tune again."
+    "Too close to call: where nothing is verified and the old model was sure, the new one "
+    "finds other objects, and only {n} held-out object(s) speak for it."
 )
-NO_HELD_OUT = (
-    "The model has learned, but the verified area is too small to hold a part out: look at "
-    "the new proposal to judge it."
-)
+OLD_STAYS = "The old model stays: verify a larger area and fine-tune again."
+LOOK = "Look at the new proposal to judge it."
 NOT_CORRECTED_THERE = (
-    " Nothing was corrected on that part, so it only tells what was lost there, not what "
+    "Nothing was corrected on that part, so it only tells what was lost there, not what "
     "was gained elsewhere."
 )
 
@@ -102,6 +95,8 @@ class BestWeights:
         Number of evaluations so far.
     n_without_improvement : int
         Number of evaluations since the last improvement.
+    outcome : Outcome
+        How these weights compare with the start, after the last evaluation.
     """
 
     score: HeldOutScore | None
@@ -109,6 +104,7 @@ class BestWeights:
     highest_score: float = 0.0
     n_evaluations: int = 0
     n_without_improvement: int = 0
+    outcome: Outcome = "worse"
 
 
 class ModelSelector:
@@ -136,8 +132,11 @@ class ModelSelector:
     is_scorable : bool
         Whether the user corrected anything on the held-out parts. If not, no model can be
         better there than the start.
-    disagrees : bool
-        Whether weights were rejected because they disagree with the start.
+    disagrees, forgets : bool
+        Whether weights that score well were refused because they disagree with the start
+        where nothing is verified, or are worse on earlier corrections.
+    rejected : HeldOutScore or None
+        Highest score of weights that were not kept.
     """
 
     def __init__(
@@ -151,9 +150,10 @@ class ModelSelector:
     ) -> None:
         self.held_out, self._earlier = held_out, earlier
         self._info, self._compute, self._decoding = info, compute, decoding
-        few = info.task == "instances" and _n_objects(held_out) < MIN_OBJECTS_TO_DECIDE
+        few = info.task == "instances" and _n_objects(held_out) < FEW
         self._agreement = AgreementCheck(images if few else (), compute, decoding)
-        self.disagrees = False
+        self.disagrees = self.forgets = False
+        self.rejected: HeldOutScore | None = None
         self.is_scorable = any(part.is_corrected for part in held_out)
         self.before: HeldOutScore | None = None
         self._before_earlier: HeldOutScore | None = None
@@ -190,7 +190,7 @@ class ModelSelector:
         value = 0.0 if self.before is None else self.before.value
         return float(np.interp(value, (POOR, GOOD), (1.0, LOW_LR)))
 
-    def evaluate(self, network: ResNetUNet, best: BestWeights) -> float | None:
+    def evaluate(self, network: ResNetUNet, best: BestWeights) -> HeldOutScore | None:
         """Return the held-out score, if any; update `best` if the weights are better."""
         score = self._score(self._predict_all(network), self.held_out)
         if score is None:
@@ -199,46 +199,85 @@ class ModelSelector:
         if self._is_best(score, best):
             best.score, best.state, best.n_without_improvement = score, weights(network), 0
         else:
+            self._reject(score)
             best.n_without_improvement += 1
-        return score.value
+        return score
 
     def _is_best(self, score: HeldOutScore, best: BestWeights) -> bool:
         # Later weights win a tie: they learned longer, and at a lower learning rate.
-        noise = self._noise(self.held_out)
-        return self._improves(score) and score.value >= best.highest_score - noise
+        if score.value < best.highest_score - self._noise(self.held_out):
+            return False
+        if self._improves(score):
+            return True
+        # What is too close to call never replaces an improvement.
+        improved = best.state is not None and self._improves(best.score)
+        return not improved and self._is_close(score)
 
     def _improves(self, score: HeldOutScore | None) -> bool:
         if score is None or self.before is None:
             return True
-        if not self.is_scorable:
-            # The start proposed all labels there, so no weights can score better.
-            return score.value >= self.before.value
-        if self._earlier and self._info.lineage.corrected_pixels:
-            bias = SELECTION_BIAS * self._noise(self.held_out)
-            return score.value >= self.before.value - bias
-        return score.better_than(self.before)
+        return score.value >= self.before.value
+
+    def _gains(self, score: HeldOutScore | None) -> bool:
+        """Return whether an average of old and new weights is worth taking.
+
+        An average may score the same because it has hardly learned, so that is not enough,
+        unless nothing can be gained on the held-out parts.
+        """
+        if score is None or self.before is None or not self.is_scorable:
+            return self._improves(score)
+        return (score.value, -score.loss) > (self.before.value, -self.before.loss)
+
+    def _is_close(self, score: HeldOutScore | None) -> bool:
+        if score is None or self.before is None:
+            return True
+        return score.value >= self.before.value - self._noise(self.held_out)
+
+    def _reject(self, score: HeldOutScore | None) -> None:
+        if score is not None and (
+            self.rejected is None or score.value >= self.rejected.value
+        ):
+            self.rejected = score
 
     def interpolate_until_no_regression(
         self, network: ResNetUNet, start: Weights, best: BestWeights
     ) -> None:
         """Average the best weights with those of the start until no score gets worse.
 
-        The first average that passes goes to `best` and `network`; if none does,
-        ``best.state`` becomes None.
+        The first average that passes goes to `best` and `network`. If none does, the first
+        one that is too close to call goes to `best`, or else ``best.state`` becomes None.
         """
-        new = best.state or start
+        new, close = best.state or start, list[tuple[Weights, HeldOutScore | None]]()
         for fraction in FRACTIONS:
             average = _interpolated(start, new, fraction)
             network.load_state_dict(average)
             predictions = self._predict_all(network)
             score = self._score(predictions, self.held_out)
-            if self._improves(score) and self._retains(predictions):
-                with _evaluating(network):
-                    self.disagrees = not self._agreement.agrees(network, self._info)
-                if not self.disagrees:
-                    best.state, best.score = average, score
-                    return
-        best.state, best.score = None, self.before
+            passes = self._improves(score) if fraction == 1 else self._gains(score)
+            if not self._retains(predictions):
+                self.forgets |= passes
+                self._reject(score)
+            elif passes and self._agrees(network):
+                best.state, best.score = average, score
+                best.outcome = self._outcome(score)
+                return
+            elif self._is_close(score):
+                close.append((average, score))
+            else:
+                self._reject(score)
+        best.state, best.score = close[0] if close else (None, self.before)
+        best.outcome = "too close" if close else "worse"
+
+    def _agrees(self, network: ResNetUNet) -> bool:
+        with _evaluating(network):
+            agrees = self._agreement.agrees(network, self._info)
+        self.disagrees |= not agrees
+        return agrees
+
+    def _outcome(self, score: HeldOutScore | None) -> Outcome:
+        if score is None or self.before is None:
+            return "not judged"
+        return "better" if score.value > self.before.value else "equal"
 
     def _retains(self, predictions: Predictions) -> bool:
         score = self._score(predictions, self._earlier)
@@ -254,25 +293,32 @@ class ModelSelector:
         n = max(1, _n_objects(parts))
         return max(NOISE, SPREAD / n**0.5)
 
+    def after(self, best: BestWeights) -> HeldOutScore | None:
+        """Return the score to compare with `before`: of new weights, kept or not.
+
+        None if these were refused for what they forgot, whatever their score.
+        """
+        if best.outcome != "worse":
+            return best.score
+        return None if self.forgets else self.rejected
+
     def explain(self, best: BestWeights) -> str:
         """Explain to the user which model is kept, and why."""
-        if best.state is None and self.disagrees:
-            return DISAGREES.format(n=_n_objects(self.held_out))
-        if best.state is None:
-            return NOT_BETTER + self._caveat()
-        if self.before is None or best.score is None:
-            return NO_HELD_OUT
-        before, after = self.before.value, best.score.value
-        text = f"Score on the held-out part: {before:.2f} before, {after:.2f} after."
-        return text + self._caveat()
-
-    def _caveat(self) -> str:
-        """Explain why the score means little, if it does."""
-        if not self.is_scorable:
-            return NOT_CORRECTED_THERE
-        n = _n_objects(self.held_out)
-        few = self._info.task == "instances" and 0 < n < MIN_OBJECTS
-        return f" It has only {n} object(s): too few to be sure." * few
+        outcome, after = best.outcome, self.after(best)
+        if outcome == "not judged":
+            return f"{outcome_text(outcome, None, None)} {LOOK}"
+        if outcome == "too close" and self.disagrees and self._improves(after):
+            return f"{DISAGREES.format(n=_n_objects(self.held_out))} {OLD_STAYS}"
+        if outcome == "worse" and self.forgets:
+            return f"{FORGOT} {TRY_AGAIN}"
+        parts = [outcome_text(outcome, self.before, after)]
+        if not self.is_scorable and self.before is not None:
+            parts.append(NOT_CORRECTED_THERE)
+        if outcome == "too close":
+            parts.append(OLD_STAYS)
+        if outcome == "worse":
+            parts.append(TRY_AGAIN)
+        return " ".join(parts)
 
     def _predict_all(self, network: ResNetUNet) -> Predictions:
         """Predict each part once."""
@@ -325,16 +371,13 @@ class FineTuneResult:
     ----------
     model : Model
         The new model, or the old one if the new one was not better.
-    improved : bool
-        Whether `model` is new.
-    before, after : float or None
-        Held-out scores of the start and of the best weights, 0 to 1; None if nothing was
-        held out.
+    outcome : Outcome
+        How the new weights compare with the start.
+    before, after : HeldOutScore or None
+        Held-out scores of the start, and of the new weights, kept or not; None if nothing
+        was held out.
     message : str
         One or two sentences for the user.
-    scale : float
-        Rescale factor from image pixels to network resolution of the latest example; 1.0
-        if it has none.
     n_objects, n_regions : int
         Numbers of corrected objects and regions that were learned from.
     n_images : int
@@ -342,18 +385,25 @@ class FineTuneResult:
         knows it.
     steps : int
         Number of training steps.
+    candidate : Model or None
+        The new model if it is too close to call.
     """
 
     model: Model
-    improved: bool
-    before: float | None
-    after: float | None
+    outcome: Outcome
+    before: HeldOutScore | None
+    after: HeldOutScore | None
     message: str
-    scale: float
     n_objects: int
     n_regions: int
     n_images: int
     steps: int = 0
+    candidate: Model | None = None
+
+    @property
+    def improved(self) -> bool:
+        """Whether `model` is new."""
+        return self.outcome in IN_USE
 
 
 def make_result(
@@ -362,31 +412,44 @@ def make_result(
     selector: ModelSelector,
     best: BestWeights,
     *,
+    object_size: ObjectSize | None = None,
     steps: int,
     seed: int,
 ) -> FineTuneResult:
-    """Build the model from the best weights, or keep the old one if there are none."""
+    """Build the model from the best weights; keep the old one unless they are better."""
     new = None
     if best.state is not None:
         network = ResNetUNet(model.info.n_maps)
-        network.load_state_dict(best.state)
+        network.load_state_dict(_rounded(best.state))
         lineage = _lineage(model, examples, steps, seed)
         # After few corrections, test-time augmentation saves an eighth of the edits
         # (docs/learning.md).
-        info = replace(selector.info, tta=True, lineage=lineage)
+        info = replace(selector.info, tta=True, lineage=lineage, object_size=object_size)
         new = Model(network.eval(), info)
+    in_use = best.outcome in IN_USE
     return FineTuneResult(
-        model=new or model,
-        improved=new is not None,
-        before=selector.before.value if selector.before else None,
-        after=best.score.value if best.score else None,
+        model=new if new and in_use else model,
+        outcome=best.outcome,
+        before=selector.before,
+        after=selector.after(best),
         message=selector.explain(best),
-        scale=(examples[-1].scale if examples else None) or 1.0,
         n_objects=sum(_count_objects(e) for e in examples),
         n_regions=len(examples),
         n_images=1,
         steps=steps,
+        candidate=None if in_use else new,
     )
+
+
+def _rounded(weights: Weights) -> Weights:
+    """Round weights to half precision, in which they are stored, where it can hold them.
+
+    The model of today is then exactly the one that a session opens tomorrow.
+    """
+    half = {k: v.half() for k, v in weights.items() if v.is_floating_point()}
+    if not all(torch.isfinite(v).all() for v in half.values()):
+        return weights
+    return {k: half[k].to(v.dtype) if k in half else v for k, v in weights.items()}
 
 
 def _lineage(model: Model, examples: Sequence[Example], steps: int, seed: int) -> Lineage:

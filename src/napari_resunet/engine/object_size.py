@@ -1,8 +1,8 @@
-"""The object size: the rescale factor, and the minimum size.
+"""The object size: the rescale factor, what was found, what was learned, and the minimum.
 
 The rescale factor is found with the network itself: it segments the part of the image that
-varies most until the objects it finds have the diameter for the network. The smallest size
-comes from the corrections.
+varies most until the objects it finds have the diameter for the network. What a model
+learned, and the smallest size, come from the corrections.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from napari_resunet.engine.postprocess import decode
 from napari_resunet.engine.predict import Event, PredictionRequest, Predictor
 from napari_resunet.events import CancelToken
 from napari_resunet.masks import compact
-from napari_resunet.types import Decoding, Index, ModelInfo, Statistics, Window
+from napari_resunet.types import (
+    Decoding,
+    Example,
+    Index,
+    LabelArray,
+    ModelInfo,
+    ObjectSize,
+    Statistics,
+    Window,
+)
 
 PROBE = 512
 """Side of the part to segment, in pixels at network resolution."""
@@ -32,6 +41,9 @@ an object is found: the ones that vary most."""
 
 CLOSE_ENOUGH = 1.05
 SCALES = (1 / 16, 8.0)
+
+MIN_FOUND = 10
+"""Number of found objects from which they tell how large the objects of an image are."""
 
 MIN_WHOLE_OBJECTS = 10
 """Number of whole verified objects from which they determine the smallest size."""
@@ -124,6 +136,29 @@ def _scale_of_plane(
         if 1 / CLOSE_ENOUGH < factor < CLOSE_ENOUGH:
             break
     return scale
+
+
+def found_diameter(labels: LabelArray, info: ModelInfo) -> float | None:
+    """Measure what the model found: the median diameter in pixels.
+
+    None for classes, and if there are too few objects to tell.
+    """
+    return None if info.task == "classes" else median_diameter(labels, MIN_FOUND)
+
+
+def learned_size(examples: Sequence[Example], info: ModelInfo) -> ObjectSize | None:
+    """Measure the objects of the latest example that has any; None if none has.
+
+    The latest counts, because proposals for its image are what the user sees next.
+    """
+    for example in reversed(examples):
+        known = example.scale is not None or info.task == "classes"
+        diameter = info.diameter / (example.scale or 1.0) if known else None
+        if diameter is None:
+            diameter = median_diameter(example.labels)
+        if diameter is not None:
+            return ObjectSize.measured(diameter, example.pixel_size)
+    return None
 
 
 def min_size_fraction(images: Sequence[TrainingImage], info: ModelInfo) -> float:

@@ -268,11 +268,19 @@ def inner_distance(labels: npt.NDArray[Any]) -> FloatArray:
     return result
 
 
-def median_diameter(labels: npt.NDArray[Any]) -> float | None:
-    """Return the median equal-area diameter of the objects in pixels, None without any."""
+def median_diameter(labels: npt.NDArray[Any], least: int = 1) -> float | None:
+    """Return the median equal-area diameter in pixels; None if there are too few objects.
+
+    Parameters
+    ----------
+    labels : integer array
+        Objects, each with its own number; 0 is background.
+    least : int
+        Number of objects from which they tell a size.
+    """
     areas = np.bincount(compact(labels).ravel())[1:]
     areas = areas[areas >= MIN_OBJECT_PIXELS]
-    if areas.size == 0:
+    if areas.size < least:
         return None
     return float(np.median(np.sqrt(4.0 * areas / np.pi)))
 

@@ -20,7 +20,8 @@ from napari_resunet.engine.augment import complete_channels
 from napari_resunet.engine.device import Compute, autocast
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.losses import loss_of
-from napari_resunet.engine.metrics import Tolerance, dice, mean_ap
+from napari_resunet.engine.metrics import Tolerance, count_found, dice, mean_ap
+from napari_resunet.engine.outcome import HeldOutScore
 from napari_resunet.engine.patches import Geometry, TrainingImage, TrainingPatch, cut_patch
 from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.predict import Maps, to_probabilities
@@ -30,9 +31,6 @@ from napari_resunet.types import Decoding, LabelArray, MaskArray, ModelInfo, Tas
 from napari_resunet.windows import bounding_window
 
 HELD_OUT_FRACTION = 0.25
-MIN_OBJECTS = 5
-"""With fewer held-out objects, the user is warned that the score is uncertain."""
-
 MIN_SIDE = 24
 """Smallest side of a held-out region at network resolution; smaller areas are not split."""
 
@@ -228,26 +226,6 @@ MIN_FRACTION_INSIDE = 0.5
 
 
 @dataclass(frozen=True)
-class HeldOutScore:
-    """Score of a model on held-out parts.
-
-    Attributes
-    ----------
-    value : float
-        Mean AP over IoU 0.5 to 0.8, or mean Dice for classes; 0 to 1.
-    loss : float
-        Training loss; the lower one wins a tie.
-    """
-
-    value: float
-    loss: float
-
-    def better_than(self, other: HeldOutScore) -> bool:
-        """Compare by score, then by loss."""
-        return (self.value, -self.loss) > (other.value, -other.loss)
-
-
-@dataclass(frozen=True)
 class HeldOutPrediction:
     """Prediction maps and ground truth of a held-out part.
 
@@ -274,25 +252,26 @@ class HeldOutPrediction:
     real: MaskArray
     accepted: npt.NDArray[np.int32] | None = None
 
-    def score(self, info: ModelInfo, decoding: Decoding) -> float:
-        """Decode the maps, and return mean AP, or mean Dice for classes."""
+    def score(self, info: ModelInfo, decoding: Decoding) -> HeldOutScore:
+        """Decode the maps, and compare them with the truth."""
         height, width = self.patch.labels.shape
         square = Axis(height, height), Axis(width, width)
         found = decode_labels(PredictionMaps(self.maps, square, info), decoding)
         return self._compare(found, info)
 
-    def _compare(self, found: LabelArray, info: ModelInfo) -> float:
+    def _compare(self, found: LabelArray, info: ModelInfo) -> HeldOutScore:
         known = self.patch.weight.numpy() > 0
         truth = self.patch.labels.numpy()
         here = np.where(known, truth, 0), np.where(known, found, 0)
         if info.task == "classes":
-            return float(np.mean(dice(*here, info.n_maps)))
+            return HeldOutScore(float(np.mean(dice(*here, info.n_maps))), self.loss)
         # Padding repeats objects as mirror images; these do not extend beyond the part.
         real = (np.where(self.real, labels, 0) for labels in (truth, found))
         tolerance = Tolerance(
             self.accepted, *(cut_by_edge(labels, known) for labels in real)
         )
-        return mean_ap(*here, tolerance)
+        n_right, n_objects = count_found(*here, tolerance.cut_true)
+        return HeldOutScore(mean_ap(*here, tolerance), self.loss, n_right, n_objects)
 
 
 def score_together(
@@ -300,10 +279,13 @@ def score_together(
 ) -> HeldOutScore:
     """Average the scores of one or more parts, weighted by their numbers of objects."""
     weights = [p.n_objects for p in predictions]
-    values = [p.score(info, decoding) for p in predictions]
+    scores = [p.score(info, decoding) for p in predictions]
+    counted = info.task == "instances"
     return HeldOutScore(
-        value=float(np.average(values, weights=weights)),
-        loss=float(np.average([p.loss for p in predictions], weights=weights)),
+        value=float(np.average([s.value for s in scores], weights=weights)),
+        loss=float(np.average([s.loss for s in scores], weights=weights)),
+        n_right=sum(s.n_right or 0 for s in scores) if counted else None,
+        n_objects=sum(s.n_objects or 0 for s in scores) if counted else None,
     )
 
 

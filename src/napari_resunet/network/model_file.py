@@ -78,6 +78,12 @@ class Model:
     info: ModelInfo
     notice: str = ""
 
+    @property
+    def is_half(self) -> bool:
+        """Whether half precision holds the weights without loss."""
+        weights = self.network.state_dict().values()
+        return all(torch.equal(w.half().to(w.dtype), w) for w in weights)
+
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the model to a file, all or nothing.
 

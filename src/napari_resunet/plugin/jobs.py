@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 UNEXPECTED = "Unexpected error. Your labels are as they were; the log has the details."
 
 JobKind = Literal[
-    "segment", "fine-tune", "load", "compare", "next", "labels", "redraw", "session"
-]
+    "segment", "fine-tune", "load", "compare", "next", "labels", "redraw", "session",
+    "preview",
+]  # fmt: skip
 E = TypeVar("E")
 R = TypeVar("R")
 Steps = Callable[[CancelToken], Generator[E | Progress | Notice, None, R]]

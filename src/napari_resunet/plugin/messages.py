@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from napari_resunet._package import STARTER
+from napari_resunet.engine.outcome import (
+    HeldOutScore,
+    Outcome,
+    choice_text,
+    found_text,
+    outcome_text,
+)
 from napari_resunet.plugin.jobs import JobKind
-from napari_resunet.plugin.state import Version
-from napari_resunet.plugin.views.protocol import ControlName, VersionControl
+from napari_resunet.plugin.state import Counts, Version
+from napari_resunet.plugin.views.protocol import ControlName, StepName, VersionControl
 from napari_resunet.session.store.models import CheckpointRecord, VersionRecord
+from napari_resunet.types import ObjectSize
 
 if TYPE_CHECKING:
+    from napari_resunet.engine.differences import Differences, Kind
     from napari_resunet.engine.model_selection import FineTuneResult
     from napari_resunet.network.model_file import Model
 
@@ -24,12 +34,20 @@ NO_LABELS = (
     "Click Segment first, paint some labels, or click Use for a Labels layer of yours."
 )
 NOTHING_VERIFIED = (
-    "There is nothing verified to learn from: click Segment first, or paint some labels."
+    "There is nothing there to learn from: click Segment first, or paint some labels."
 )
+NOTHING_MARKED = (
+    "Nothing is marked as verified yet: correct what is wrong, then mark the area."
+)
+NO_EDITS = "You have not edited anything in this image yet."
 IN_USE = "It is in use."
 NO_FILE = "The bundled model has no file of its own."
 NOT_DELETABLE = "The starter and the version in use cannot be deleted."
 CLASSES = "A model of classes has no objects: use napari's brush and fill."
+
+
+KINDS: tuple[Kind, ...] = ("more", "gone", "changed")
+"""How objects of two proposals differ, in the order of the text."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,7 @@ class UIState:
     not_shown : str
         Why no part of it is in view; empty if it is.
     whole_stack : bool
-        Whether the scope is the whole stack.
+        Whether the scope is the stack.
     job : str or None
         Kind of the running job.
     has_maps, has_labels : bool
@@ -73,16 +91,17 @@ def disabled_reasons(now: UIState) -> dict[ControlName, str]:
     unseen = now.no_image or now.not_shown
     merges = "A model of classes has no touching objects to split." if now.classes else ""
     learning = "" if now.job == "fine-tune" else NOT_RUNNING
-    other = "" if now.job in ("segment", "load", "compare", "next") else NOT_RUNNING
     return {
         "segment": (now.no_image if now.whole_stack else unseen) or busy,
-        "cancel_segment": other,
+        "cancel": "" if now.job else NOT_RUNNING,
         "fine_tune": unseen or busy or labels,
         "stop": learning,
-        "cancel_fine_tune": learning,
         "resume": busy,
         "keep_best": busy,
         "discard": busy,
+        "use_candidate": busy,
+        "keep_old": busy,
+        "compare_candidate": busy,
         "go_back": busy or ("" if now.can_go_back else "There is no earlier version yet."),
         "save": busy or ("" if now.can_save else "Click Segment or load a model first."),
         "load": busy,
@@ -90,6 +109,7 @@ def disabled_reasons(now: UIState) -> dict[ControlName, str]:
         "mark_verified": unseen or labels,
         "next": now.no_image or busy,
         "show_map": no_maps,
+        "contours": "" if now.has_labels else NO_LABELS,
         "use_labels": busy,
         "foreground": no_maps,
         "split": merges or no_maps,
@@ -101,12 +121,69 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
-def counts_text(objects: int | None, verified: int, pixels: int, edits: int) -> str:
-    """Format the numbers of objects (None for classes), edits, and verified objects."""
-    parts = [] if objects is None else [counted(objects, "object")]
-    parts += [counted(edits, "edit")]
-    done = f"{verified:,} verified in {pixels:,} pixels"
-    return " · ".join([*parts, done if pixels else "nothing is verified yet"])
+def counts_text(counts: Counts) -> str:
+    """Describe in two lines what is found in the slice, and what is verified in all."""
+    found = _areas_text(counts) if counts.classes else counted(counts.found[0], "object")
+    here = " in this slice" if counts.stack else ""
+    everywhere = ", all slices together" if counts.stack else ""
+    pixels = counted(counts.pixels, "pixel")
+    done = pixels if counts.classes else f"{counted(counts.verified, 'object')} in {pixels}"
+    second = f"Verified: {done}{everywhere}" if counts.pixels else "Nothing is verified yet"
+    return f"{found}{here} · {counted(counts.edits, 'edit')}\n{second}"
+
+
+LISTED_CLASSES = 3
+"""More classes do not fit into a line."""
+
+
+def _areas_text(counts: Counts) -> str:
+    total = max(1, sum(counts.found))
+    areas = sorted(zip(counts.found[1:], counts.classes[1:], strict=True), reverse=True)
+    listed = [f"{name} {n / total:.0%}" for n, name in areas[:LISTED_CLASSES]]
+    more = " …" if len(areas) > LISTED_CLASSES else ""
+    return ", ".join(listed) + more + " of the pixels"
+
+
+HINTS: dict[ControlName, str] = {
+    "segment": "Click Segment: the model proposes labels for the image.",
+    "mark_verified": (
+        "Correct what is wrong. Where everything is right, background too, click Mark as "
+        "verified: the model learns from there."
+    ),
+    "fine_tune": (
+        "Open Learn and click Fine-tune: the model learns from what you verified. Or "
+        "verify more first: Next shows where."
+    ),
+    "next": "Click Next: it shows where the model is least sure. Correct and verify there.",
+}
+"""What to do next, by the button that is highlighted."""
+
+
+def step_texts(
+    counts: Counts | None, version: str, job: JobKind | None
+) -> dict[StepName, str]:
+    """Describe how far each step is."""
+    learning = "learning now" if job == "fine-tune" else version
+    if counts is None:
+        return {"segment": "", "correct": "", "learn": learning, "results": ""}
+    found = "" if counts.objects is None else counted(counts.objects, "object")
+    verified = f"{counts.verified:,} verified" if counts.pixels else "nothing verified"
+    return {
+        "segment": found,
+        "correct": f"{counted(counts.edits, 'edit')} · {verified}",
+        "learn": learning,
+        "results": found,
+    }
+
+
+def results_text(counts: Counts | None, version: str) -> str:
+    """Describe the labels of the chosen image."""
+    if counts is None:
+        return "No labels yet: click Segment first."
+    objects = "" if counts.objects is None else counted(counts.objects, "object")
+    verified = f"{counts.verified:,} of them verified" if counts.pixels else ""
+    found = ", ".join(filter(None, (objects, verified)))
+    return f"{found}\nModel in use: {version}".strip()
 
 
 def duration(seconds: float) -> str:
@@ -122,6 +199,43 @@ def suggested_name(name: str) -> str:
     return f"{safe or 'model'}.safetensors"
 
 
+def px(size: float) -> str:
+    """Format an object size in pixels, with at least two digits."""
+    return f"{size:.2g} px" if size < 10 else f"{size:.0f} px"
+
+
+def in_units(size: ObjectSize) -> str:
+    """Format an object size in pixels, in micrometres, or both: "42 px (27 µm)"."""
+    um = "" if size.um is None else f"{size.um:.3g} µm"
+    if size.pixels is None:
+        return um
+    return px(size.pixels) + (f" ({um})" if um else "")
+
+
+def size_text(
+    size: ObjectSize | None, *, auto: bool, learned: bool, version: Version
+) -> str:
+    """Describe the object size of an image, and where it comes from.
+
+    Parameters
+    ----------
+    size : ObjectSize or None
+        The size in the image; None if it is not known yet.
+    auto : bool
+        Whether the user has set none.
+    learned : bool
+        Whether the version in use learned one.
+    version : Version
+        The version in use.
+    """
+    if size is None:
+        return "Segment estimates it"
+    origin = "set by you"
+    if auto:
+        origin = f"as version {version.number} learned" if learned else "estimated"
+    return f"{in_units(size)}, {origin}"
+
+
 def version_from(
     model: Model, number: int, result: FineTuneResult | None = None
 ) -> Version:
@@ -129,13 +243,18 @@ def version_from(
     lineage = model.info.lineage
     known: dict[str, Any] = {"origin": "loaded" if lineage.steps else "new classes"}
     if result is not None:
+        before, after = result.before, result.after
         known = {
             "origin": "learned",
             "objects": result.n_objects,
             "regions": result.n_regions,
             "images": result.n_images,
-            "before": result.before,
-            "after": result.after,
+            "before": None if before is None else before.value,
+            "after": None if after is None else after.value,
+            "right_before": None if before is None else before.n_right,
+            "right_after": None if after is None else after.n_right,
+            "held_out": None if after is None else after.n_objects,
+            "candidate": model is result.candidate,
         }
     record = VersionRecord(
         number=number,
@@ -143,6 +262,7 @@ def version_from(
         model_id=lineage.model_id,
         parent_id=lineage.parent_id or "",
         task=model.info.task,
+        object_size=model.info.object_size,
         **known,
     )
     return version_of(record, model)
@@ -161,8 +281,27 @@ def _title(record: VersionRecord) -> str:
     if record.origin != "learned":
         origin = "new classes" if record.origin == "new classes" else "loaded from a file"
         return f"{record.number}: {origin}"
-    score = "" if record.after is None else f", score {record.after:.2f}"
-    return f"{record.number}: learned from {record.objects} objects{score}"
+    what = "candidate, " * record.candidate
+    classes = record.task == "classes"
+    learned = (record.regions, "area") if classes else (record.objects, "object")
+    return f"{record.number}: {what}learned from {counted(*learned)}{_short_score(record)}"
+
+
+def _short_score(record: VersionRecord) -> str:
+    if record.right_after is not None and record.held_out:
+        return f", finds {record.right_after} of {record.held_out}"
+    return "" if record.after is None else f", score {record.after:.2f}"
+
+
+def score_cell(record: VersionRecord) -> str:
+    """Format the held-out score of a version for the list: before and after."""
+    if record.right_after is not None and record.held_out:
+        before = "" if record.right_before is None else f"{record.right_before} → "
+        return f"{before}{record.right_after} of {record.held_out}"
+    after = "" if record.after is None else f"{record.after:.2f}"
+    if record.before is None or not after:
+        return after
+    return f"{record.before:.2f} → {after}"
 
 
 def _tooltip(record: VersionRecord) -> str:
@@ -170,7 +309,10 @@ def _tooltip(record: VersionRecord) -> str:
     if record.origin == "learned":
         counts = ((record.objects, "object"), (record.regions, "region"),
                   (record.images, "image"))  # fmt: skip
-        lines.append(", ".join(counted(n, word) for n, word in counts))
+        known = counts[1:] if record.task == "classes" else counts
+        lines.append(", ".join(counted(n, word) for n, word in known))
+    if record.object_size is not None:
+        lines.append(f"Learned from objects of {in_units(record.object_size)}")
     return "\n".join(filter(None, [*lines, record.note]))
 
 
@@ -200,27 +342,76 @@ def score_of(version: Version) -> str:
     record = version.record
     if record is None or record.origin != "learned":
         return ""
-    return score_text(record.before, record.after, improved=True)
+    return f"{found_text(*_scores(record))}."
 
 
-def score_text(before: float | None, after: float | None, improved: bool) -> str:
-    """Compare two held-out scores."""
-    if before is None or after is None:
-        return "No held-out part: too few corrections to score."
-    # Compared as shown: a difference below two digits would confuse the reader.
-    change = round(after, 2) - round(before, 2)
-    if not improved:
-        outcome = "not better: the old model stays"
-    elif change > 0:
-        outcome = "better: in use"
-    elif change < 0:
-        outcome = "lower by no more than chance: in use"
-    else:
-        outcome = "as good: in use"
-    return f"Held-out score {before:.2f} before, {after:.2f} after ({outcome})"
+def _scores(record: VersionRecord) -> tuple[HeldOutScore | None, HeldOutScore | None]:
+    """Return the scores of the start and of a version."""
+    return (
+        _score(record.before, record.right_before, record.held_out),
+        _score(record.after, record.right_after, record.held_out),
+    )
+
+
+def _score(
+    value: float | None, right: int | None, held_out: int | None
+) -> HeldOutScore | None:
+    return None if value is None else HeldOutScore(value, 0.0, right, held_out)
+
+
+def result_text(entry: Mapping[str, Any]) -> str:
+    """Describe the end of a fine-tuning, an entry of the history."""
+    # An older program only wrote whether the model improved.
+    outcome: Outcome = "better" if entry.get("improved") else "worse"
+    outcome = next((o for o in get_args(Outcome) if o == entry.get("outcome")), outcome)
+    n = entry.get("objects")
+    before = _score(entry.get("before"), entry.get("right_before"), n)
+    after = _score(entry.get("after"), entry.get("right"), n)
+    return outcome_text(outcome, before, after)
+
+
+def candidate_text(version: Version) -> str:
+    """Describe the choice between a candidate and the version in use."""
+    if version.record is None:
+        return ""
+    return choice_text(*_scores(version.record))
+
+
+def difference_counts(found: Differences) -> tuple[tuple[str, str], ...]:
+    """List what differs between two proposals, each (kind, text)."""
+    if found.fraction is not None:
+        return (("changed", f"{found.fraction:.1%} of the pixels differ"),)
+    listed = tuple((kind, f"{found.count(kind):,} {kind}") for kind in KINDS)
+    return (*listed, ("same", f"{found.n_same:,} the same"))
+
+
+def difference_text(kind: Kind, number: int, total: int, titles: tuple[str, str]) -> str:
+    """Describe the difference that is in view."""
+    first, second = titles
+    what = {
+        "more": f"only '{second}' finds it",
+        "gone": f"only '{first}' finds it",
+        "changed": "the two differ here",
+    }[kind]
+    return f"Difference {number} of {total}: {what}."
 
 
 def interrupted_text(record: CheckpointRecord) -> str:
     """Describe how far an interrupted fine-tuning came."""
+    text = f"A fine-tuning was interrupted at {record.share:.0%} of its time"
+    if record.right is not None and record.held_out:
+        best = f"{record.right} of the {record.held_out} held-out objects right"
+        return f"{text}; the best so far finds {best}."
     score = "" if record.score is None else f", with a score of {record.score:.2f}"
-    return f"A fine-tuning was interrupted at {record.share:.0%} of its time{score}."
+    return f"{text}{score}."
+
+
+def learns_from_text(objects: int | None, areas: int, images: int, edited: int) -> str:
+    """Describe what Fine-tune will learn from; `objects` is None for classes."""
+    if not areas:
+        return NOTHING_MARKED
+    where = f"{counted(areas, 'area')} on {counted(images, 'image')}"
+    if objects is None:
+        return f"Will learn from {where}."
+    text = f"Will learn from {counted(objects, 'object')} in {where}"
+    return f"{text}, {edited:,} of them edited by you."

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_resunet._package import STARTER
-from napari_resunet.session.settings import Scope, Settings
+from napari_resunet.session.settings import MAX_LEARNED, Scope, Settings
 from napari_resunet.session.store.models import CheckpointRecord, VersionRecord
-from napari_resunet.types import Decoding, DeviceChoice
+from napari_resunet.types import (
+    Channels,
+    Decoding,
+    DeviceChoice,
+    ObjectSize,
+    single_channels,
+)
 
 if TYPE_CHECKING:
     from napari_resunet.network.model_file import Model
@@ -62,6 +68,18 @@ class Version:
         return self.model or self.source
 
     @property
+    def is_candidate(self) -> bool:
+        """Whether the user still has to choose between it and the one in use."""
+        return self.record is not None and self.record.candidate
+
+    @property
+    def object_size(self) -> ObjectSize | None:
+        """The object size that it learned from; None if it learned none."""
+        if self.model is not None:
+            return self.model.info.object_size
+        return None if self.record is None else self.record.object_size
+
+    @property
     def number(self) -> int:
         """Its number in the list; the bundled model is 0."""
         return 0 if self.record is None else self.record.number
@@ -76,10 +94,11 @@ class Versions:
         self._last_number = 0
 
     def add(self, version: Version) -> None:
-        """Add a version and use it."""
+        """Add a version and use it, unless it is a candidate."""
         self._all.append(version)
         self._last_number = max(self._last_number, version.number)
-        self.current = version
+        if not version.is_candidate:
+            self.current = version
 
     def all(self) -> list[Version]:
         """List all, the bundled model first."""
@@ -118,14 +137,34 @@ class Versions:
         self._last_number = last_number
         self.current = self.get(current) or self._all[0]
 
+    def surplus(self) -> list[Version]:
+        """List the oldest learned versions beyond `MAX_LEARNED`.
+
+        The version in use and the one before it stay, and those with a name or a note.
+        """
+        kept = {self.current.key, getattr(self.previous(), "key", "")}
+        learned = [
+            v for v in self._all if v.record is not None and v.record.origin == "learned"
+        ]
+        return [
+            v for v in learned[:-MAX_LEARNED]
+            if v.record and not v.record.name and not v.record.note and v.key not in kept
+        ]  # fmt: skip
+
     def choose(self, key: str) -> None:
         """Use another version."""
         self.current = next(v for v in self._all if v.key == key)
 
     def previous(self) -> Version | None:
         """Return the version before the current one, if any."""
-        position = self._all.index(self.current)
-        return self._all[position - 1] if position else None
+        earlier = self._all[: self._all.index(self.current)]
+        return next((v for v in reversed(earlier) if not v.is_candidate), None)
+
+    @property
+    def candidate(self) -> Version | None:
+        """The version that the user may choose instead of the one in use."""
+        found = (v for v in self._all if v.is_candidate and v is not self.current)
+        return next(found, None)
 
     def listed(self) -> list[tuple[str, str, str]]:
         """List all versions, each (key, title, tooltip)."""
@@ -142,27 +181,37 @@ class ImageState:
 
     Attributes
     ----------
-    channels : tuple of int or None
-        Channels that the network sees; None until the first Segment.
+    channels : tuple of int or of tuple of int, or None
+        Channels that the network sees; None until the first Segment. Numbers beyond the
+        image's own channels are those of `partners`.
+    partners : tuple of str
+        Keys of the images whose pixels are combined with this one's.
+    channel_names : tuple of str
+        Names of the image's own channels; empty if they are not known.
     scale : float or None
-        Rescale factor from image pixels to network resolution, estimated or set.
+        Rescale factor from image pixels to network resolution, set by the user or, for a
+        model that learned no object size, estimated. `shared.scale_for` is the one in use.
     auto : bool
-        Whether the scale is estimated.
+        Whether the user has set no object size.
     """
 
-    channels: tuple[int, ...] | None = None
+    channels: Channels | None = None
+    partners: tuple[str, ...] = ()
+    channel_names: tuple[str, ...] = ()
     scale: float | None = None
     auto: bool = True
-    _from_slider: tuple[int, ...] | None = None
+    _from_slider: Channels | None = None
     _cache: OrderedDict[tuple[tuple[int, ...], str], Proposal] = field(
         default_factory=OrderedDict
     )
 
-    def choose_channels(self, channels: tuple[int, ...]) -> None:
-        """Choose channels, which then no longer follow the slider."""
-        self.channels, self._from_slider = channels, None
+    def choose_channels(
+        self, channels: Channels | None, partners: tuple[str, ...] = ()
+    ) -> None:
+        """Choose channels, which then do not follow the slider; None follows it again."""
+        self.channels, self.partners, self._from_slider = channels, partners, None
 
-    def channels_for(self, shown: int | None) -> tuple[int, ...] | None:
+    def channels_for(self, shown: int | None) -> Channels | None:
         """Return the channels to segment: the shown one unless the user chose some."""
         followed = self.channels is None or self.channels == self._from_slider
         return (shown,) if followed and shown is not None else self.channels
@@ -174,10 +223,13 @@ class ImageState:
             self.channels = self._from_slider = channels
             self.forget_maps()
 
-    def settle_channels(self, n_channels: int, shown: int | None) -> tuple[int, ...] | None:
-        """Return the channels to segment; drop a choice that the image no longer has."""
-        if max(self.channels or (0,)) >= n_channels:
-            self.channels = None
+    def settle_channels(self, n_channels: int, shown: int | None) -> Channels | None:
+        """Return the channels to segment; drop a choice that the image no longer has.
+
+        `n_channels` includes those of its partners.
+        """
+        if max(single_channels(self.channels or (0,))) >= n_channels:
+            self.choose_channels(None)
         if self.channels is None:
             self.use_shown(shown)
         return self.channels
@@ -209,6 +261,37 @@ class ImageState:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What is counted in the labels of an image.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Names of the classes, background first; empty for objects.
+    found : tuple of int
+        The number of objects of the slice, or the pixels of each class in it.
+    verified, pixels : int
+        Verified objects and verified pixels, in all slices.
+    edits : int
+        The user's edits.
+    stack : bool
+        Whether there are several slices.
+    """
+
+    classes: tuple[str, ...]
+    found: tuple[int, ...]
+    verified: int
+    pixels: int
+    edits: int
+    stack: bool
+
+    @property
+    def objects(self) -> int | None:
+        """Number of objects in the slice; None for classes."""
+        return None if self.classes else self.found[0]
+
+
+@dataclass(frozen=True)
 class Interrupted:
     """A fine-tuning that a crash interrupted and that can be resumed.
 
@@ -231,12 +314,16 @@ class AppState:
     ----------
     image_key : str or None
         Key of the chosen image.
+    pinned : bool
+        Whether it stays the chosen one, whatever layer is selected.
     area : str
-        Area for *Mark as verified*: "visible", "slice", or a Shapes layer.
+        Area for *Mark as verified*: "visible", "slice", "box", or a Shapes layer.
     folder : Path or None
         The session folder, as soon as there is one.
     interrupted : Interrupted or None
         The fine-tuning that *Resume* resumes.
+    counts : Counts or None
+        The counts of the chosen image; None if it has no labels.
     position : (int or None, str)
         The shown channel, and why no part of the image is in view; empty if it is.
     """
@@ -249,6 +336,8 @@ class AppState:
     """Propose labels for an image (its key) again; a sentence says why."""
     area_verified = Signal()
     """The user marked an area as verified."""
+    compare = Signal(str)
+    """Compare the version in use with another one (its key), or end that comparison."""
     counted = Signal(str, int)
     """Key of an image, and its number of verified objects."""
     history = Signal(dict)
@@ -264,11 +353,13 @@ class AppState:
 
     def __init__(self, settings: Settings) -> None:
         self.image_key: str | None = None
+        self.pinned = False
         self.area = "visible"
         self.versions = Versions()
         self.device_text = ""
         self.folder: Path | None = None
         self.interrupted: Interrupted | None = None
+        self.counts: Counts | None = None
         self.position: tuple[int | None, str] = (None, "")
         self._images: dict[str, ImageState] = {}
         self.take_settings(settings)
@@ -278,6 +369,7 @@ class AppState:
         self.scope: Scope = settings.scope
         self.device: DeviceChoice = settings.device
         self.decoding = Decoding(settings.foreground, settings.split)
+        self.learn_while_correcting = settings.learn_while_correcting
 
     def image(self, key: str | None) -> ImageState:
         """Return the settings of an image; make them if there are none."""

@@ -57,8 +57,44 @@ class Tool:
         return f"{self.does} (key {self.key}: {effect}; Esc leaves the tool)"
 
 
-NEXT_KEY = "N"
-"""Key of Next on the viewer; napari does not use it."""
+Action = Literal["segment", "mark_verified", "fine_tune", "next", "done", "keys"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key on the viewer; napari uses none of them.
+
+    Attributes
+    ----------
+    action : str
+        What it starts.
+    key : str
+        The key as napari writes it.
+    shown : str
+        The key as users read it.
+    does : str
+        What it does.
+    """
+
+    action: Action
+    key: str
+    shown: str
+    does: str
+
+
+KEYS = (
+    Key("segment", "G", "G", "Segment"),
+    Key("mark_verified", "R", "R", "Mark the area as verified: it is right"),
+    Key("next", "N", "N", "Next: where the model is least sure"),
+    Key("done", "Shift-N", "Shift+N", "Done here: mark it, then Next"),
+    Key("fine_tune", "T", "T", "Fine-tune: learn from what is verified"),
+    Key("keys", "Shift-/", "?", "List the keys"),
+)
+KEY_OF: dict[Action, str] = {key.action: key.shown for key in KEYS}
+NEXT_KEY = KEY_OF["next"]
+
+CONTOURS_KEY = "H"
+"""Key on the viewer for contours or filled labels; napari does not use it."""
 
 NO_OBJECT = "There is no object: point at one."
 TOOLS = (
@@ -87,3 +123,10 @@ TOOLS = (
     ),
 )  # fmt: skip
 BY_NAME: dict[str, Tool] = {tool.name: tool for tool in TOOLS}
+
+
+def all_keys() -> list[tuple[str, str]]:
+    """List all keys, each (key, what it does)."""
+    tools = [(tool.key, tool.does) for tool in TOOLS]
+    contours = CONTOURS_KEY, "Contours or filled labels"
+    return [*((key.shown, key.does) for key in KEYS), contours, *tools]

@@ -15,18 +15,25 @@ from qtpy.QtWidgets import QMainWindow, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_resunet.plugin.controllers.autosave import Autosave
 from napari_resunet.plugin.controllers.autosave_training import TrainingAutosave
+from napari_resunet.plugin.controllers.candidate import CandidateController
+from napari_resunet.plugin.controllers.class_buttons import ClassButtonsController
 from napari_resunet.plugin.controllers.export import ExportController
 from napari_resunet.plugin.controllers.fine_tune import FineTuneController
+from napari_resunet.plugin.controllers.guide import GuideController
 from napari_resunet.plugin.controllers.image import ImageController
+from napari_resunet.plugin.controllers.keys import KeysController
 from napari_resunet.plugin.controllers.next_region import NextRegionController
 from napari_resunet.plugin.controllers.object_tools import ObjectToolsController
 from napari_resunet.plugin.controllers.own_labels import OwnLabelsController
+from napari_resunet.plugin.controllers.painting import PaintingController
 from napari_resunet.plugin.controllers.review import ReviewController
 from napari_resunet.plugin.controllers.segment import SegmentController
 from napari_resunet.plugin.controllers.session_place import SessionPlace
 from napari_resunet.plugin.controllers.sessions import SessionsController
 from napari_resunet.plugin.controllers.status import StatusController
+from napari_resunet.plugin.controllers.training_data import TrainingDataController
 from napari_resunet.plugin.controllers.versions import VersionsController
+from napari_resunet.plugin.controllers.welcome import WelcomeController
 from napari_resunet.plugin.jobs import Backend, JobRunner
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.gl_context import CanvasContext
@@ -36,6 +43,7 @@ from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.views.closing import CloseGuard, main_window
 from napari_resunet.plugin.views.dock import Dock
+from napari_resunet.plugin.views.focus import CanvasFocus
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.settings import Settings
 from napari_resunet.session.store.schema import SessionSettings
@@ -46,6 +54,8 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent
 
 MINIMUM_WIDTH = 330
+BACKGROUND_MS = 300
+"""The window is drawn first; then the sessions are listed, and torch and the model load."""
 
 
 class App:
@@ -83,9 +93,11 @@ class App:
         self.overlays = Overlays(viewer, timers)
         self.workers = Workers()
         self.jobs, self.redraws = JobRunner(backend), JobRunner(backend)
-        self.session_jobs = JobRunner(backend)
+        self.session_jobs, self.background = JobRunner(backend), JobRunner(backend)
+        self.previews = JobRunner(backend)
         self._build_work(timers)
         self._build_session(timers)
+        self._build_guide()
         self.layers.changed.connect(self._layers_changed)
         self.redraws.failed.connect(self.status.show_failure)
         self.session_jobs.failed.connect(self.status.show_failure)
@@ -96,16 +108,24 @@ class App:
         overlays, workers = self.overlays, self.workers
         self.image = ImageController(state, layers, overlays, view, timers)
         self.segment = SegmentController(state, layers, view, jobs, self.redraws, workers)
-        self.versions = VersionsController(state, layers, view, jobs, workers)
+        self.versions = VersionsController(state, layers, overlays, view, jobs, workers)
         self.own_labels = OwnLabelsController(state, layers, view, jobs)
         self.status = StatusController(state, layers, view, jobs)
-        self.tools = ObjectToolsController(state, layers, overlays, view)
+        self.painting = PaintingController(state, layers, view, timers)
+        self.classes = ClassButtonsController(state, layers, view.correct.classes)
+        self.tools = ObjectToolsController(
+            state, layers, overlays, view, self.previews, timers
+        )
         self.review = ReviewController(state, layers, overlays, view, timers)
         self.next_region = NextRegionController(
             state, layers, overlays, view, jobs, workers
         )
         self.fine_tune = FineTuneController(
-            state, layers, view, jobs, workers, timers, self.review.verify
+            state, layers, view, jobs, workers, timers, self.review.mark_right
+        )
+        self.candidate = CandidateController(state, view)
+        self.training_data = TrainingDataController(
+            state, layers, view, timers, workers.corrections
         )
 
     def _build_session(self, timers: Timers) -> None:
@@ -122,6 +142,28 @@ class App:
             state, layers, view, self.session_jobs, self.autosave
         )
 
+    def _build_guide(self) -> None:
+        state, layers, view = self.state, self.layers, self.view
+        self.welcome = WelcomeController(state, layers, view, self.background, self.workers)
+        # The last to listen, so that all others are up to date.
+        self.guide = GuideController(state, layers, view, self.jobs)
+        self.keys = KeysController(
+            layers,
+            view,
+            {
+                "segment": self.segment.segment,
+                "mark_verified": self.review.mark_verified,
+                "done": self._done_here,
+                "next": self.next_region.start,
+                "fine_tune": self.fine_tune.fine_tune,
+            },
+            self.status.reasons,
+        )
+
+    def _done_here(self) -> None:
+        self.review.mark_verified()
+        self.next_region.start()
+
     def _layers_changed(self) -> None:
         # Not the signal's own `emit`: psygnal would call it with made-up arguments.
         self.state.changed.emit()
@@ -131,7 +173,13 @@ class App:
         self.state.take_settings(settings)
         self.segment.show_settings(settings)
         self.view.fine_tune.minutes = settings.minutes
+        self.view.fine_tune.set_auto(settings.learn_while_correcting)
         self.state.changed.emit()
+
+    def start_background(self) -> None:
+        """List the sessions and load the model, unless the dock has ended."""
+        if not self._ended:
+            self.welcome.start()
 
     def shut_down(self) -> None:
         """Save everything, abandon jobs, and stop listening; later calls do nothing."""
@@ -140,13 +188,20 @@ class App:
         self._ended = True
         self.fine_tune.shut_down()
         self.place.shut_down()
-        for jobs in (self.jobs, self.redraws, self.session_jobs):
+        for jobs in (
+            self.jobs, self.redraws, self.session_jobs, self.background, self.previews,
+        ):  # fmt: skip
             jobs.abandon()
         # Disconnected first, because our own overlays leave the viewer now.
         self.layers.changed.disconnect(self._layers_changed)
+        self.painting.shut_down()
         self.layers.unbind()
         self.tools.unbind()
-        for part in (self.next_region, self.review, self.image, self.overlays):
+        self.training_data.shut_down()
+        for part in (
+            self.keys, self.classes, self.next_region, self.review, self.image,
+            self.overlays,
+        ):  # fmt: skip
             part.shut_down()
 
 
@@ -168,6 +223,7 @@ class Panel(QObject):
         """The dock with the view; the reference keeps the view alive while it is hidden."""
         self._window: QMainWindow | None = None
         self._context: CanvasContext | None = None
+        self._focus: CanvasFocus | None = None
         self._guard = CloseGuard(self.view, self.app.place.secure)
         self._may_hide = False
         application = QCoreApplication.instance()
@@ -191,6 +247,8 @@ class Panel(QObject):
         if self._window is None:
             self._window = window
             self._context = CanvasContext(self._viewer, window)
+            self._focus = CanvasFocus(self.view, self.view.acted, window)
+            QTimer.singleShot(BACKGROUND_MS, self._start_background)
             _panels[_unwrapped(self._viewer)] = self
             window.installEventFilter(self)
         # Installed after our own filter, so that it runs before it.
@@ -211,8 +269,10 @@ class Panel(QObject):
         if self._window is not None and self._context is not None:
             self._window.removeEventFilter(self)
             self._context.unbind()
+            if self._focus is not None:
+                self._focus.unbind()
             del _panels[_unwrapped(self._viewer)]
-        self.dock = self._window = self._context = None
+        self.dock = self._window = self._context = self._focus = None
 
     def eventFilter(self, window: QObject | None, event: QEvent | None) -> bool:
         """End with the window; if closing was refused, it is not hidden."""
@@ -226,6 +286,10 @@ class Panel(QObject):
         ):
             self.end()
         return False
+
+    def _start_background(self) -> None:
+        if self._window is not None:
+            self.app.start_background()
 
     def _still_there(self) -> None:
         self._may_hide = False

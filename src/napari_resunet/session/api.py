@@ -26,8 +26,16 @@ from napari_resunet.errors import CorrectionError
 from napari_resunet.events import Notice, Progress, drain
 from napari_resunet.network.model_file import Model, model_path, read_model
 from napari_resunet.session import arguments
+from napari_resunet.session.object_size import scale_from
 from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
-from napari_resunet.types import Decoding, DeviceChoice, Example, LabelArray, Target
+from napari_resunet.types import (
+    Decoding,
+    DeviceChoice,
+    Example,
+    LabelArray,
+    ObjectSize,
+    Target,
+)
 
 MIN_SECONDS = 0.1
 OnEvent = Callable[[Progress | Notice], None]
@@ -87,7 +95,8 @@ def segment(
     axes: str | None = None,
     *,
     channels: Sequence[int] | None = None,
-    scale: float | None = None,
+    diameter: float | str | ObjectSize | None = None,
+    pixel_size: float | None = None,
     decoding: Decoding | None = None,
     device: DeviceChoice = "auto",
     on_event: OnEvent | None = None,
@@ -105,9 +114,12 @@ def segment(
     channels : sequence of int or None
         One to three channels that the network sees; None takes the colours of an RGB
         image, or else the first channel.
-    scale : float or None
-        Rescale factor from image pixels to network resolution, 0.001 to 1000; None
-        estimates it.
+    diameter : float, str, ObjectSize, or None
+        Diameter of a typical object in pixels of the image, 0.5 to 9999, or with its unit
+        ("30 px", "12 um"). None takes the size that the model learned from, or estimates
+        it if the model learned none.
+    pixel_size : float or None
+        Side of a pixel in micrometres, if known.
     decoding : Decoding or None
         Foreground threshold and split level, each 0 to 1; None is 0.5 for both, the
         model's own levels.
@@ -135,27 +147,31 @@ def segment(
     """
     reader = arguments.reader_of(image, axes, channels)
     return segment_planes(
-        reader, model, scale=scale, decoding=decoding, device=device, on_event=on_event
-    )[0]
+        reader, model, diameter=diameter, pixel_size=pixel_size, decoding=decoding,
+        device=device, on_event=on_event,
+    )[0]  # fmt: skip
 
 
 def segment_planes(
     reader: ImageReader,
     model: Model,
     *,
-    scale: float | None = None,
+    diameter: float | str | ObjectSize | None = None,
+    pixel_size: float | None = None,
     decoding: Decoding | None = None,
     device: DeviceChoice = "auto",
     on_event: OnEvent | None = None,
 ) -> tuple[LabelArray, float | None]:
     """Segment all planes of an image, as `segment` does; return the scale as well.
 
-    The scale is the given or the estimated one; None for an image without pixels.
+    The scale is the rescale factor that was used; None for an image without pixels.
     """
     arguments.check_model(model)
     arguments.check_device(device)
     arguments.check_on_event(on_event)
-    scale, decoding = arguments.scale_of(scale), arguments.decoding_of(decoding)
+    size, decoding = arguments.diameter_of(diameter), arguments.decoding_of(decoding)
+    pixel_size = arguments.pixel_size_of(pixel_size)
+    scale = scale_from(size, model.info, pixel_size)
     with memory_errors():
         targets = [Target(index, reader.window) for index in reader.indices()]
         labels = np.zeros(reader.shape, np.int32)
@@ -179,6 +195,7 @@ def fine_tune(
     examples: Sequence[Example],
     *,
     channels: Sequence[int] | None = None,
+    diameter: float | str | ObjectSize | None = None,
     steps: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
@@ -196,6 +213,9 @@ def fine_tune(
         other tools: a binary mask is split into its connected pieces, with a notice.
     channels : sequence of int or None
         One to three channels of each image that the network sees, as for `segment`.
+    diameter : float, str, ObjectSize, or None
+        Object size in the examples, as for `segment`; None measures each one's labels.
+        The new model remembers the size of the last example.
     steps : int or None
         Number of training steps, at least 1; None trains for `seconds`.
     seconds : float or None
@@ -228,10 +248,11 @@ def fine_tune(
     arguments.check_model(model)
     arguments.check_device(device)
     arguments.check_on_event(on_event)
-    config = _config(steps, seconds, seed)
+    config, size = _config(steps, seconds, seed), arguments.diameter_of(diameter)
     with memory_errors():
         training_set = []
-        for example, notice in arguments.examples_of(examples, model.info, channels):
+        read = arguments.examples_of(examples, model.info, channels, size)
+        for example, notice in read:
             _notify(notice, on_event)
             training_set.append(example)
         events = fine_tune_steps(model, training_set, config, choose(device))

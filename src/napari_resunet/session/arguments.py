@@ -20,13 +20,24 @@ from napari_resunet.errors import ArgumentError, CorrectionError, ImageError
 from napari_resunet.masks import MaskLabels, labels_from_mask
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
-from napari_resunet.session.settings import FOREGROUND, SCALE, SPLIT, Number
+from napari_resunet.session.object_size import scale_from
+from napari_resunet.session.settings import (
+    DIAMETER_WANTED,
+    FOREGROUND,
+    OBJECT_SIZE,
+    PIXEL_SIZE,
+    SCALE,
+    SPLIT,
+    Number,
+    read_diameter,
+)
 from napari_resunet.types import (
     Decoding,
     DeviceChoice,
     Example,
     MaskArray,
     ModelInfo,
+    ObjectSize,
     Statistics,
     Window,
 )
@@ -70,9 +81,19 @@ def number_of(name: str, value: Any, parameter: Number) -> float:
     return real_number(name, value, parameter.minimum, parameter.maximum)
 
 
-def scale_of(value: Any) -> float | None:
-    """Read a rescale factor from image pixels to network resolution."""
-    return None if value is None else number_of("scale", value, SCALE)
+def pixel_size_of(value: Any) -> float | None:
+    """Read the side of a pixel in micrometres."""
+    return None if value is None else number_of("pixel_size", value, PIXEL_SIZE)
+
+
+def diameter_of(value: Any) -> ObjectSize | None:
+    """Read an object size: a number of pixels, or a text with its unit."""
+    if value is None or isinstance(value, ObjectSize):
+        return value
+    size = read_diameter(value) if isinstance(value, str) else None
+    if size is None and isinstance(value, str):
+        raise ArgumentError(f"diameter must be {DIAMETER_WANTED}, not {_shown(value)}.")
+    return size or ObjectSize(number_of("diameter", value, OBJECT_SIZE))
 
 
 def check_model(value: Any) -> None:
@@ -166,9 +187,9 @@ def _masked(name: str, kind: type[CorrectionError | ImageError]) -> Any:
 
 
 def examples_of(
-    examples: Any, info: ModelInfo, channels: Any
+    examples: Any, info: ModelInfo, channels: Any, size: ObjectSize | None = None
 ) -> Iterator[tuple[Example, str]]:
-    """Read what to learn from.
+    """Read what to learn from; `size` is that of the examples that state none.
 
     Yields
     ------
@@ -185,10 +206,12 @@ def examples_of(
         )
     for number, example in enumerate(examples):
         of_type(f"examples[{number}]", example, Example, "an Example(image, labels)")
-        yield _example(example, info, channels)
+        yield _example(example, info, channels, size)
 
 
-def _example(example: Example, info: ModelInfo, channels: Any) -> tuple[Example, str]:
+def _example(
+    example: Example, info: ModelInfo, channels: Any, size: ObjectSize | None
+) -> tuple[Example, str]:
     reader = _reader_of_plane(example.image, channels)
     made = labels_of(example.labels, info)
     shape = made.labels.shape
@@ -203,15 +226,29 @@ def _example(example: Example, info: ModelInfo, channels: Any) -> tuple[Example,
     if measured is None:
         measured = reader.measure(info.normalization)
     _check_statistics(measured, len(reader.channels))
+    pixel_size = pixel_size_of(example.pixel_size)
     plain = replace(
         example,
         image=reader.read((), *reader.window),
         labels=made.labels,
-        scale=scale_of(example.scale),
+        scale=_scale_of(example, size, info, pixel_size),
         statistics=measured,
         held_out=tuple(_windows(example.held_out, shape)),
+        pixel_size=pixel_size,
     )
     return plain, made.notice
+
+
+def _scale_of(
+    example: Example, size: ObjectSize | None, info: ModelInfo, pixel_size: float | None
+) -> float | None:
+    """Read the rescale factor of an example; None measures its objects."""
+    if example.scale is not None:
+        return number_of("scale", example.scale, SCALE)
+    # Classes cannot be measured, so they stay as large as the model knows them.
+    if size is None and info.task != "classes":
+        return None
+    return scale_from(size, info, pixel_size)
 
 
 def _reader_of_plane(image: Any, channels: Any) -> ImageReader:

@@ -1,4 +1,4 @@
-"""What the command line runs: segment, train, and evaluate on files."""
+"""What the command line runs on files: segment and train; `evaluate` scores."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from napari_resunet._package import STARTER, library_versions, starter_path
 from napari_resunet.engine.dataset import Pair, Skipped, find_pairs, prefetch
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.image_reader import ImageReader
-from napari_resunet.engine.metrics import dice, score
-from napari_resunet.engine.patches import TrainingImage, scale_from_labels, training_image
+from napari_resunet.engine.patches import TrainingImage, training_image
 from napari_resunet.engine.synthetic import domain_randomization
 from napari_resunet.engine.train import TrainConfig, check_checkpoint, train_steps
 from napari_resunet.errors import FileError, ImageError, ResunetError
@@ -32,7 +31,7 @@ from napari_resunet.files import (
     shown,
 )
 from napari_resunet.network.model_file import Model, new_model, with_new_maps
-from napari_resunet.session.api import OnEvent, load_model, segment, segment_planes
+from napari_resunet.session.api import OnEvent, load_model, segment_planes
 from napari_resunet.session.export import (
     describe_labels,
     export_labels,
@@ -40,11 +39,19 @@ from napari_resunet.session.export import (
     record_of_model,
     written_before,
 )
+from napari_resunet.session.object_size import scale_from
 from napari_resunet.session.settings import Settings
 from napari_resunet.session.store.models import VersionRecord, file_hash
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.tiff_reader import StoredImage
-from napari_resunet.types import DeviceChoice, Example, LabelArray, Lineage, ModelInfo
+from napari_resunet.types import (
+    DeviceChoice,
+    Example,
+    LabelArray,
+    Lineage,
+    ModelInfo,
+    ObjectSize,
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,8 @@ class SegmentOptions:
         One letter of "PTZCYXS" for each dimension; None reads them from the file.
     channels : tuple of int or None
         Channels that the network sees.
-    scale : float or None
-        Rescale factor from image pixels to network resolution; None estimates it.
+    diameter : ObjectSize or None
+        Object size; None takes what the model learned, or estimates it.
     device : {"auto", "cuda", "mps", "cpu"}
         Where to compute.
     overwrite : bool
@@ -73,7 +80,7 @@ class SegmentOptions:
     model: str = STARTER
     axes: str | None = None
     channels: tuple[int, ...] | None = None
-    scale: float | None = None
+    diameter: ObjectSize | None = None
     device: DeviceChoice = "auto"
     overwrite: bool = False
 
@@ -163,8 +170,9 @@ def segment_file(
     except ImageError as error:
         raise ImageError(f"{shown(path)}: {error}") from error
     labels, scale = segment_planes(
-        reader, model, scale=options.scale, device=options.device, on_event=on_event
-    )
+        reader, model, diameter=options.diameter, pixel_size=stored.pixel_size,
+        device=options.device, on_event=on_event,
+    )  # fmt: skip
     about = _describe(path, stored, reader, labels, scale, options, model)
     _check_free(target, source, options)  # once more, after minutes of work
     export_labels(target, labels, about, overwrite=options.overwrite)
@@ -232,6 +240,9 @@ class TrainOptions:
         The model file.
     classes : tuple of str
         Names of the classes; without any, the model learns objects.
+    diameter : ObjectSize or None
+        Object size in all images, which the model then remembers; None measures the masks
+        of each image, and the model remembers none.
     start : str or None
         Model to start from; None starts from random weights.
     checkpoint : Path or None
@@ -249,6 +260,7 @@ class TrainOptions:
     folders: Sequence[Path]
     output: Path
     classes: tuple[str, ...] = ()
+    diameter: ObjectSize | None = None
     start: str | None = None
     checkpoint: Path | None = None
     device: DeviceChoice = "auto"
@@ -354,9 +366,12 @@ def _read(info: ModelInfo, pair: Pair) -> _Read | Skipped:
     notices: list[str] = []
     try:
         example = pair.read(info.task, info.n_maps, notices.append)
+        if info.object_size is not None:
+            scale = scale_from(info.object_size, info, example.pixel_size)
+            example = replace(example, scale=scale)
         return _Read(pair.group, training_image(example, info), notices)
     except ResunetError as error:
-        return Skipped(f"{error} It was skipped.")
+        return pair.skipped(error)
     except MemoryError:
         return Skipped(f"{shown(pair.image)} is too large for the memory. It was skipped.")
 
@@ -369,7 +384,7 @@ def _synthetic(info: ModelInfo, seed: int, number: int) -> tuple[str, TrainingIm
 
 def _begin(options: TrainOptions, config: TrainConfig) -> Model:
     # The output depends on the input's size, so tiles are at least as large as patches.
-    info = ModelInfo(tile=max(config.patch, ModelInfo.tile))
+    info = ModelInfo(tile=max(config.patch, ModelInfo.tile), object_size=options.diameter)
     if options.classes:
         info = replace(info, task="classes", class_names=("background", *options.classes))
     if options.start is None:
@@ -378,107 +393,5 @@ def _begin(options: TrainOptions, config: TrainConfig) -> Model:
     if parent.info.class_names != info.class_names:
         return with_new_maps(parent, info, seed=config.seed)
     lineage = Lineage(parent_id=parent.info.lineage.model_id)
-    return Model(parent.network, replace(parent.info, lineage=lineage, tile=info.tile))
-
-
-ALL = "all"
-
-
-@dataclass(frozen=True)
-class ImageScore:
-    """The scores of one image, by name."""
-
-    group: str
-    values: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Row:
-    """The mean scores of a group of images, by name."""
-
-    group: str
-    n_images: int
-    values: dict[str, float]
-
-
-def evaluate_folder(
-    folder: Path, model: Model, *, size_from_masks: bool, device: DeviceChoice
-) -> Iterator[Progress | Notice | Skipped | ImageScore]:
-    """Segment and score the images of a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds ``images/`` and ``masks/``.
-    model : Model
-        The model to score.
-    size_from_masks : bool
-        Whether to take the object size from the masks instead of estimating it.
-    device : {"auto", "cuda", "mps", "cpu"}
-        Where to compute.
-
-    Yields
-    ------
-    Progress, Notice, Skipped or ImageScore
-        For each pair its score, or why it was skipped.
-
-    Raises
-    ------
-    FileError, DeviceError
-        If there are no pairs, or the device is missing.
-    """
-    choose(device)
-    notices: list[str] = []
-    pairs = find_pairs(folder, notices.append)
-    for done, pair in enumerate(pairs, start=1):
-        try:
-            example = pair.read(model.info.task, model.info.n_maps, notices.append)
-            yield from _drained(notices)
-            yield _score(pair, example, model, size_from_masks, device)
-        except ResunetError as error:
-            yield Skipped(f"{error} It was skipped.")
-        except MemoryError:
-            yield Skipped(f"{shown(pair.image)} is too large for the memory.")
-        yield Progress(done, len(pairs))
-
-
-def _drained(notices: list[str]) -> Iterator[Notice]:
-    """Yield the notices since the last time."""
-    while notices:
-        yield Notice(notices.pop(0))
-
-
-def _score(
-    pair: Pair, example: Example, model: Model, size_from_masks: bool, device: DeviceChoice
-) -> ImageScore:
-    scale = scale_from_labels(example.labels, model.info) if size_from_masks else None
-    axes = "YX" if example.image.ndim == 2 else "YXS"
-    labels = segment(example.image, model, axes, scale=scale, device=device)
-    if model.info.task == "classes":
-        names = model.info.class_names[1:]
-        numbers = dice(example.labels, labels, model.info.n_maps)
-        values = {f"Dice {n}": v for n, v in zip(names, numbers, strict=True)}
-        return ImageScore(pair.group, values)
-    result = score(example.labels, labels)
-    values = {
-        "AP@0.5": result.ap50,
-        "AP@0.75": result.ap75,
-        "edits/object": result.edits / max(1, result.n_true),
-    }
-    return ImageScore(pair.group, values)
-
-
-def table(scores: Sequence[ImageScore], by_group: bool) -> list[Row]:
-    """Average scores over all images, and before that over each group if `by_group`."""
-    members: dict[str, list[ImageScore]] = defaultdict(list)
-    for item in scores:
-        if by_group:
-            members[item.group].append(item)
-    rows = [_row(group, items) for group, items in sorted(members.items())]
-    return [*rows, _row(ALL, scores)]
-
-
-def _row(group: str, items: Sequence[ImageScore]) -> Row:
-    names = items[0].values
-    means = {name: float(np.mean([i.values[name] for i in items])) for name in names}
-    return Row(group, len(items), means)
+    told = replace(parent.info, lineage=lineage, object_size=info.object_size)
+    return Model(parent.network, replace(told, tile=info.tile))

@@ -51,6 +51,7 @@ def record_of_model(info: ModelInfo, origin: str) -> VersionRecord:
         created=lineage.created,
         task=info.task,
         objects=lineage.corrected_objects,
+        object_size=info.object_size,
     )
 
 

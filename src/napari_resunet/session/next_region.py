@@ -33,6 +33,9 @@ PROBES = 6
 
 LOOKING = "looking where the model is unsure"
 Index = tuple[int, ...]
+Place = tuple[str, Index, Window]
+"""An image, a plane, and a window of it."""
+
 T = TypeVar("T")
 
 
@@ -60,12 +63,16 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class NextRequest:
-    """Find the next region; among equal images, the first of the candidates wins."""
+    """Find the next region; among equal images, the first of the candidates wins.
+
+    What was `seen` already comes only if there is nothing else.
+    """
 
     model: Model | str
     device: DeviceChoice
     candidates: tuple[Candidate, ...]
     decoding: Decoding
+    seen: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +91,8 @@ class Found:
         Verified fraction of the plane.
     proposal : Proposal or None
         Labels of the region, if it was proposed to find out.
+    again : bool
+        Whether it was seen before.
     """
 
     image_id: str
@@ -91,6 +100,12 @@ class Found:
     region: Region
     verified: float
     proposal: Proposal | None
+    again: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Image, plane, and window."""
+        return self.image_id, self.index, self.region.window
 
 
 NextEvent: TypeAlias = Progress | Notice | ModelReady
@@ -108,15 +123,17 @@ def find_next(
     with plain_errors():
         for candidate in request.candidates:
             for proposal in candidate.proposals:
-                found += _least_sure(candidate, proposal)
+                found += _least_sure(candidate, proposal, request.seen)
         probes = _spread(list(_unseen(request.candidates)), PROBES)
     probe = _Probe(workers, request, token)
     for number, (candidate, target) in enumerate(probes):
         yield Progress(number, len(probes), LOOKING)
         for proposal in (yield from probe.propose(candidate, target)):
-            regions = _least_sure(candidate, proposal)
+            regions = _least_sure(candidate, proposal, request.seen)
             found += [replace(f, proposal=proposal) for f in regions]
-    return max(found, key=_priority, default=None)
+    new = [one for one in found if one.place not in request.seen]
+    best = max(new or found, key=_priority, default=None)
+    return replace(best, again=True) if best and not new else best
 
 
 class _Probe:
@@ -165,8 +182,13 @@ def _priority(found: Found) -> tuple[float, float]:
     return priority(found.region, found.verified)
 
 
-def _least_sure(candidate: Candidate, proposal: Proposal) -> list[Found]:
-    """Find the least sure region of a proposal, unless it is mostly verified."""
+def _least_sure(
+    candidate: Candidate, proposal: Proposal, seen: Sequence[Place]
+) -> list[Found]:
+    """Find the least sure region of a proposal, unless it is mostly verified.
+
+    One that was seen comes only if all were.
+    """
     from napari_resunet.engine.uncertainty import rank
 
     index, padded = proposal.index, proposal.padded_roi
@@ -178,10 +200,11 @@ def _least_sure(candidate: Candidate, proposal: Proposal) -> list[Found]:
         relative(proposal.roi, padded),
     )
     fraction = 0.0 if verified is None else float(verified.mean())
-    return [
+    regions = [
         Found(candidate.image.image_id, index, _in_image(region, padded), fraction, None)
-        for region in ranked[:1]
+        for region in ranked
     ]
+    return [*(f for f in regions if f.place not in seen), *regions][:1]
 
 
 def _in_image(region: Region, padded: Window) -> Region:

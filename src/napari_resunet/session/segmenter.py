@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise, product
 from typing import TypeVar, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from napari_resunet.engine import postprocess
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.image_reader import Axis, ImageReader
-from napari_resunet.engine.object_size import estimate_scale
+from napari_resunet.engine.object_size import estimate_scale, found_diameter
 from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.predict import PredictionRequest, Predictor
 from napari_resunet.events import CancelToken, Notice, Progress
@@ -51,6 +52,8 @@ class Proposal:
         What the labels were decoded from, over `padded_roi`.
     scale : float
         Rescale factor from image pixels to network resolution.
+    diameter : float or None
+        Median diameter of the objects in image pixels; None if they are too few to tell.
     """
 
     index: tuple[int, ...]
@@ -59,6 +62,7 @@ class Proposal:
     labels: LabelArray
     maps: PredictionMaps
     scale: float
+    diameter: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class Segmenter:
         decoding: Decoding,
         statistics: Statistics | None = None,
         token: CancelToken | None = None,
+        block: int | None = None,
     ) -> ProposeEvents:
         """Propose labels for windows of an image.
 
@@ -112,11 +117,14 @@ class Segmenter:
             Intensities of the whole image; None measures them.
         token : CancelToken or None
             Checked between tiles.
+        block : int or None
+            Split larger windows into blocks with about this side, in pixels at network
+            resolution, the middle first; None leaves them whole.
 
         Yields
         ------
         Progress, Notice, SizeFound or Proposal
-            One Proposal for each target, as soon as it is ready.
+            One Proposal for each target or block, as soon as it is ready.
         """
         if 0 in reader.shape or not targets:
             return
@@ -126,14 +134,19 @@ class Segmenter:
             estimate = estimate_scale(self.predictor, reader, indices, measured, token)
             scale = yield from _without_count(estimate, "estimating the object size")
             yield SizeFound(scale)
+        if block is not None:
+            targets = [part for t in targets for part in blocks_of(t, block / scale)]
         for number, target in enumerate(targets):
             padded = self._padded(reader, target.window, scale)
             plane = PredictionRequest(reader, target.index, padded, scale, measured)
             events = self.predictor.maps(plane, token, tta=self.model.info.tta)
-            arrays = yield from _counted(events, number, len(targets))
+            arrays = yield from _counted(events, number, targets)
             maps = PredictionMaps(arrays, plane.axes, self.model.info)
             labels = _decoded(maps, decoding)
-            yield Proposal(target.index, target.window, padded, labels, maps, plane.scale)
+            found = found_diameter(labels, self.model.info)
+            yield Proposal(
+                target.index, target.window, padded, labels, maps, plane.scale, found
+            )
 
     def _padded(self, reader: ImageReader, window: Window, scale: float) -> Window:
         margin = round(CONTEXT_DIAMETERS * self.model.info.diameter / scale)
@@ -199,8 +212,43 @@ def _without_count(events: Events[R], text: str) -> Events[R]:
         yield Progress(0, 0, text) if isinstance(event, Progress) else event
 
 
-def _counted(events: Events[R], number: int, n_targets: int) -> Events[R]:
+def blocks_of(target: Target, side: float) -> list[Target]:
+    """Split a window into about equal blocks, the middle first.
+
+    Parameters
+    ----------
+    target : Target
+        A window of a plane.
+    side : float
+        About the side of a block in image pixels; a window up to half larger stays whole.
+
+    Returns
+    -------
+    list of Target
+        Blocks that cover the window without overlap.
+    """
+    edges = []
+    for span in target.window:
+        n = max(1, round((span.stop - span.start) / side))
+        edges.append(np.linspace(span.start, span.stop, n + 1).round().astype(int))
+    spans = [
+        [slice(int(a), int(b)) for a, b in pairwise(along_axis)] for along_axis in edges
+    ]
+    middle = [(span.start + span.stop) / 2 for span in target.window]
+
+    def distance(window: Window) -> float:
+        centre = [(span.start + span.stop) / 2 for span in window]
+        return float(max(abs(a - b) for a, b in zip(centre, middle, strict=True)))
+
+    windows = sorted(product(spans[0], spans[1]), key=distance)
+    return [Target(target.index, window) for window in windows]
+
+
+def _counted(events: Events[R], number: int, targets: Sequence[Target]) -> Events[R]:
     """Count the tiles of one target as part of all targets."""
+    n_targets = len(targets)
+    one_plane = len({target.index for target in targets}) == 1
+    what = "part" if one_plane else "slice"
     while True:
         try:
             event = next(events)
@@ -208,7 +256,7 @@ def _counted(events: Events[R], number: int, n_targets: int) -> Events[R]:
             return cast("R", stop.value)
         if isinstance(event, Progress) and n_targets > 1:
             done, total = number * event.total + event.done, n_targets * event.total
-            event = Progress(done, total, f"plane {number + 1} of {n_targets}")
+            event = Progress(done, total, f"{what} {number + 1} of {n_targets}")
         yield event
 
 

@@ -7,12 +7,22 @@ torch here.
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_resunet.types import FINE_TUNE_SECONDS, Decoding, DeviceChoice
+from napari_resunet.types import (
+    FINE_TUNE_SECONDS,
+    PIXEL_SIZES,
+    SIZE_IN_PIXELS,
+    SIZE_IN_UM,
+    Decoding,
+    DeviceChoice,
+    ObjectSize,
+)
 
 Scope = Literal["visible", "slice", "stack"]
 
@@ -58,7 +68,7 @@ SCOPE = "What to segment"
 SCOPES = (
     Choice("visible", "Visible area", "What the viewer shows now"),
     Choice("slice", "Slice", "The whole slice that the viewer shows now"),
-    Choice("stack", "Whole stack", "Every slice of the image"),
+    Choice("stack", "Stack", "Every slice of the image"),
 )
 FOREGROUND = Number(
     title="Foreground threshold",
@@ -84,8 +94,8 @@ MINUTES = Number(
 OBJECT_SIZE = Number(
     title="Object size in image pixels",
     description="Diameter of a typical object in image pixels",
-    minimum=0.5,
-    maximum=9999.0,
+    minimum=SIZE_IN_PIXELS[0],
+    maximum=SIZE_IN_PIXELS[1],
 )
 OBJECT_SIZE_SLIDER = 2.0, 1000.0
 """Ends of the slider for the object size; the number next to it goes further."""
@@ -96,6 +106,39 @@ SCALE = Number(
     minimum=0.001,
     maximum=1000.0,
 )
+PIXEL_SIZE = Number(
+    title="Pixel size",
+    description="Side of a pixel in micrometres, if known",
+    minimum=PIXEL_SIZES[0],
+    maximum=PIXEL_SIZES[1],
+)
+
+DIAMETER = (
+    "Diameter of a typical object in pixels of the image (30) or in micrometres (12um); "
+    "if not given, the size that the model learned from, or else estimated"
+)
+DIAMETER_WANTED = (
+    f"pixels from {SIZE_IN_PIXELS[0]:g} to {SIZE_IN_PIXELS[1]:g}, for example 30, or "
+    "micrometres, for example 12um"
+)
+UNITS = "(?P<px>px|pixels?)?|(?P<um>[uµμ]m)"
+
+
+def read_diameter(text: str) -> ObjectSize | None:
+    """Read "30", "30 px", "12 um" or "12 µm"; None for anything else."""
+    match = re.fullmatch(rf"\s*([-+.\w]*?)\s*(?:{UNITS})\s*", text)
+    if match is None:
+        return None
+    with suppress(ValueError):
+        number = float(match[1])
+        least, most = SIZE_IN_UM if match["um"] else SIZE_IN_PIXELS
+        if least <= number <= most:
+            return ObjectSize(um=number) if match["um"] else ObjectSize(pixels=number)
+    return None
+
+
+MAX_LEARNED = 10
+"""Learned versions that are kept, each 37 MB on disk; named ones stay beyond that."""
 
 
 class Settings(BaseModel):
@@ -113,6 +156,8 @@ class Settings(BaseModel):
         0 joins touching objects, 1 cuts them apart.
     minutes : float
         Time to fine-tune for, 0.1 to 999.
+    learn_while_correcting : bool
+        Whether to fine-tune by itself each time an area is verified.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -122,3 +167,4 @@ class Settings(BaseModel):
     foreground: float = FOREGROUND.field()
     split: float = SPLIT.field()
     minutes: float = MINUTES.field()
+    learn_while_correcting: bool = False

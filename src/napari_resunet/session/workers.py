@@ -15,20 +15,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 from napari_resunet.corrections.training_set import Correction, CorrectionLog, as_example
 from napari_resunet.errors import ResunetError
 from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.session.object_size import corrected_scale
 from napari_resunet.session.store.models import CheckpointRecord, load_checkpoint
 from napari_resunet.types import (
+    Channels,
     Decoding,
     DeviceChoice,
     Example,
     LabelArray,
     Statistics,
     Target,
+    Task,
     Window,
 )
 from napari_resunet.windows import moved, overlap, relative
 
 if TYPE_CHECKING:
     from napari_resunet.engine.checkpoint import TrainerState
+    from napari_resunet.engine.differences import Differences
     from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep
     from napari_resunet.engine.image_reader import ImageReader
     from napari_resunet.engine.model_selection import FineTuneResult
@@ -36,8 +40,9 @@ if TYPE_CHECKING:
     from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 
 log = logging.getLogger(__name__)
-MIN_OBJECTS_FOR_SIZE = 5
-"""Fewer corrected objects do not change the object size."""
+BLOCK = 1024
+"""Side of the blocks, in pixels at network resolution, in which a large window is proposed:
+each takes seconds, appears when it is ready, and stays if the user cancels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +57,20 @@ class ImageSnapshot:
         The layer's data, finest level first; read only.
     axes : str
         One letter of "TZCYXS" for each dimension.
-    channels : tuple of int or None
+    channels : tuple of int or of tuple of int, or None
         Channels that the network sees.
+    partners : tuple of str
+        Keys of the other layers whose pixels are among the channels.
+    pixel_size : float or None
+        Side of a pixel in micrometres, if known.
     """
 
     image_id: str
     levels: tuple[Any, ...]
     axes: str
-    channels: tuple[int, ...] | None
+    channels: Channels | None
+    partners: tuple[str, ...] = ()
+    pixel_size: float | None = None
 
 
 # Where a request takes a model, it also takes a name, by which the model is loaded first.
@@ -96,14 +107,18 @@ class SegmentRequest:
 
 @dataclass(frozen=True, eq=False)
 class CompareRequest:
-    """Propose labels for one window with two models."""
+    """Propose labels for one window with two models, each at its scale.
+
+    `known` are the user's labels there.
+    """
 
     models: tuple[Model | str, Model | str]
     device: DeviceChoice
     image: ImageSnapshot
     target: Target
-    scale: float | None
+    scales: tuple[float | None, float | None]
     decoding: Decoding
+    known: LabelArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,18 +165,10 @@ class ModelReady:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What two models propose for one window.
-
-    Attributes
-    ----------
-    target : Target
-        The window.
-    labels : tuple of int32 array, shape of the window
-        One for each model.
-    """
+    """What differs between the proposals of two models for one window."""
 
     target: Target
-    labels: tuple[LabelArray, LabelArray]
+    differences: Differences
 
 
 # In quotes: at run time, some of these types would import torch.
@@ -179,7 +186,7 @@ class Workers:
         self.corrections = CorrectionLog()
         self._segmenter: Segmenter | None = None
         self._device: DeviceChoice | None = None
-        self._statistics: dict[tuple[str, tuple[int, ...] | None], Statistics] = {}
+        self._statistics: dict[tuple[Any, ...], Statistics] = {}
 
     def forget(self, image_id: str) -> None:
         """Drop the measured intensities of an image, because its data changed."""
@@ -222,19 +229,22 @@ class Workers:
                 decoding=request.decoding,
                 statistics=self._measure(model, request.image, reader),
                 token=token,
+                block=BLOCK,
             )
 
     def compare(
         self, request: CompareRequest, token: CancelToken
     ) -> Generator[CompareEvent, None, Comparison]:
-        """Propose labels with two models, at the same scale."""
+        """Propose labels with two models; those without a scale share the estimated one."""
         yield Progress(0, 0, "comparing two versions")
         with plain_errors():
             from napari_resunet.session.segmenter import Proposal, SizeFound
 
         found: list[LabelArray] = []
-        scale, target = request.scale, request.target
-        for model in request.models:
+        tasks: set[Task] = set()
+        estimated, target = None, request.target
+        for model, known in zip(request.models, request.scales, strict=True):
+            scale = known or estimated
             single = SegmentRequest(
                 model, request.device, request.image, (target,), scale, request.decoding
             )
@@ -242,14 +252,18 @@ class Workers:
                 match event:
                     case Proposal():
                         found.append(event.labels[relative(event.roi, event.padded_roi)])
+                        tasks.add(event.maps.info.task)
                     case SizeFound():
-                        scale = event.scale
+                        estimated = event.scale
                         yield event
                     case Progress() | Notice() | ModelReady():
                         yield event
                     case _:
                         assert_never(event)
-        return Comparison(target, (found[0], found[1]))
+        with plain_errors():
+            from napari_resunet.engine.differences import compare
+
+            return Comparison(target, compare(found[0], found[1], tasks, request.known))
 
     def decode(
         self, request: DecodeRequest, token: CancelToken
@@ -277,7 +291,7 @@ class Workers:
 
             scale = request.scale
             if request.auto_scale:
-                scale = scale_from(request.corrections, model) or scale
+                scale = corrected_scale(request.corrections, model.info) or scale
             scale = scale or 1.0
             self._record(model, request.image, request.corrections, scale)
             result = yield from fine_tune_steps(
@@ -288,7 +302,7 @@ class Workers:
                 token,
                 request.decoding,
             )
-        return replace(result, scale=scale, n_images=self.corrections.n_images)
+        return replace(result, n_images=self.corrections.n_images)
 
     def resume(
         self, request: ResumeRequest, token: CancelToken
@@ -360,7 +374,7 @@ class Workers:
         self, model: Model, image: ImageSnapshot, reader: ImageReader
     ) -> Statistics:
         """Measure the intensities of an image once."""
-        key = (image.image_id, image.channels)
+        key = (image.image_id, image.channels, image.partners)
         if key not in self._statistics:
             self._statistics[key] = reader.measure(model.info.normalization)
         return self._statistics[key]
@@ -377,12 +391,10 @@ class Workers:
         measured = self._measure(model, image, reader)
         for correction in corrections:
             crop = reader.read(correction.index, *correction.window)
-            held_out = holdout_regions(
-                correction, self.corrections.latest(correction.key), scale
-            )
-            example = as_example(
-                correction, crop, scale=scale, statistics=measured, held_out=held_out
-            )
+            earlier = self.corrections.latest(correction.key)
+            held_out = holdout_regions(correction, earlier, scale)
+            known = {"scale": scale, "statistics": measured, "held_out": held_out}
+            example = as_example(correction, crop, pixel_size=image.pixel_size, **known)
             self.corrections.record(correction, example)
 
 
@@ -435,23 +447,6 @@ def holdout_regions(
     if new is not None and unseen[new].mean() > MIN_NEW_FRACTION:
         regions.append(new)
     return tuple(regions)
-
-
-def scale_from(corrections: Sequence[Correction], model: Model) -> float | None:
-    """Compute the scale from the size of verified objects; None if there are too few."""
-    import numpy as np
-
-    from napari_resunet.engine.patches import median_diameter
-
-    if model.info.task == "classes":
-        return None
-    diameters = [
-        median_diameter(np.where(c.verified, c.labels, 0))
-        for c in corrections
-        if c.n_objects >= MIN_OBJECTS_FOR_SIZE
-    ]
-    known = [d for d in diameters if d]
-    return model.info.diameter / float(np.median(known)) if known else None
 
 
 def _config(trainer_state: TrainerState) -> FineTuneConfig:

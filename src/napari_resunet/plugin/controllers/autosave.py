@@ -26,7 +26,7 @@ from napari_resunet.plugin.layers.labels_watch import (
     SCAN_SECONDS,
     LabelsWatch,
 )
-from napari_resunet.plugin.layers.session_images import finest, record_of, thumbnail_of
+from napari_resunet.plugin.layers.session_images import record_of, thumbnail_of
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.views.protocol import DockView
@@ -46,6 +46,7 @@ from napari_resunet.session.store.schema import THUMBNAIL, ImageRecord
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_resunet.plugin.layers.labels import LabelsBinding
     from napari_resunet.session.store.delta import LabelsSnapshot
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class Autosave:
         self._rounds.start()
         state.counted.connect(self.counted)
         layers.data_changed.connect(self.image_changed)
+        layers.carried.connect(self.labels_carried)
 
     # The rounds ---------------------------------------------------------------------
 
@@ -190,6 +192,12 @@ class Autosave:
             self._watches[layer_id].unbind()
         self._watches[layer_id] = LabelsWatch(binding, self._layers.viewer, states)
 
+    def adopt_pixels(self, layer_id: str, key: str, fingerprint: str) -> None:
+        """Save an image without labels, with whose pixels another one is combined."""
+        self.keys[layer_id] = key
+        if fingerprint:
+            self._updates.setdefault(key, {})["content_hash"] = fingerprint
+
     def counted(self, layer_id: str | None, objects: int) -> None:
         """Note the number of verified objects of an image."""
         if layer_id in self.keys:
@@ -203,8 +211,19 @@ class Autosave:
         if self.folder is None or image is None or layer_id not in self.keys:
             return
         record = self.folder.file.image(self.keys[layer_id])
-        if record is not None and record.shape == tuple(finest(image).shape):
+        if record is not None and record.shape == tuple(image_layers.finest(image).shape):
             self._fingerprint(record, image)
+
+    def labels_carried(self, layer_id: str) -> None:
+        """Leave out the record of an image that gets a new one, with other axes.
+
+        Its files stay in the folder.
+        """
+        key = self.keys.pop(layer_id, None)
+        if self.folder is not None and key is not None:
+            file = self.folder.file
+            images = tuple(image for image in file.images if image.key != key)
+            self.folder.update(file.model_copy(update={"images": images}))
 
     def draw_thumbnail_soon(self) -> None:
         """Draw the thumbnail in the next round."""
@@ -296,6 +315,7 @@ class Autosave:
         for layer_id, deltas in found.items():
             if deltas:
                 self._queue_deltas(self._watches[layer_id], deltas)
+        self._add_partners()
         self._describe()
         self.training.save_changes(self.keys)
         self._draw_thumbnail()
@@ -309,13 +329,21 @@ class Autosave:
 
     def _session_key(self, watch: LabelsWatch) -> str | None:
         """Return the session's key of an image; add its record with its first labels."""
-        layer_id = watch.binding.image_id
+        return self._key_of(watch.binding.image_id, watch.binding)
+
+    def _add_partners(self) -> None:
+        """Add records of the images whose pixels are combined with those of others."""
+        for layer_id in list(self.keys):
+            for partner in self._state.image(layer_id).partners:
+                self._key_of(partner, self._layers.binding(partner))
+
+    def _key_of(self, layer_id: str, binding: LabelsBinding | None) -> str | None:
         if layer_id not in self.keys:
             image = self._layers.image(layer_id)
             if image is None or self.folder is None:
                 return None
             try:
-                record = record_of(image, watch.binding, self._state.image(layer_id))
+                record = record_of(image, binding, self._state.image(layer_id))
             except ImageError as error:
                 if layer_id not in self._refused:
                     self._refused.add(layer_id)
@@ -329,7 +357,7 @@ class Autosave:
 
     def _fingerprint(self, record: ImageRecord, image: Image) -> None:
         """In a writing thread, hash the pixels, and store them if no file has them."""
-        data, updates = finest(image), self._updates.setdefault(record.key, {})
+        data, updates = image_layers.finest(image), self._updates.setdefault(record.key, {})
         replaced = image_layers.layer_id_of(image) in self._replaced
 
         def run(root: Path) -> None:
@@ -346,7 +374,7 @@ class Autosave:
             record = None if self.folder is None else self.folder.file.image(key)
             if image is None or record is None or not known:
                 continue
-            data = finest(image)
+            data = image_layers.finest(image)
             if not isinstance(data, np.ndarray) or data.nbytes > MAX_REREAD_BYTES:
                 continue
             if record.shape == data.shape and content_hash(data) != known:

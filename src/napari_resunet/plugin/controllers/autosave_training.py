@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +144,8 @@ class TrainingAutosave:
         self, folder: SessionFolder, record: VersionRecord, model: Model
     ) -> Callable[[Path], None]:
         def save(root: Path) -> None:
-            self.on_disk[record.number] = save_version(root, record, model.save)
+            saved = save_version(root, record, _writing(record, model))
+            self.on_disk[record.number] = saved
             folder.note(manifest.with_version(record.number))
 
         return save
@@ -183,13 +185,15 @@ class TrainingAutosave:
         if found is None:
             return
         checkpoint, base, image_key = found
-        trainer_state = checkpoint.trainer_state
+        trainer_state, best = checkpoint.trainer_state, checkpoint.trainer_state.best
         record = CheckpointRecord(
             base=base.number,
             image=keys.get(image_key or "", ""),
             steps=trainer_state.steps,
             share=trainer_state.fraction,
-            score=trainer_state.best.value if trainer_state.best else None,
+            score=best.value if best else None,
+            right=best.n_right if best else None,
+            held_out=best.n_objects if best else None,
         )
         saving = self._saving_checkpoint(folder, record, checkpoint, image_key)
         folder.put_large(TRAINING, saving)
@@ -211,6 +215,11 @@ class TrainingAutosave:
                 self._state.interrupted = Interrupted(saved, image_key)
 
         return save
+
+
+def _writing(record: VersionRecord, model: Model) -> Callable[[Path], None]:
+    # What was learned here has weights of half precision (`engine.model_selection`).
+    return partial(model.save, half=record.origin == "learned" and model.is_half)
 
 
 def _deleting_checkpoint(folder: SessionFolder) -> Callable[[Path], None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.session_images import mutable_fields
-from napari_resunet.plugin.state import AppState
+from napari_resunet.plugin.state import AppState, ImageState
 from napari_resunet.session.store.manifest import fitting_image
 from napari_resunet.session.store.schema import (
     ImageRecord,
@@ -50,7 +50,9 @@ def build_manifest(
     """
     layer_ids = {key: layer_id for layer_id, key in keys.items()}
     images = tuple(
-        _image(image, state, layers, layer_ids.get(image.key), updates.get(image.key, {}))
+        _image(
+            image, state, layers, layer_ids.get(image.key), updates.get(image.key, {}), keys
+        )
         for image in file.images
     )
     settings = {
@@ -59,6 +61,7 @@ def build_manifest(
         "foreground": state.decoding.foreground,
         "split": state.decoding.split,
         "minutes": minutes,
+        "learn_while_correcting": state.learn_while_correcting,
     }
     return file.model_copy(
         update={
@@ -76,14 +79,24 @@ def _image(
     layers: Layers,
     layer_id: str | None,
     updates: Mapping[str, Any],
+    keys: Mapping[str, str],
 ) -> ImageRecord:
     image, binding = layers.image(layer_id), layers.binding(layer_id)
     update = dict(updates)
-    if image is not None and binding is not None:
-        update |= mutable_fields(image, binding, state.image(layer_id))
+    if image is not None and (binding is not None or not record.labels_name):
+        settings = state.image(layer_id)
+        update |= mutable_fields(image, binding, settings)
+        update |= _combined(settings, keys)
     changed = record.model_copy(update=update)
     # A script can give a layer values that a session cannot store; they are left out.
     return record if changed == record else fitting_image(changed.model_dump()) or record
+
+
+def _combined(settings: ImageState, keys: Mapping[str, str]) -> dict[str, Any]:
+    """Return which images are combined; nothing until the session has all of them."""
+    partners = tuple(keys[x] for x in settings.partners if x in keys)
+    whole = len(partners) == len(settings.partners)
+    return {"partners": partners} if whole else {"partners": (), "channels": None}
 
 
 def _version(file: SessionFile, state: AppState, on_disk: Collection[int]) -> int:

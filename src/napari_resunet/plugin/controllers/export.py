@@ -10,7 +10,11 @@ import numpy as np
 
 from napari_resunet._package import STARTER, starter_path
 from napari_resunet.plugin.controllers.autosave import Autosave
-from napari_resunet.plugin.controllers.shared import chosen_image, chosen_labels
+from napari_resunet.plugin.controllers.shared import (
+    chosen_image,
+    chosen_labels,
+    scale_for,
+)
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.session_images import record_of
@@ -50,7 +54,7 @@ class ExportController:
     ) -> None:
         self._state, self._layers, self._view = state, layers, view
         self._jobs, self._autosave = jobs, autosave
-        view.session.export_clicked.connect(self.ask)
+        view.results.export_clicked.connect(self.ask)
 
     def ask(self) -> None:
         """Ask for a file and write the labels of the chosen image into it."""
@@ -61,7 +65,7 @@ class ExportController:
                 "There are no labels to export yet: click Segment first.", "warning"
             )
             return
-        path = self._view.session.ask_export(f"{binding.layer.name}{SUFFIX}")
+        path = self._view.results.ask_export(f"{binding.layer.name}{SUFFIX}")
         if path is None:
             return
         if path.suffix.lower() not in (".tif", ".tiff"):
@@ -84,6 +88,7 @@ class ExportController:
             settings = folder.file.settings
             known = folder.file.image(self._autosave.keys.get(key, ""))
             record = known or record
+        record = record.model_copy(update={"object_scale": scale_for(self._state, image)})
         verified = sum(int(p.verified.sum()) for p in binding.review.planes.values())
         return describe_labels(record, self._version(), settings, labels, verified)
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_resunet.errors import CorrectionError
 from napari_resunet.events import CancelToken
 from napari_resunet.plugin.controllers.shared import (
     chosen_image,
     chosen_labels,
+    drop_candidate,
+    scale_for,
     snapshot_of,
 )
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.messages import (
+    NO_EDITS,
     NOTHING_VERIFIED,
+    counted,
     duration,
     interrupted_text,
-    score_text,
+    result_text,
     version_from,
 )
 from napari_resunet.plugin.state import AppState, Version
 from napari_resunet.plugin.timers import Timers
-from napari_resunet.plugin.views.protocol import DockView
+from napari_resunet.plugin.views.protocol import DockView, Right
 from napari_resunet.session.workers import (
     FineTuneRequest,
     ModelReady,
@@ -39,12 +43,21 @@ if TYPE_CHECKING:
 
     from napari_resunet.engine.finetune import FineTuneStep
     from napari_resunet.engine.model_selection import FineTuneResult
+    from napari_resunet.engine.outcome import HeldOutScore
     from napari_resunet.session.store.models import CheckpointRecord
     from napari_resunet.session.workers import FineTuneEvent
 
 NO_MODEL = (
     "The model that the interrupted fine-tuning began with was deleted: discard it, and "
     "click Fine-tune to start a new one."
+)
+CHOOSE = (
+    "Too close to call: look at both versions on the image, then use the new one or keep "
+    "the old one."
+)
+CHOOSE_LATER = (
+    "Too close to call: the old version stays in use, and the next verified area may "
+    "decide."
 )
 
 
@@ -65,8 +78,8 @@ class FineTuneController:
         Do the work.
     timers : Timers
         Start a fine-tuning automatically.
-    verify : callable
-        Marks the chosen area as verified; returns whether any part of it is in view.
+    mark_right : callable
+        Marks what the user says is right as verified; returns whether anything is now.
     """
 
     def __init__(
@@ -77,11 +90,13 @@ class FineTuneController:
         jobs: JobRunner,
         workers: Workers,
         timers: Timers,
-        verify: Callable[[], bool],
+        mark_right: Callable[[Right], bool],
     ) -> None:
         self._state, self._layers, self._view = state, layers, view
-        self._jobs, self._workers, self._verify = jobs, workers, verify
-        self._auto = self._wanted = False
+        self._jobs, self._workers, self._mark_right = jobs, workers, mark_right
+        self._has_before = False
+        self._wanted: str | None = None
+        """Key of the image from which to learn automatically, once no job runs."""
         self._soon = timers.once(0, self._start_automatically)
         section = view.fine_tune
         section.fine_tune_clicked.connect(self.fine_tune)
@@ -95,7 +110,7 @@ class FineTuneController:
 
     def shut_down(self) -> None:
         """Start no more fine-tunings."""
-        self.switch_auto(False)
+        self._wanted = None
         self._soon.stop()
 
     def refresh(self) -> None:
@@ -108,14 +123,35 @@ class FineTuneController:
     # On a click ---------------------------------------------------------------------
 
     def fine_tune(self) -> None:
-        """Mark the chosen area as verified and learn from all verified areas so far."""
+        """Learn from what is verified; ask what is right if nothing is."""
         image = chosen_image(self._state, self._layers)
-        if image is None or self._jobs.current is not None or not self._verify():
+        if image is None or self._jobs.current is not None:
             return
-        if not self._layers.make_binding(image).counts()[1]:
+        if self._is_verified() or self._ask(image):
+            self._learn(image)
+
+    def _ask(self, image: Image) -> bool:
+        """Ask what is right, and mark it; return whether there is something to learn."""
+        binding = chosen_labels(self._state, self._layers)
+        viewer = self._layers.viewer
+        sentence = image_layers.unsupported_reason(image, viewer)
+        if not sentence and (binding is None or binding.is_empty):
+            sentence = NOTHING_VERIFIED
+        if sentence or binding is None:
+            self._view.set_message(sentence, "warning")
+            return False
+        no_edits = "" if binding.edited() else NO_EDITS
+        right = self._view.fine_tune.ask_what_is_right(no_edits)
+        if right is None or not self._mark_right(right):
+            return False
+        if not self._is_verified():
             self._view.set_message(NOTHING_VERIFIED, "warning")
-            return
-        self._learn(image)
+            return False
+        return True
+
+    def _is_verified(self) -> bool:
+        binding = chosen_labels(self._state, self._layers)
+        return binding is not None and bool(binding.review.verified_planes())
 
     def stop(self) -> None:
         """End fine-tuning early with the best so far."""
@@ -125,7 +161,6 @@ class FineTuneController:
 
     def _learn(self, image: Image) -> None:
         binding, key = self._layers.make_binding(image), image_layers.layer_id_of(image)
-        settings = self._state.image(key)
         try:
             corrections = tuple(binding.corrections())
         except CorrectionError as error:
@@ -137,13 +172,15 @@ class FineTuneController:
             device=self._state.device,
             image=snapshot_of(self._state, self._layers, image),
             corrections=corrections,
-            scale=settings.scale,
-            auto_scale=settings.auto,
+            scale=scale_for(self._state, image),
+            auto_scale=self._state.image(key).auto,
             decoding=self._state.decoding,
             seconds=60.0 * self._view.fine_tune.minutes,
         )
-        objects, _ = binding.counts()
-        self._view.set_message(f"Learning from {objects} objects; you can keep painting.")
+        things = "what you verified"
+        if not self._state.is_classes:
+            things = counted(binding.counts()[0], "object")
+        self._view.set_message(f"Learning from {things}; you can keep painting.")
         self._view.fine_tune.plot.start()
         self._state.log("begin", time=now())
         self._start(request, base, key)
@@ -152,12 +189,13 @@ class FineTuneController:
 
     def switch_auto(self, on: bool) -> None:
         """Switch fine-tuning after each newly verified area on or off."""
-        self._auto = on
-        self._wanted = False
+        self._state.learn_while_correcting = on
+        self._wanted = None
 
     def area_verified(self) -> None:
         """Learn from the area as soon as no job runs; at most one request waits."""
-        self._wanted = self._auto
+        if self._state.learn_while_correcting:
+            self._wanted = self._state.image_key
         self._follow()
 
     def _follow(self) -> None:
@@ -166,11 +204,16 @@ class FineTuneController:
             self._soon.start()
 
     def _start_automatically(self) -> None:
-        image = chosen_image(self._state, self._layers)
-        if self._wanted and self._jobs.current is None and image is not None:
-            self._wanted = False
-            if chosen_labels(self._state, self._layers) is not None:
-                self._learn(image)
+        if self._wanted is None or self._jobs.current is not None:
+            return
+        # The user may look at another image by now.
+        image, binding = (
+            self._layers.image(self._wanted),
+            self._layers.binding(self._wanted),
+        )
+        self._wanted = None
+        if image is not None and binding is not None and binding.review.verified_planes():
+            self._learn(image)
 
     # After a crash ------------------------------------------------------------------
 
@@ -219,6 +262,7 @@ class FineTuneController:
         stopped: bool = False,
     ) -> None:
         self._view.fine_tune.set_result_text("")
+        self._has_before = False
 
         def stepped(event: ModelReady | FineTuneStep) -> None:
             self._stepped(base, key, event)
@@ -242,37 +286,54 @@ class FineTuneController:
         if isinstance(event, ModelReady):
             self._state.model_ready(event)
             return
-        section = self._view.fine_tune
-        section.plot.add(event.step, event.loss, event.held_out)
+        self._show_before(event.before)
+        section, held_out = self._view.fine_tune, event.held_out
+        value = right = None
+        if held_out is not None:
+            value, right = held_out.value, held_out.n_right
+        shown = value if right is None else right
+        section.plot.add(event.step, event.loss, shown)
         text = f"step {event.step}, {duration(event.seconds_left)}"
-        section.progress.show_progress(round(1000 * event.fraction), 1000, text)
-        self._state.log(
-            "step", step=event.step, loss=round(event.loss, 6), held_out=event.held_out
-        )
+        self._view.status.show_progress(round(1000 * event.fraction), 1000, text)
+        loss = round(event.loss, 6)
+        self._state.log("step", step=event.step, loss=loss, held_out=value, right=right)
         if event.checkpoint is not None:
             self._state.checkpoint.emit(event.checkpoint, base, key)
 
+    def _show_before(self, before: HeldOutScore | None) -> None:
+        """Show what the start finds, once in a run."""
+        if before is None or self._has_before:
+            return
+        self._has_before = True
+        right, n = before.n_right, before.n_objects
+        value = before.value if right is None else right
+        self._view.fine_tune.plot.set_before(value, n)
+        self._state.log("before", before=before.value, right_before=right, objects=n)
+
     def _learned(self, key: str | None, result: FineTuneResult) -> None:
         self._over()
-        if result.improved:
-            number = self._state.versions.next_number()
-            self._state.versions.add(version_from(result.model, number, result))
-            self._state.image(key).scale = result.scale
-        self._state.log(
-            "end",
-            time=now(),
-            before=result.before,
-            after=result.after,
-            improved=result.improved,
-            model_id=result.model.info.lineage.model_id,
-        )
-        self._view.fine_tune.set_result_text(
-            score_text(result.before, result.after, result.improved)
-        )
+        number = self._state.versions.next_number()
+        if result.improved or result.candidate is not None:
+            drop_candidate(self._state)
+            model = result.candidate or result.model
+            self._state.versions.add(version_from(model, number, result))
+        entry = _end_of(result)
+        self._state.log("end", time=now(), **entry)
+        self._view.fine_tune.set_result_text(result_text(entry))
         self._view.set_message(result.message, "info" if result.improved else "warning")
         self._state.changed.emit()
         if result.improved:
             self._state.renew.emit(key, result.message)
+        elif result.candidate is not None:
+            self._let_choose(result.candidate.info.lineage.model_id)
+
+    def _let_choose(self, candidate: str) -> None:
+        """Show a candidate and the version in use, unless the user goes on correcting."""
+        if self._state.learn_while_correcting:
+            self._view.set_message(CHOOSE_LATER)
+        else:
+            self._view.set_message(CHOOSE)
+            self._state.compare.emit(candidate)
 
     def _failed(self, sentence: str) -> None:
         if not sentence:  # it was cancelled
@@ -282,3 +343,18 @@ class FineTuneController:
     def _over(self) -> None:
         self._state.training_over.emit()
         self._state.interrupted = None
+
+
+def _end_of(result: FineTuneResult) -> dict[str, Any]:
+    """Describe a result for the history."""
+    before, after = result.before, result.after
+    return {
+        "before": None if before is None else before.value,
+        "after": None if after is None else after.value,
+        "right_before": None if before is None else before.n_right,
+        "right": None if after is None else after.n_right,
+        "objects": None if before is None else before.n_objects,
+        "improved": result.improved,
+        "outcome": result.outcome,
+        "model_id": result.model.info.lineage.model_id,
+    }

@@ -5,31 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_resunet.plugin.controllers.shared import (
     apply_proposal,
     chosen_image,
+    scale_for,
     snapshot_of,
 )
 from napari_resunet.plugin.jobs import Job, JobRunner
-from napari_resunet.plugin.layers import image_layers
+from napari_resunet.plugin.layers import image_layers, targets
 from napari_resunet.plugin.layers.collection import Layers
-from napari_resunet.plugin.layers.geometry import to_world
 from napari_resunet.plugin.layers.overlays import Overlay, Overlays
 from napari_resunet.plugin.messages import IMAGE_REMOVED
 from napari_resunet.plugin.state import AppState
-from napari_resunet.plugin.tools import NEXT_KEY
 from napari_resunet.plugin.views.protocol import DockView
-from napari_resunet.session.next_region import Candidate, Found, NextRequest, find_next
+from napari_resunet.session.next_region import (
+    Candidate,
+    Found,
+    NextRequest,
+    Place,
+    find_next,
+)
 from napari_resunet.session.workers import Workers
-from napari_resunet.types import Index, Window
+from napari_resunet.types import Index
 
 if TYPE_CHECKING:
     from napari.layers import Image
-
-FILL = 0.9
-"""Fraction of the canvas that the region fills."""
 
 ALL_VERIFIED = "Everything is verified: there is nothing left to look at."
 
@@ -66,16 +67,16 @@ class NextRegionController:
         self._jobs, self._workers = jobs, workers
         self.frame = Overlay(overlays, "look here", "deepskyblue")
         self._framed: tuple[Any, ...] = ()
-        self._has_key = self._bind_key()
+        self._seen: list[Place] = []
+        """Where it went since an area was verified, or the model changed."""
+        self._since: tuple[int, str] = (0, "")
         view.correct.next_clicked.connect(self.start)
         state.changed.connect(self.refresh)
         layers.viewer.dims.events.current_step.connect(self.refresh)
 
     def shut_down(self) -> None:
-        """Stop listening to the viewer, and unbind the key."""
+        """Stop listening to the viewer."""
         self._layers.viewer.dims.events.current_step.disconnect(self.refresh)
-        if self._has_key:
-            self._layers.viewer.bind_key(NEXT_KEY, None)
 
     def refresh(self, event: Any = None) -> None:
         """Hide the frame after the user moved on or verified something."""
@@ -88,11 +89,13 @@ class NextRegionController:
         image = chosen_image(self._state, self._layers)
         if image is None or self._jobs.current is not None:
             return
+        self._forget_seen()
         request = NextRequest(
             model=self._state.versions.current.to_use,
             device=self._state.device,
             candidates=tuple(self._candidates(image)),
             decoding=self._state.decoding,
+            seen=tuple(self._seen),
         )
         self._jobs.start(
             Job(
@@ -103,25 +106,11 @@ class NextRegionController:
             )
         )
 
-    def _bind_key(self) -> bool:
-        """Bind the key on the viewer, unless the user has bound it."""
-        try:
-            self._layers.viewer.bind_key(NEXT_KEY, self._pressed)
-        except ValueError:
-            return False
-        return True
-
-    def _pressed(self, viewer: Any) -> None:
-        image = chosen_image(self._state, self._layers)
-        sentence = image and image_layers.unsupported_reason(image, self._layers.viewer)
-        if sentence:
-            self._view.set_message(sentence, "warning")
-        else:
-            self.start()
-
     def _candidates(self, first: Image) -> list[Candidate]:
         layers = self._layers
         others = [x for key, _ in layers.images() if (x := layers.image(key)) is not first]
+        # A pinned image is the only one to look at.
+        others = [] if self._state.pinned else others
         images = [first, *(x for x in others if x is not None)]
         viewer = layers.viewer
         fit = [x for x in images if not image_layers.unsupported_reason(x, viewer)]
@@ -134,7 +123,7 @@ class NextRegionController:
         index = image_layers.shown_index(image, self._layers.viewer)
         return Candidate(
             snapshot_of(self._state, self._layers, image),
-            settings.scale,
+            scale_for(self._state, image),
             tuple(settings.proposals(index)),
             {index: plane.verified.copy() for index, plane in planes.items()},
         )
@@ -148,16 +137,30 @@ class NextRegionController:
             self._view.set_message(IMAGE_REMOVED, "warning")
             return
         if found.proposal is not None:
-            settings = self._state.image(found.image_id)
-            settings.scale = settings.scale or found.proposal.scale
+            if scale_for(self._state, image) is None:
+                self._state.image(found.image_id).scale = found.proposal.scale
             apply_proposal(self._state, self._layers, image, found.proposal)
         self._state.choose(found.image_id)
         _show_plane(self._layers.viewer, image, found.index)
         window = found.region.window
-        self.frame.draw(image, [_frame(window)], window)
+        self.frame.draw(image, [targets.frame_of(window)], window)
         self._framed = self._in_view()
-        _look_at(self._layers.viewer, image, window)
-        self._view.set_message(why(found))
+        targets.look_at(self._layers.viewer, image, window)
+        self._seen.append(found.place)
+        self._view.set_message(why(found, self._state.is_classes))
+
+    def _forget_seen(self) -> None:
+        """Begin anew once an area was verified, or is no longer, or the model changed."""
+        planes = [
+            plane
+            for binding in self._layers.bindings().values()
+            for plane in binding.review.planes.values()
+        ]
+        verified = sum(int(np.count_nonzero(plane.verified)) for plane in planes)
+        since = verified, self._state.versions.current.key
+        if since != self._since:
+            self._since = since
+            self._seen.clear()
 
     def _in_view(self) -> tuple[Any, ...]:
         """Return the shown image, plane, and number of verified pixels."""
@@ -172,30 +175,15 @@ class NextRegionController:
         return key, index, n_verified
 
 
-def why(found: Found) -> str:
+def why(found: Found, classes: bool) -> str:
     """Explain why this region comes next."""
-    n = found.region.n_uncertain
+    n, things = found.region.n_uncertain, "places" if classes else "objects"
+    if found.again:
+        return "There is no other place to look at: correct this area and mark it."
     if not n:
-        return "The model is sure of its objects; it is least sure here."
-    return f"The model is unsure about {n} object{'s' if n > 1 else ''} here."
-
-
-def _frame(window: Window) -> npt.NDArray[np.float64]:
-    top, bottom = window[0].start - 0.5, window[0].stop - 0.5
-    left, right = window[1].start - 0.5, window[1].stop - 0.5
-    corners = (top, left), (top, right), (bottom, right), (bottom, left), (top, left)
-    return np.array(corners)
-
-
-def _look_at(viewer: Any, image: Image, window: Window) -> None:
-    """Move and zoom the camera so that a window fills most of the canvas."""
-    scene = getattr(viewer, "scene", viewer)  # before napari 0.9, the viewer itself
-    world = to_world(image, _frame(window)[:4])
-    scene.camera.center = (*scene.camera.center[:-2], *world.mean(0).tolist())
-    canvas = getattr(viewer, "canvas", None)
-    if canvas is not None:
-        fit = np.asarray(canvas.size) / np.ptp(world, axis=0)
-        scene.camera.zoom = FILL * float(fit.min())
+        sure = "overall" if classes else f"of its {things}"
+        return f"The model is sure {sure}; it is least sure here."
+    return f"The model is unsure about {n} {things if n > 1 else things[:-1]} here."
 
 
 def _show_plane(viewer: Any, image: Image, index: Index) -> None:

@@ -6,7 +6,7 @@ new pixels, and `LabelsBinding.edit` writes them as one undoable step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,18 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels
 
-from napari_resunet.corrections.object_edits import Edit, free_label
-from napari_resunet.plugin.controllers.shared import chosen_labels
+from napari_resunet.corrections.object_edits import Edit
+from napari_resunet.errors import CorrectionError
+from napari_resunet.events import CancelToken, Progress
+from napari_resunet.plugin.controllers.shared import chosen_labels, scale_for
+from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.labels import LabelsBinding
-from napari_resunet.plugin.layers.overlays import Overlay, Overlays
+from napari_resunet.plugin.layers.overlays import Line, Overlay, Overlays
 from napari_resunet.plugin.messages import CLASSES
 from napari_resunet.plugin.state import AppState
+from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.tools import BY_NAME, TOOLS, Tool
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.types import Index, Window
@@ -29,8 +33,15 @@ from napari_resunet.types import Index, Window
 DISTINCT = 0.4
 """Distance in RGB, 0 to 1 each, from which two colours look different."""
 
+REST = 120
+"""Milliseconds without a move after which the mouse rests."""
+
+PICKS = ("add", "merge", "smooth")
+"""Tools whose object the brush goes on with."""
+
 LEFT_BUTTON = 1
 UNDO_HINT = "Ctrl-Z takes it back."
+COVERED = "The labels are hidden: switch off the map or the comparison first."
 
 
 @dataclass(frozen=True)
@@ -70,19 +81,31 @@ class ObjectToolsController:
     layers : Layers
         The labels.
     overlays : Overlays
-        Show the path during a drag.
+        Show the path during a drag, and what Add would give.
     view : DockView
         The buttons.
+    previews : JobRunner
+        Computes what Add would give.
+    timers : Timers
+        Notice that the mouse rests.
     """
 
     def __init__(
-        self, state: AppState, layers: Layers, overlays: Overlays, view: DockView
+        self,
+        state: AppState,
+        layers: Layers,
+        overlays: Overlays,
+        view: DockView,
+        previews: JobRunner,
+        timers: Timers,
     ) -> None:
         self._state, self._layers, self._view = state, layers, view
-        self._viewer = layers.viewer
+        self._viewer, self._previews = layers.viewer, previews
+        self._rested = timers.once(REST, self._show_preview)
         self._bound: list[Labels] = []
         self._active: tuple[Tool, Labels, str] | None = None
         self._trace = Overlay(overlays, "tool", "white")
+        self.preview = Overlay(overlays, "preview", "springgreen")
         view.correct.tools.tool_clicked.connect(self.choose)
         state.changed.connect(self.follow)
 
@@ -137,6 +160,7 @@ class ObjectToolsController:
         layer.mouse_pan = False
         layer.cursor = "cross"
         layer.mouse_drag_callbacks.append(self._drag)
+        layer.mouse_move_callbacks.append(self._hover)
         layer.bind_key("Escape", self._escape)
         layer.events.mode.connect(self._mode_changed)
         self._viewer.layers.selection.events.active.connect(self._active_changed)
@@ -153,11 +177,13 @@ class ObjectToolsController:
         layer.events.mode.disconnect(self._mode_changed)
         layer.bind_key("Escape", None)
         layer.mouse_drag_callbacks.remove(self._drag)
+        layer.mouse_move_callbacks.remove(self._hover)
         if layer.mode == "pan_zoom":
             layer.mouse_pan = True
             layer.cursor = "standard"
             layer.mode = mode
         self._trace.clear()
+        self._hide_preview()
         self._notify("")
         self._view.correct.tools.set_tool(None)
 
@@ -211,6 +237,7 @@ class ObjectToolsController:
             or not self._check_editable(layer)
         ):
             return
+        self._hide_preview()
         tool, boxed = self._active[0], "Shift" in event.modifiers
         path = [self._place(layer, event.position)]
         begun = self._gesture(layer, path, boxed)
@@ -242,13 +269,21 @@ class ObjectToolsController:
     # Edits --------------------------------------------------------------------------
 
     def _apply(self, tool: Tool, gesture: Gesture) -> None:
-        index, edit = gesture.index, self._edit(tool.name, gesture)
-        if tool.name == "copy":
-            index = _next_slice(gesture)
+        index = gesture.index if tool.name != "copy" else _next_slice(gesture)
+        try:
+            edit = self._edit(tool.name, gesture)
+        except CorrectionError as error:
+            self._notify(str(error), "warning")
+            return
         if not len(edit):
             self._notify(tool.failed, "warning")
             return
         gesture.binding.edit(index, edit)
+        kept = int(edit.after.max(initial=0))
+        if tool.name in PICKS and kept:
+            gesture.binding.brush.pick(kept)
+        elif tool.name == "delete":
+            gesture.binding.brush.drop()
         self._notify(f"{tool.title}: done. {UNDO_HINT}")
 
     def _edit(self, name: str, gesture: Gesture) -> Edit:
@@ -264,30 +299,73 @@ class ObjectToolsController:
             return object_edits.merge(plane, gesture.path)
         if name == "split":
             old = plane[object_edits.line_pixels(gesture.path, plane.shape)].max(initial=0)
-            label = _distinct_label(gesture.binding.layer, free_label(plane), int(old))
+            free = gesture.binding.free_label(gesture.index)
+            label = _distinct_label(gesture.binding.layer, free, int(old))
             return object_edits.split(plane, gesture.path, label)
         if name == "copy":
             beyond = _next_slice(gesture)
             there = plane if beyond == gesture.index else gesture.binding.plane(beyond)
-            return object_edits.copy(plane, gesture.point, there)
-        return self._added(plane, gesture)
+            review = gesture.binding.review.plane(beyond)
+            review.sync(there)
+            return object_edits.copy(plane, gesture.point, there, review.protected)
+        return self._grower(gesture)(gesture.binding.free_label(gesture.index))
 
-    def _added(self, plane: npt.NDArray[Any], gesture: Gesture) -> Edit:
-        from napari_resunet.corrections import grow
-        from napari_resunet.session.segmenter import maps_at
+    # Add, and its preview -----------------------------------------------------------
 
+    def _grower(self, gesture: Gesture) -> Callable[[int], Edit]:
+        """Return what adds an object with a label; it may run in a thread."""
         settings, index = self._state.image(gesture.binding.image_id), gesture.index
-        proposals, label = settings.proposals(index), free_label(plane)
-        size = self._state.diameter / (settings.scale or 1.0)
+        plane, proposals = gesture.binding.plane(index), settings.proposals(index)
+        size = self._state.diameter / (scale_for(self._state, gesture.image) or 1.0)
+        width = gesture.binding.layer.brush_size
 
         def read(window: Window) -> Any:
+            if not proposals:
+                return None
+            from napari_resunet.session.segmenter import maps_at
+
             return maps_at(proposals, index, window)
 
-        if gesture.boxed:
-            corners = gesture.path[[0, -1]]
-            return grow.add_box(plane, corners, size, read, label)
-        width = gesture.binding.layer.brush_size
-        return grow.add_scribble(plane, gesture.path, width, size, read, label)
+        def grow(label: int) -> Edit:
+            from napari_resunet.corrections import grow
+
+            if gesture.boxed:
+                return grow.add_box(plane, gesture.path[[0, -1]], size, read, label)
+            return grow.add_scribble(plane, gesture.path, width, size, read, label)
+
+        return grow
+
+    def _hover(self, layer: Labels, event: Any) -> None:
+        if self.active_tool == "add":
+            self._rested.start()
+
+    def _show_preview(self) -> None:
+        """Compute the outline of what a click would add."""
+        if self._active is None or self.active_tool != "add":
+            return
+        if self._previews.current is not None:
+            self._rested.start()
+            return
+        layer = self._active[1]
+        gesture = self._gesture(layer, [self._place(layer, self._viewer.cursor.position)])
+        if gesture is None or gesture.binding.in_stroke:
+            return
+        grow, image = self._grower(gesture), gesture.image
+
+        def steps(token: CancelToken) -> Generator[Progress, None, list[Line]]:
+            yield Progress(0, 0, "")
+            return _outlines_of(grow)
+
+        def draw(lines: list[Line]) -> None:
+            if self.active_tool == "add":
+                self.preview.draw(image, lines, image_layers.visible_window(image))
+
+        self._previews.start(Job("preview", steps, draw))
+
+    def _hide_preview(self) -> None:
+        self._rested.stop()
+        self._previews.abandon()
+        self.preview.clear()
 
     def _check_editable(self, layer: Labels) -> bool:
         """Return whether the labels can be edited; show the reason if not."""
@@ -299,6 +377,8 @@ class ObjectToolsController:
             sentence = sentence or image_layers.not_shown(image, self._viewer)
         if self._state.is_classes:
             sentence = sentence or CLASSES
+        if binding is not None and binding.covered:
+            sentence = sentence or COVERED
         if not (layer.visible and layer.editable):
             sentence = sentence or "Show and unlock the labels first."
         if sentence:
@@ -311,6 +391,20 @@ class ObjectToolsController:
 
     def _notify(self, sentence: str, kind: Any = "info") -> None:
         self._view.set_message(sentence, kind)
+
+
+def _outlines_of(grow: Callable[[int], Edit]) -> list[Line]:
+    """Return the outlines of what would be added; none if that is refused."""
+    from napari_resunet.corrections.outline import outlines
+
+    try:
+        edit = grow(1)
+    except CorrectionError:
+        return []
+    first = np.array([edit.rows.min(), edit.columns.min()])
+    mask = np.zeros((np.ptp(edit.rows) + 1, np.ptp(edit.columns) + 1), bool)
+    mask[edit.rows - first[0], edit.columns - first[1]] = True
+    return [line + first for line in outlines(mask)]
 
 
 def _distinct_label(layer: Labels, first: int, old: int) -> int:

@@ -1,27 +1,43 @@
-"""Correct: the verified area and its outline, the counts, the probability map."""
+"""Correct: the verified area and its outline, the counts, the probability map.
+
+Also marks what the user says is right when Fine-tune asks.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_resunet.corrections.object_edits import count_objects
+from napari_resunet.corrections.review import surroundings
 from napari_resunet.errors import ResunetError
 from napari_resunet.plugin.controllers.shared import chosen_image, chosen_labels
 from napari_resunet.plugin.layers import image_layers
-from napari_resunet.plugin.layers.collection import Layers
+from napari_resunet.plugin.layers.box_tool import Box, BoxTool
+from napari_resunet.plugin.layers.collection import BOX, Layers
 from napari_resunet.plugin.layers.geometry import matrix_of
 from napari_resunet.plugin.layers.overlays import Overlay, Overlays
 from napari_resunet.plugin.layers.probability_map import ProbabilityMap
-from napari_resunet.plugin.messages import CLASSES, NO_LABELS, counts_text
-from napari_resunet.plugin.state import AppState
+from napari_resunet.plugin.messages import (
+    CLASSES,
+    NO_IMAGE,
+    NO_LABELS,
+    NOTHING_VERIFIED,
+    counts_text,
+)
+from napari_resunet.plugin.state import AppState, Counts
 from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.tools import TOOLS
-from napari_resunet.plugin.views.protocol import DockView
-from napari_resunet.types import MaskArray
+from napari_resunet.plugin.views.protocol import DockView, Right
+from napari_resunet.types import Index, LabelArray, MaskArray
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Image
 
+    from napari_resunet.plugin.layers.labels import LabelsBinding
     from napari_resunet.session.segmenter import Proposal
 
 PAUSE = 250
@@ -31,6 +47,11 @@ OUTLINE_WIDTH = 1024
 """The outline is at most as thick as for a plane of this many pixels."""
 
 ONE_SLICE = "This image has one slice only."
+DRAW = "Drag a box on the image around what is right; Esc leaves."
+DRAW_TO_UNMARK = (
+    "Drag a box on the image around what is not verified after all; Esc leaves."
+)
+BOX_VERIFIED = "The box is verified; Fine-tune learns from it."
 NO_MAP = "There is no probability map of this slice yet: click Segment."
 
 
@@ -61,6 +82,7 @@ class ReviewController:
     ) -> None:
         self._state, self._layers, self._view = state, layers, view
         self.outline = Overlay(overlays, "verified area", "gold")
+        self.box = BoxTool(layers.viewer, overlays)
         self.map = ProbabilityMap(layers.viewer)
         self._map_wanted = False
         self._outlined: tuple[Any, ...] = ()
@@ -77,6 +99,7 @@ class ReviewController:
         """Stop listening to the viewer, and hide the map."""
         self._layers.viewer.dims.events.current_step.disconnect(self._moved)
         self._pause.stop()
+        self.box.stop()
         self.map.hide()
 
     def refresh(self) -> None:
@@ -94,13 +117,37 @@ class ReviewController:
         self._state.area = key
 
     def mark_verified(self) -> None:
-        """Mark the chosen area as verified."""
-        if self.verify():
+        """Mark the chosen area as verified; a box is drawn first."""
+        if self._state.area == BOX:
+            self._draw_box(DRAW, self._box_verified)
+        elif self._verify(self._state.area):
             self._state.area_verified.emit()
 
-    def verify(self) -> bool:
-        """Mark the chosen area as verified; return whether any part of it is in view."""
-        image, region = chosen_image(self._state, self._layers), self._region()
+    def unmark(self) -> None:
+        """Mark the chosen area as not verified; a box is drawn first."""
+        if chosen_labels(self._state, self._layers) is None:
+            return
+        if self._state.area == BOX:
+            self._draw_box(DRAW_TO_UNMARK, self._box_unmarked)
+            return
+        image, region = self._image(), self._region(self._state.area)
+        if image is not None and region is not None:
+            index = image_layers.shown_index(image, self._layers.viewer)
+            self._unmark(image, index, region)
+
+    def mark_right(self, right: Right) -> bool:
+        """Mark what the user says is right; return whether something is verified now."""
+        if right == "draw":
+            self._draw_box(DRAW, self._box_verified)
+            return False
+        if right == "view":
+            return self._verify("visible")
+        binding = chosen_labels(self._state, self._layers)
+        return binding is not None and self._verify_edited(binding)
+
+    def _verify(self, area: str) -> bool:
+        """Mark an area as verified; return whether any part of it is in view."""
+        image, region = self._image(), self._region(area)
         if image is None or region is None:
             return False
         index = image_layers.shown_index(image, self._layers.viewer)
@@ -108,25 +155,79 @@ class ReviewController:
         self._state.changed.emit()
         return True
 
-    def unmark(self) -> None:
-        """Mark the chosen area as not verified."""
-        image = chosen_image(self._state, self._layers)
-        binding = chosen_labels(self._state, self._layers)
-        region = None if binding is None else self._region()
-        if image is not None and binding is not None and region is not None:
-            index = image_layers.shown_index(image, self._layers.viewer)
+    def _verify_edited(self, binding: LabelsBinding) -> bool:
+        """Mark the edited objects and a margin around them as verified, on all planes.
+
+        The margin is the diameter of an object: the user saw the neighbours while editing,
+        the model learns where they touch, and there is enough around one object to hold a
+        part out.
+        """
+        margin = self._state.diameter / (self._state.chosen.scale or 1.0)
+        edited = binding.edited()
+        for index, mask in edited.items():
+            binding.verify(index, surroundings(mask, margin))
+        self._state.changed.emit()
+        return bool(edited)
+
+    def _unmark(self, image: Image, index: Index, region: MaskArray) -> None:
+        binding = self._layers.binding(image_layers.layer_id_of(image))
+        if binding is not None:
             binding.unverify(index, region)
             self._state.changed.emit()
 
-    def _region(self) -> MaskArray | None:
-        """Return a mask of the chosen area; show the reason if it is not in view."""
+    def _image(self) -> Image | None:
+        return chosen_image(self._state, self._layers)
+
+    # The box ------------------------------------------------------------------------
+
+    def _draw_box(
+        self, sentence: str, use: Callable[[Image, Index, MaskArray], None]
+    ) -> None:
+        """Let the user drag a box on the image, and use it."""
+        image = self._image()
+        why = NO_IMAGE if image is None else self._not_in_view(image)
+        if image is None or why:
+            self._view.set_message(why, "warning")
+            return
+
+        def drawn(box: Box | None) -> None:
+            self._view.set_message("")
+            if box is not None:
+                region = np.zeros(image_layers.plane_shape(image), bool)
+                region[box.window] = True
+                use(image, box.index, region)
+
+        self.box.start(image, drawn)
+        self._view.set_message(sentence)
+
+    def _box_verified(self, image: Image, index: Index, region: MaskArray) -> None:
+        binding = self._layers.make_binding(image)
+        binding.verify(index, region)
+        self._state.changed.emit()
+        if not (binding.review.plane(index).verified & region).any():
+            self._view.set_message(NOTHING_VERIFIED, "warning")
+            return
+        self._view.set_message(BOX_VERIFIED)
+        self._state.area_verified.emit()
+
+    def _box_unmarked(self, image: Image, index: Index, region: MaskArray) -> None:
+        self._unmark(image, index, region)
+
+    def _not_in_view(self, image: Image) -> str:
+        viewer = self._layers.viewer
+        return image_layers.unsupported_reason(image, viewer) or image_layers.not_shown(
+            image, viewer
+        )
+
+    def _region(self, area: str) -> MaskArray | None:
+        """Return a mask of an area; show the reason if it is not in view."""
         image = chosen_image(self._state, self._layers)
         if image is None:
             return None
         sentence = image_layers.unsupported_reason(image, self._layers.viewer)
         try:
             if not sentence:
-                return self._layers.region(self._state.area, image)
+                return self._layers.region(area, image)
         except ResunetError as error:
             sentence = str(error)
         self._view.set_message(sentence, "warning")
@@ -152,10 +253,11 @@ class ReviewController:
             self._map_wanted = False  # the user removed the layer
         image = chosen_image(self._state, self._layers)
         if self._map_wanted and image is not None:
-            self.map.show(image, self._largest_proposal(image))
+            labels = chosen_labels(self._state, self._layers)
+            self.map.show(image, self._largest_proposal(image), labels)
         else:
             self.map.hide()
-        self._view.correct.set_map_shown(self._map_wanted)
+        self._view.correct.set_map_shown(self._map_wanted, self.map.layer is not None)
 
     def _largest_proposal(self, image: Image) -> Proposal | None:
         index = image_layers.shown_index(image, self._layers.viewer)
@@ -206,18 +308,36 @@ class ReviewController:
         self.outline.draw(image, outlines(plane.verified), (part, part))
 
     def show_counts(self) -> None:
-        """Count objects, edits, and verified objects and pixels."""
+        """Count objects or pixels of classes, edits, and what is verified."""
         image = chosen_image(self._state, self._layers)
         binding = chosen_labels(self._state, self._layers)
         if image is None or binding is None:
-            self._view.correct.set_text(counts_text(0, 0, 0, 0))
+            self._state.counts = None
+            self._view.correct.set_text("")
             return
         index = image_layers.shown_index(image, self._layers.viewer)
-        objects = None if self._state.is_classes else count_objects(binding.plane(index))
         verified, pixels = binding.counts()
-        text = counts_text(objects, verified, pixels, binding.edits)
-        self._view.correct.set_text(text)
+        counts = self._state.counts = Counts(
+            classes=self._class_names(),
+            found=self._found(binding.plane(index)),
+            verified=verified,
+            pixels=pixels,
+            edits=binding.edits,
+            stack=bool(index),
+        )
+        self._view.correct.set_text(counts_text(counts))
         self._state.counted.emit(binding.image_id, verified)
+
+    def _class_names(self) -> tuple[str, ...]:
+        model = self._state.model
+        return model.info.class_names if self._state.is_classes and model else ()
+
+    def _found(self, plane: LabelArray) -> tuple[int, ...]:
+        """Count the objects of a plane, or the pixels of each of its classes."""
+        names = self._class_names()
+        if not names:
+            return (count_objects(plane),)
+        return tuple(int((plane == label).sum()) for label in range(len(names)))
 
 
 def _n_pixels(proposal: Proposal) -> int:

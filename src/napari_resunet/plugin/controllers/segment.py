@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from napari_resunet.errors import ResunetError
+from napari_resunet.errors import CorrectionError, ResunetError
 from napari_resunet.plugin.controllers.shared import (
     apply_proposal,
     chosen_image,
+    scale_for,
     snapshot_of,
 )
 from napari_resunet.plugin.jobs import Job, JobRunner
@@ -30,7 +32,11 @@ if TYPE_CHECKING:
 
     from napari_resunet.session.segmenter import Proposal, SizeFound
 
-PROPOSED = "Correct what is wrong, then click Fine-tune."
+
+MIDDLE_FIRST = (
+    "The middle is proposed and the rest follows: begin to correct, or click Cancel to "
+    "keep only what is there."
+)
 
 
 class SegmentController:
@@ -130,14 +136,20 @@ class SegmentController:
         binding = self._layers.binding(key)
         if not again and binding is not None:
             again = targets.proposed_earlier(binding.review, shown)
+        if not again and binding is not None and binding.review.verified_planes():
+            # It learned from what the user drew: show what it makes of the rest.
+            with suppress(CorrectionError):
+                again = targets.targets_of(image, self._layers.viewer, "visible")
         settings.forget_maps()
         if again:
             self._propose(image, again, sentence)
 
     def outdate(self, sentence: str) -> None:
-        """Drop proposals, also a running one, because a choice changed."""
+        """Drop proposals, also a running one of the image, because a choice changed."""
         self._state.chosen.forget_maps()
-        self._abandon(sentence)
+        job = self._jobs.current
+        if job is not None and job.image_key in (self._state.image_key, None):
+            self._abandon(sentence)
         self._view.set_message(sentence)
         self._state.changed.emit()
 
@@ -165,15 +177,17 @@ class SegmentController:
             device=self._state.device,
             image=snapshot_of(self._state, self._layers, image),
             targets=tuple(chosen),
-            scale=self._state.image(key).scale,
+            scale=scale_for(self._state, image),
             decoding=self._state.decoding,
         )
 
+        first = chosen[0]
+
         def proposed(event: ModelReady | SizeFound | Proposal) -> None:
-            self._proposed(key, event)
+            self._proposed(key, first, event)
 
         def done(result: None) -> None:
-            self._view.set_message(f"{sentence} {PROPOSED}".strip())
+            self._view.set_message(sentence)
 
         self._jobs.start(
             Job(
@@ -185,7 +199,9 @@ class SegmentController:
             )
         )
 
-    def _proposed(self, key: str, event: ModelReady | SizeFound | Proposal) -> None:
+    def _proposed(
+        self, key: str, first: Target, event: ModelReady | SizeFound | Proposal
+    ) -> None:
         # Costs nothing here, because the worker has imported torch.
         from napari_resunet.session.segmenter import Proposal
 
@@ -197,6 +213,9 @@ class SegmentController:
             self._state.changed.emit()
         elif image is not None and self._layers.binding(key) is not None:
             apply_proposal(self._state, self._layers, image, event)
+            if event.index == first.index and event.roi != first.window:
+                self._view.set_message(MIDDLE_FIRST)
+            self._state.changed.emit()
 
     # The sliders --------------------------------------------------------------------
 

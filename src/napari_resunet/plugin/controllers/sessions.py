@@ -23,16 +23,16 @@ from napari_resunet.plugin.layers.appearance import apply_style
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.session_images import (
     add_image,
-    finest,
     is_safe_to_open,
+    restore_axes,
     restore_labels,
     restore_transform,
 )
 from napari_resunet.plugin.messages import (
     BUSY,
     interrupted_text,
+    result_text,
     score_of,
-    score_text,
     version_of,
 )
 from napari_resunet.plugin.state import AppState, Interrupted
@@ -46,7 +46,7 @@ from napari_resunet.session.store.folder import (
 )
 from napari_resunet.session.store.history import Entry, last_run
 from napari_resunet.session.store.recent import free_name, recent_sessions, sessions_folder
-from napari_resunet.session.store.schema import ImageRecord, SessionSettings
+from napari_resunet.session.store.schema import ImageRecord, SessionFile, SessionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,7 @@ class SessionsController:
         self._missing: list[RestoredImage] = []
         self._unfit: list[str] = []
         view.session.open_clicked.connect(self.ask)
+        view.welcome.session_chosen.connect(self.open)
         jobs.progress.connect(self._show_progress)
 
     def ask(self) -> None:
@@ -230,20 +231,30 @@ class SessionsController:
             restore_transform(layer, record)
         layer = layer or self._open_already(record)
         layer = layer or add_image(layers.viewer, record, data)
+        restore_axes(layer, record)
         apply_style(layer, record.look)
-        binding = layers.make_binding(layer)
         key = image_layers.layer_id_of(layer)
+        self._restore_choices(key, record)
+        if not (record.labels_name or image.states):
+            # Only another image is combined with its pixels.
+            self._autosave.adopt_pixels(key, record.key, image.fingerprint)
+            return
+        binding = layers.make_binding(layer)
         fits = image_layers.stack_shape(layer) == record.stack_shape
         fits &= binding.review.shape == record.plane_shape
         if fits:
             restore_labels(binding, record, image.states)
         else:
             self._unfit.append(f"The labels of '{record.name}' do not fit the image.")
-        state = self._state.image(key)
-        state.channels, state.auto = record.channels, record.auto
-        state.scale = record.object_scale
         if fits:
             self._autosave.adopt(key, record.key, image.states, image.fingerprint)
+
+    def _restore_choices(self, key: str, record: ImageRecord) -> None:
+        state = self._state.image(key)
+        # What is combined is found when all images are there.
+        state.choose_channels(None if record.partners else record.channels)
+        state.channel_names = record.channel_names or state.channel_names
+        state.auto, state.scale = record.auto, record.object_scale
 
     def _open_already(self, record: ImageRecord) -> Image | None:
         """Find the image among the layers without labels of ours."""
@@ -251,7 +262,7 @@ class SessionsController:
         for key, _ in layers.images():
             layer = layers.image(key)
             free = layer is not None and layers.binding(key) is None
-            if layer is not None and free and is_image(record, finest(layer)):
+            if layer is not None and free and is_image(record, image_layers.finest(layer)):
                 return layer
         return None
 
@@ -293,7 +304,7 @@ class SessionsController:
             return None
         found = None
         for layer in opened:
-            fits = isinstance(layer, Image) and is_image(record, finest(layer))
+            fits = isinstance(layer, Image) and is_image(record, image_layers.finest(layer))
             if found is None and fits:
                 found = layer
             else:
@@ -306,7 +317,10 @@ class SessionsController:
         state, file = self._state, folder.file
         versions = [version_of(r, None, str(path)) for r, path in restored.versions]
         numbers = {r.number: r for r, _ in restored.versions}
-        known = [n for n in numbers if n <= file.current_version]
+        used = file.current_version
+        known = [
+            n for n, r in numbers.items() if n == used or (n < used and not r.candidate)
+        ]
         current = numbers[max(known)].model_id if known else STARTER
         state.versions.restore(versions, current, restored.last_version)
         self._autosave.training.restore(numbers)
@@ -318,24 +332,36 @@ class SessionsController:
         for saved in restored.corrections:
             image_id = layer_ids.get(saved.record.image, saved.record.image)
             self._corrections.restore(saved.correction(image_id), saved.example)
+        self._combine(file, layer_ids)
         self._show_history(restored.history)
         self._take_settings(file.settings)
         if file.current_image in layer_ids:
             state.choose(layer_ids[file.current_image])
 
+    def _combine(self, file: SessionFile, layer_ids: dict[str, str]) -> None:
+        """Combine images again as the session says, where all of them were found."""
+        for record in file.images:
+            partners = tuple(layer_ids.get(key, "") for key in record.partners)
+            if partners and record.key in layer_ids and "" not in partners:
+                state = self._state.image(layer_ids[record.key])
+                state.choose_channels(record.channels, partners)
+
     def _show_history(self, history: list[Entry]) -> None:
         view = self._view.fine_tune
-        points = last_run(history)
-        if points:
+        run = last_run(history)
+        if run.points:
             view.plot.start()
-            for point in points:
+            view.plot.set_before(run.before, run.objects)
+            for point in run.points:
                 view.plot.add(*point)
-        current = self._state.versions.current
+        view.set_result_text(self._last_result(history))
+
+    def _last_result(self, history: list[Entry]) -> str:
+        """Describe the last fine-tuning if its outcome still holds, or else the version."""
+        versions = self._state.versions
         ends = [entry for entry in history if entry.get("event") == "end"]
-        text = score_of(current)
-        if ends and ends[-1].get("model_id") == current.key:
-            end = ends[-1]
-            text = score_text(
-                end.get("before"), end.get("after"), bool(end.get("improved"))
-            )
-        view.set_result_text(text)
+        end: Entry = ends[-1] if ends else {}
+        holds = end.get("model_id") == versions.current.key
+        if end.get("outcome") == "too close":
+            holds = versions.candidate is not None
+        return result_text(end) if holds else score_of(versions.current)

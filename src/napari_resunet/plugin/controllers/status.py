@@ -12,11 +12,11 @@ from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.messages import NO_IMAGE, UIState, disabled_reasons, duration
 from napari_resunet.plugin.state import AppState
-from napari_resunet.plugin.views.protocol import DockView
+from napari_resunet.plugin.views.protocol import ControlName, DockView
 
 
 class StatusController:
-    """Fills progress bars, the message line and the buttons' tooltips.
+    """Fills the status line and the buttons' tooltips.
 
     Parameters
     ----------
@@ -35,8 +35,7 @@ class StatusController:
     ) -> None:
         self._state, self._layers, self._view, self._jobs = state, layers, view, jobs
         self._began = time.monotonic()
-        view.segment.segment_cancelled.connect(self.cancel)
-        view.fine_tune.fine_tune_cancelled.connect(self.cancel)
+        view.status.cancel_clicked.connect(self.cancel)
         state.changed.connect(self.refresh)
         layers.notice.connect(self._warn)
         jobs.changed.connect(self._job_changed)
@@ -47,11 +46,15 @@ class StatusController:
     def refresh(self) -> None:
         """Enable the buttons that can be used, and say why the others cannot."""
         self._view.model.set_device_text(self._state.device_text)
-        for name, reason in disabled_reasons(self._now()).items():
+        for name, reason in self.reasons().items():
             self._view.set_enabled(name, not reason, reason)
 
+    def reasons(self) -> dict[ControlName, str]:
+        """Return for each control why it is disabled; empty if it is not."""
+        return disabled_reasons(self._now())
+
     def cancel(self) -> None:
-        """Cancel the running job, whichever Cancel was clicked."""
+        """Cancel the running job."""
         if self._jobs.current is not None:
             self._jobs.cancel()
             self._view.set_message("Cancelling …")
@@ -62,16 +65,15 @@ class StatusController:
         if 0 < done < total:
             seconds = (time.monotonic() - self._began) * (total - done) / done
             left = f", {duration(seconds)}"
-        learning = job.kind == "fine-tune"
-        section = self._view.fine_tune if learning else self._view.segment
-        section.progress.show_progress(done, total, progress.message + left)
+        text = progress.message + left
+        self._view.status.show_progress(done, total, text if total else f"{text} …")
 
     def show_failure(self, sentence: str) -> None:
         """Show why a job failed; no sentence means that it was cancelled."""
         if sentence:
             self._view.set_message(sentence, "error")
         else:
-            self._view.set_message("Cancelled; your labels are as they were.")
+            self._view.set_message("Cancelled. Your labels stay as they are.")
 
     def _warn(self, sentence: str) -> None:
         self._view.set_message(sentence, "warning")
@@ -79,8 +81,7 @@ class StatusController:
     def _job_changed(self) -> None:
         job, self._began = self._jobs.current, time.monotonic()
         if job is None:
-            self._view.segment.progress.show_progress(None, None, "")
-            self._view.fine_tune.progress.show_progress(None, None, "")
+            self._view.status.show_progress(None, None, "")
         else:
             self.show_progress(job, Progress(0, 0, "starting"))
         self._state.changed.emit()

@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING
 from napari_resunet._package import STARTER, starter_path
 from napari_resunet.errors import CorrectionError, ResunetError
 from napari_resunet.files import atomic_path
-from napari_resunet.plugin.controllers.shared import chosen_image, snapshot_of
+from napari_resunet.plugin.controllers.shared import (
+    chosen_image,
+    chosen_labels,
+    object_size_in,
+    scale_for,
+    snapshot_of,
+)
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers, targets
 from napari_resunet.plugin.layers.collection import Layers
-from napari_resunet.plugin.layers.compare import ComparedLayer
+from napari_resunet.plugin.layers.compare import COLOURS, ComparedLayer
+from napari_resunet.plugin.layers.overlays import Overlay, Overlays
 from napari_resunet.plugin.messages import (
+    difference_counts,
+    difference_text,
     model_loaded_text,
+    px,
+    score_cell,
     score_of,
     suggested_name,
     version_from,
@@ -33,13 +44,17 @@ from napari_resunet.session.workers import (
     Workers,
 )
 from napari_resunet.types import Target
+from napari_resunet.windows import grown, moved
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import SizeFound
 
+MARGIN, SURROUNDINGS = 4, 60
+"""Pixels around a difference inside its frame, and those shown around the frame."""
+
+NO_DIFFERENCE = "The two versions propose the same here: compare them on another area."
 CANNOT_COMPARE = (
     "Open an image, choose another version in the list, and wait for the running job."
 )
@@ -54,6 +69,8 @@ class VersionsController:
         Holds the versions.
     layers : Layers
         The image for comparing.
+    overlays : Overlays
+        Frame a difference.
     view : DockView
         The dock.
     jobs : JobRunner
@@ -66,6 +83,7 @@ class VersionsController:
         self,
         state: AppState,
         layers: Layers,
+        overlays: Overlays,
         view: DockView,
         jobs: JobRunner,
         workers: Workers,
@@ -73,7 +91,11 @@ class VersionsController:
         self._state, self._layers, self._view = state, layers, view
         self._jobs, self._workers = jobs, workers
         self.layer: ComparedLayer | None = None
-        self._titles = ("", "")
+        self.frame = Overlay(overlays, "difference", "white")
+        self._compared: tuple[str, Comparison] | None = None
+        """Key of the image, and what was compared."""
+        self._position = -1
+        self._titles, self._other = ("", ""), ""
         view.model.version_chosen.connect(self.choose)
         view.model.load_clicked.connect(self.load)
         view.model.save_clicked.connect(self.save)
@@ -87,7 +109,16 @@ class VersionsController:
         section.delete_clicked.connect(self.delete)
         section.compare_toggled.connect(self.compare)
         section.flip_clicked.connect(self.flip)
+        state.compare.connect(self.compare_with)
+        section.next_difference_clicked.connect(self.next_difference)
         state.changed.connect(self.refresh)
+        state.training_over.connect(self.prune)
+
+    def prune(self) -> None:
+        """Delete the oldest learned versions, if there are too many."""
+        for version in self._state.versions.surplus():
+            self._state.versions.remove(version.key)
+            self._state.version_deleted.emit(version.record)
 
     def refresh(self) -> None:
         """Update both lists."""
@@ -101,25 +132,29 @@ class VersionsController:
 
     def choose(self, key: str) -> None:
         """Use another version."""
-        self._use(key)
+        size = self._use(key)
         title = self._state.versions.current.title
-        self._state.outdated.emit(f"'{title}' is in use now: click Segment.")
+        self._state.outdated.emit(f"'{title}' is in use now{size}: click Segment.")
 
     def go_back(self) -> None:
         """Use the version before this one, and propose again with it."""
         previous = self._state.versions.previous()
         if previous is None:
             return
-        self._use(previous.key)
-        sentence = f"Gone back to '{previous.title}'."
+        size = self._use(previous.key)
+        sentence = f"Gone back to '{previous.title}'{size}."
         self._view.set_message(sentence)
         self._state.renew.emit(self._state.image_key, sentence)
 
-    def _use(self, key: str) -> None:
+    def _use(self, key: str) -> str:
+        """Use a version; return words about the object size, if it is another one."""
+        before = object_size_in(self._state, self._layers)
         self._state.versions.choose(key)
+        now = object_size_in(self._state, self._layers)
         # The dock shows the score of the version in use.
         self._view.fine_tune.set_result_text(score_of(self._state.versions.current))
         self._state.changed.emit()
+        return "" if now is None or now == before else f", for objects of {px(now)}"
 
     # Loading and exporting ----------------------------------------------------------
 
@@ -215,7 +250,18 @@ class VersionsController:
         if not on:
             self._end_comparison()
             return
-        other, current = self._chosen(), self._state.versions.current
+        self._compare(self._chosen())
+
+    def compare_with(self, key: str) -> None:
+        """Compare a version with the one in use, or end that comparison."""
+        version = self._state.versions.get(key)
+        if version is None or self._other == key:
+            self._end_comparison()
+        else:
+            self._compare(version)
+
+    def _compare(self, other: Version | None) -> None:
+        current = self._state.versions.current
         image = chosen_image(self._state, self._layers)
         if image is None or other is None or self._jobs.current is not None:
             self._view.versions.show_comparison("")
@@ -227,19 +273,22 @@ class VersionsController:
             self._end_comparison()
             self._view.set_message(str(error), "warning")
             return
-        self._titles = other.title, current.title
-        self._start_comparison(image, target, (other.to_use, current.to_use))
+        self._titles, self._other = (other.title, current.title), other.key
+        self._start_comparison(image, target, other)
 
-    def _start_comparison(
-        self, image: Image, target: Target, models: tuple[Model | str, Model | str]
-    ) -> None:
+    def _start_comparison(self, image: Image, target: Target, other: Version) -> None:
+        current = self._state.versions.current
         key = image_layers.layer_id_of(image)
+        binding = chosen_labels(self._state, self._layers)
         request = CompareRequest(
-            models=models,
+            known=None
+            if binding is None or binding.unusable
+            else binding.plane(target.index)[target.window].copy(),
+            models=(other.to_use, current.to_use),
             device=self._state.device,
             image=snapshot_of(self._state, self._layers, image),
             target=target,
-            scale=self._state.image(key).scale,
+            scales=(scale_for(self._state, image, other), scale_for(self._state, image)),
             decoding=self._state.decoding,
         )
 
@@ -264,7 +313,27 @@ class VersionsController:
         if self.layer is None or not self.layer.is_there:
             self._end_comparison()
         else:
-            self._view.versions.show_comparison(self._titles[self.layer.flip()])
+            self._show_title(self.layer.flip())
+
+    def next_difference(self) -> None:
+        """Move the camera to the next difference, the largest first."""
+        image = None if self._compared is None else self._layers.image(self._compared[0])
+        if self._compared is None or image is None or self.layer is None:
+            return
+        target, differences = self._compared[1].target, self._compared[1].differences
+        if not differences.each:
+            self._view.set_message(NO_DIFFERENCE)
+            return
+        total = len(differences.each)
+        self._position = (self._position + 1) % total
+        difference = differences.each[self._position]
+        shape = image_layers.plane_shape(image)
+        window = grown(moved(difference.window, target.window), MARGIN, shape)
+        around = grown(window, SURROUNDINGS, shape)
+        targets.look_at(self._layers.viewer, image, around)
+        self.frame.draw(image, [targets.frame_of(window)], around)
+        place = self._position + 1, total
+        self._show_counts(difference_text(difference.kind, *place, self._titles))
 
     def _chosen(self) -> Version | None:
         version = self._state.versions.get(self._view.versions.chosen() or "")
@@ -281,19 +350,32 @@ class VersionsController:
         self._end_comparison()
 
     def _show_comparison(self, key: str, comparison: Comparison) -> None:
+        other = self._other
         self._end_comparison()
         image, binding = self._layers.image(key), self._layers.binding(key)
         if image is None:
             return
-        hidden = None if binding is None else binding.layer
+        self._other = other
         viewer = self._layers.viewer
-        self.layer = ComparedLayer(viewer, image, comparison, self._titles, hidden)
-        self._view.versions.show_comparison(self._titles[0])
+        self.layer = ComparedLayer(viewer, image, comparison, self._titles, binding)
+        self._compared, self._position = (key, comparison), -1
+        self._show_title(0)
+
+    def _show_title(self, shown: int) -> None:
+        self._show_counts(f"You see the proposal of '{self._titles[shown]}'.")
+
+    def _show_counts(self, text: str) -> None:
+        if self._compared is not None:
+            found = self._compared[1].differences
+            colours = COLOURS if found.fraction is None else {}
+            counts = [(k, colours.get(k, ""), t) for k, t in difference_counts(found)]
+            self._view.versions.show_comparison(text, counts)
 
     def _end_comparison(self) -> None:
         if self.layer is not None:
             self.layer.remove()
-        self.layer = None
+        self.layer, self._compared, self._other = None, None, ""
+        self.frame.clear()
         self._view.versions.show_comparison("")
 
 
@@ -305,12 +387,10 @@ def _row(version: Version, in_use: bool, numbers: dict[str, int]) -> VersionRow:
     parent = numbers.get(record.parent_id, 0)
     counts = f"{record.objects} obj, {record.regions} reg, {record.images} img"
     origin = counts if record.origin == "learned" else record.origin
-    score = "" if record.after is None else f"{record.after:.2f}"
-    if record.before is not None and record.after is not None:
-        score = f"{record.before:.2f} → {record.after:.2f}"
     text = f"{version.title}\nFrom version {parent}\n{version.tooltip}"
     day = record.created[:16].replace("T", " ")
-    return VersionRow(version.key, (str(record.number), score, origin, day), text, reasons)
+    cells = (str(record.number), score_cell(record), origin, day)
+    return VersionRow(version.key, cells, text, reasons)
 
 
 def _write(version: Version, path: Path) -> None:

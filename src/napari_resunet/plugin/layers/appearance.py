@@ -12,13 +12,21 @@ from pydantic import ValidationError
 
 from napari_resunet.session.store.schema import ImageStyle, LayerStyle
 
+THICKEST = 100
+"""A session stores no thicker contours, in pixels."""
+
 FEW_COLORS = 32
 """A colormap with this many colours or fewer may be the user's own, so they are saved."""
 
 
 def layer_style(layer: Image | Labels) -> LayerStyle:
-    """Describe the opacity and visibility of a layer."""
-    return LayerStyle(opacity=float(layer.opacity), visible=bool(layer.visible))
+    """Describe opacity, visibility, and contours of a layer."""
+    contour = int(layer.contour) if isinstance(layer, Labels) else None
+    return LayerStyle(
+        opacity=float(layer.opacity),
+        visible=bool(layer.visible),
+        contour=None if contour is None else min(contour, THICKEST),
+    )
 
 
 def image_style(layer: Image) -> ImageStyle:
@@ -54,6 +62,8 @@ def apply_style(layer: Image | Labels, style: LayerStyle | None) -> None:
     if style is None:
         return
     layer.opacity, layer.visible = style.opacity, style.visible
+    if isinstance(layer, Labels) and style.contour is not None:
+        layer.contour = style.contour
     if not isinstance(style, ImageStyle) or not isinstance(layer, Image) or layer.rgb:
         return
     # Names of colormaps differ between versions of napari, and it may reject the colours.

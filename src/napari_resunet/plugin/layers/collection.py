@@ -19,9 +19,9 @@ from napari_resunet.plugin.layers import image_layers, targets
 from napari_resunet.plugin.layers.bound import Bound, Connection, connect, disconnect
 from napari_resunet.plugin.layers.geometry import TRANSFORM
 from napari_resunet.plugin.layers.labels import LabelsBinding
-from napari_resunet.types import MaskArray
+from napari_resunet.types import Index, MaskArray
 
-SHAPES = "shapes:"
+SHAPES, BOX = "shapes:", "box"
 Choice = tuple[str, str]
 
 OTHER_AXES = (
@@ -46,6 +46,8 @@ class Layers(Bound):
         The user changed labels; carries their image's key.
     data_changed : Signal(str)
         The image with this key got other pixels.
+    carried : Signal(str)
+        The labels of the image with this key were carried over to other axes.
     notice : Signal(str)
         A warning for the user.
     """
@@ -53,11 +55,14 @@ class Layers(Bound):
     changed = Signal()
     stroke = Signal(str)
     data_changed = Signal(str)
+    carried = Signal(str)
     notice = Signal(str)
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self._bindings: dict[str, LabelsBinding] = {}
+        self._joinable: dict[str, list[Choice]] = {}
+        """Cached, because comparing transforms takes a millisecond per image."""
         self.bind()
 
     def connections(self) -> Iterator[Connection]:
@@ -84,11 +89,35 @@ class Layers(Bound):
         """List the images, each (key, name)."""
         return [(image_layers.layer_id_of(x), x.name) for x in self._of_type(Image)]
 
-    def selected_image(self) -> str | None:
-        """Return the key of the active image in the layer list."""
+    def selected(self) -> tuple[str | None, str | None]:
+        """Return the key of the active layer, and that of the image which it shows.
+
+        The image of our labels is the one they belong to. Our overlays count as nothing.
+        """
         active = self.viewer.layers.selection.active
-        mine = isinstance(active, Image) and not image_layers.is_overlay(active)
-        return image_layers.layer_id_of(active) if mine else None
+        if active is None or image_layers.is_overlay(active):
+            return None, None
+        key = image_layers.layer_id_of(active)
+        if isinstance(active, Image):
+            return key, key
+        ours = self._bindings.values()
+        images = [b.image_id for b in ours if image_layers.layer_id_of(b.layer) == key]
+        return key, next(iter(images), None)
+
+    def select(self, key: str) -> None:
+        """Make the labels of an image, or else the image, the active layer."""
+        binding, image = self.binding(key), self.image(key)
+        layer = image if binding is None else binding.layer
+        if layer is not None:
+            self.viewer.layers.selection.active = layer
+
+    def joinable(self, image: Image) -> list[Choice]:
+        """List the images that can be combined with an image, each (key, name)."""
+        key = image_layers.layer_id_of(image)
+        if key not in self._joinable:
+            found = [x for x in self._of_type(Image) if image_layers.can_join(image, x)]
+            self._joinable[key] = [(image_layers.layer_id_of(x), x.name) for x in found]
+        return self._joinable[key]
 
     def image(self, key: str | None) -> Image | None:
         """Return the image with this key."""
@@ -114,15 +143,19 @@ class Layers(Bound):
         return self._bindings[key]
 
     def regions(self) -> list[Choice]:
-        """List the areas that can be verified, each (key, title)."""
+        """List the areas that can be verified, each (key, title).
+
+        The user draws the `BOX` when it is needed: see `box_tool`.
+        """
         shapes = [
             (SHAPES + image_layers.layer_id_of(x), f"Shapes layer: {x.name}")
             for x in self._of_type(Shapes)
         ]
-        return [("visible", "Visible area"), ("slice", "Slice"), *shapes]
+        areas = [("visible", "Visible area"), ("slice", "Slice"), (BOX, "Box")]
+        return [*areas, *shapes]
 
     def region(self, key: str, image: Image) -> MaskArray:
-        """Return a mask of an area of `regions` in the shown plane, shape (Y, X).
+        """Return a mask of an area of `regions` but `BOX` in the shown plane, shape (Y, X).
 
         Raises
         ------
@@ -170,36 +203,58 @@ class Layers(Bound):
         self.notice.emit(sentence)
 
     def _changed(self, event: Any = None) -> None:
+        self._joinable.clear()
         self.changed.emit()
 
     def _inserted(self, event: Any) -> None:
         connect(self._layer_connections(event.value))
-        self.changed.emit()
+        self._changed()
 
     def _removed(self, event: Any) -> None:
         disconnect(self._layer_connections(event.value))
         for binding in list(self._bindings.values()):
             if binding.layer is event.value:
                 self._release(binding)
-        self.changed.emit()
+        self._changed()
 
     def _data_changed(self, event: Any) -> None:
+        self._joinable.clear()
         self._release_if_unfit(event.source)
         self.data_changed.emit(image_layers.layer_id_of(event.source))
 
     def _moved(self, event: Any) -> None:
         image = event.source
+        self._joinable.clear()
         self._release_if_unfit(image)
         if binding := self.binding(image_layers.layer_id_of(image)):
             binding.follow(image)
         self.changed.emit()
 
     def _release_if_unfit(self, image: Image) -> None:
-        """Release labels that no longer have their image's shape and channels."""
+        """Release labels that no longer have their image's shape and channels.
+
+        If they are of one plane only, they are kept on the one in view instead.
+        """
         binding = self.binding(image_layers.layer_id_of(image))
-        if binding is not None and not binding.fits(image):
-            self._release(binding)
+        if binding is None or binding.fits(image):
+            return
+        self._release(binding)
+        used = _used_planes(binding)
+        other = binding.channel != image_layers.channel_axis(image)
+        same = binding.shape[-2:] == image_layers.plane_shape(image)
+        if not (image.ndim == 3 and other and same and len(used) < 2):
             self.notice.emit(OTHER_AXES)
+            return
+        self.changed.emit()  # ends what runs on them
+        if binding.layer in self.viewer.layers:
+            self.viewer.layers.remove(binding.layer)
+        fresh = self.make_binding(image)
+        shown = image_layers.shown_index(image, self.viewer)
+        for index in used:
+            fresh.restore(shown, binding.plane(index), binding.review.plane(index))
+        fresh.edits = binding.edits
+        fresh.show()
+        self.carried.emit(fresh.image_id)
 
     def _lost(self, key: str) -> None:
         binding = self._bindings[key]
@@ -213,3 +268,11 @@ class Layers(Bound):
         binding.unbind()
         disconnect(self._binding_connections(binding))
         del self._bindings[binding.image_id]
+
+
+def _used_planes(binding: LabelsBinding) -> list[Index]:
+    """List the planes with labels, or with anything proposed or verified."""
+    planes = binding.review.planes
+    marked = {i for i, p in planes.items() if p.proposed.any() or p.verified.any()}
+    stack = [n for axis, n in enumerate(binding.shape[:-2]) if axis != binding.channel]
+    return [i for i in np.ndindex(*stack) if i in marked or binding.plane(i).any()]

@@ -5,24 +5,37 @@ Also explains why an image cannot be segmented. Which part of it is in view: see
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_resunet.files import stated_axes
 from napari_resunet.plugin.layers.geometry import (
     is_across_slices,
+    matrix_of,
     place_of,
     plane_transform,
 )
+from napari_resunet.session.store.safety import local_file
 from napari_resunet.session.workers import ImageSnapshot
-from napari_resunet.types import Window
+from napari_resunet.types import PIXEL_SIZES, Channels, Window
 
 CHANNEL_NAMES = ("c", "ch", "channel", "channels")
 OURS = "napari-resunet"
 """Key in the metadata of the layers that we add as overlays."""
 
+MAX_UNCLEAR = 4
+"""The first of three dimensions may be channels if it has up to this many planes."""
+
+FILE_LETTERS = dict(zip("CSEZTPYX", "cccztpyx", strict=True))
+"""Names of the dimensions that a TIFF states, by tifffile's letters."""
+
+UNCLEAR = "Say first, at '{} planes are', whether these are channels or slices."
 STACK_LETTERS = "PTZ"
 REAL_NUMBERS = "buif"
 """Kinds of NumPy dtype that can be segmented."""
@@ -46,6 +59,53 @@ def channel_axis(layer: Image) -> int | None:
         if label.lower() in CHANNEL_NAMES:
             return axis
     return None
+
+
+def name_axes(layer: Image) -> tuple[str, ...]:
+    """Label unnamed dimensions as the layer's file states them.
+
+    Only the header of a local TIFF is read. Returns the names of its channels, if it has
+    any.
+    """
+    path = _source_file(layer)
+    if layer.rgb or layer.ndim < 3 or path is None:
+        return ()
+    stated = stated_axes(path)
+    if stated is None or stated.shape != full_shape(layer):
+        return ()
+    letters = zip(layer.axis_labels, stated.axes, strict=True)
+    labels = tuple(
+        FILE_LETTERS.get(letter, label) if _is_unnamed(label) else label
+        for label, letter in letters
+    )
+    layer.axis_labels = labels
+    return stated.channels
+
+
+def _source_file(layer: Image) -> Path | None:
+    """Return the local file that a layer was opened from."""
+    text = str(layer.source.path or "")
+    if text and "://" not in text and text[0] not in "/\\":
+        text = os.path.abspath(text)  # from `napari cells.tif`
+    return local_file(text)
+
+
+def n_unclear(layer: Image) -> int:
+    """Return the number of planes that may be channels or slices; 0 if that is clear."""
+    if layer.rgb or layer.ndim != 3 or not _is_unnamed(layer.axis_labels[0]):
+        return 0
+    n = full_shape(layer)[0]
+    return n if 2 <= n <= MAX_UNCLEAR else 0
+
+
+def settle_axis(layer: Image, are_channels: bool) -> None:
+    """Label the first dimension as channels or as slices."""
+    layer.axis_labels = ("c" if are_channels else "z", *layer.axis_labels[1:])
+
+
+def _is_unnamed(label: str) -> bool:
+    """Return whether napari made a label: "-3", or "axis -3" before 0.9."""
+    return label.removeprefix("axis ").removeprefix("-").isdigit()
 
 
 def n_channels(layer: Image) -> int:
@@ -105,10 +165,70 @@ def _unsupported_view(layer: Image, viewer: ViewerModel) -> str:
     return ""
 
 
-def snapshot(layer: Image, channels: tuple[int, ...] | None) -> ImageSnapshot:
-    """Collect what a job reads from a layer, without copying arrays."""
+def snapshot(
+    layer: Image, channels: Channels | None, partners: Sequence[Image] = ()
+) -> ImageSnapshot:
+    """Collect what a job reads from a layer, without copying arrays.
+
+    The channels of partners follow those of the layer.
+    """
+    if partners:
+        return _joined(layer, channels, partners)
     levels = tuple(layer.data) if layer.multiscale else (layer.data,)
-    return ImageSnapshot(layer_id_of(layer), levels, axes_of(layer), channels)
+    return ImageSnapshot(
+        layer_id_of(layer), levels, axes_of(layer), channels, pixel_size=pixel_size(layer)
+    )
+
+
+def pixel_size(layer: Image) -> float | None:
+    """Return the side of a pixel in micrometres; None if the units are no lengths.
+
+    Of pixels that are no squares, the side of a square of equal area.
+    """
+    units = layer.units[-2:]
+    if not all(unit.is_compatible_with("um") for unit in units):
+        return None
+    area = abs(np.linalg.det(plane_transform(layer)[0]))
+    side = float(np.sqrt(area * np.prod([(1 * unit).to("um").magnitude for unit in units])))
+    return side if PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] else None
+
+
+def _joined(
+    layer: Image, channels: Channels | None, partners: Sequence[Image]
+) -> ImageSnapshot:
+    # Imported late, because it is slow and the dock opens without it.
+    from napari_resunet.engine.image_reader import JoinedChannels
+
+    axis = channel_axis(layer)
+    own = [(finest(layer), axis, i) for i in range(max(1, n_channels(layer)))]
+    others = [(finest(other), None, 0) for other in partners]
+    axes = "C" + axes_of(layer).replace("C", "")
+    keys = tuple(map(layer_id_of, partners))
+    array = JoinedChannels([*own, *others])
+    key, size = layer_id_of(layer), pixel_size(layer)
+    return ImageSnapshot(key, (array,), axes, channels, keys, pixel_size=size)
+
+
+def can_join(layer: Image, other: Image) -> bool:
+    """Return whether the pixels of another image can be channels of an image.
+
+    They lie on the same pixels, and the other one has no channels of its own.
+    """
+    if other is layer or layer.rgb or other.rgb or channel_axis(other) is not None:
+        return False
+    if stack_shape(layer) != stack_shape(other) or plane_shape(layer) != plane_shape(other):
+        return False
+    if _unsupported_data(other):
+        return False
+    one, channel = matrix_of(layer), channel_axis(layer)
+    if channel is not None:
+        one = np.delete(np.delete(one, channel, 0), channel, 1)
+    return bool(np.allclose(one, matrix_of(other), rtol=1e-6, atol=1e-9))
+
+
+def finest(layer: Image) -> Any:
+    """Return the layer's data at full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data
 
 
 def full_shape(layer: Any) -> tuple[int, ...]:

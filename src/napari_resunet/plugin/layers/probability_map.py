@@ -1,4 +1,7 @@
-"""The foreground probability of one plane as an Image layer, on demand."""
+"""The foreground probability of one plane as an Image layer, on demand.
+
+The labels are hidden while it is shown: their colours would mix with those of the map.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_resunet.plugin.layers import image_layers
+from napari_resunet.plugin.layers.labels import LabelsBinding
 from napari_resunet.plugin.layers.overlays import add_unselected
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ class ProbabilityMap:
         self._viewer = viewer
         self._layer: Image | None = None
         self._shown: Proposal | None = None
+        self._covered: LabelsBinding | None = None
 
     @property
     def layer(self) -> Image | None:
@@ -41,22 +46,39 @@ class ProbabilityMap:
         """Whether the user removed the layer."""
         return self._layer is not None and self._layer not in self._viewer.layers
 
-    def show(self, image: Image, proposal: Proposal | None) -> None:
-        """Show the map of a proposal; without one, hide the layer."""
+    def show(
+        self, image: Image, proposal: Proposal | None, labels: LabelsBinding | None
+    ) -> None:
+        """Show the map of a proposal over the labels; without one, hide the layer."""
         if proposal is None:
             self.hide()
-        elif self.layer is None or self._shown is not proposal:
-            self.hide()
+            return
+        if self.layer is None or self._shown is not proposal:
+            self._remove()
             self._shown = proposal
             self._layer = _as_layer(image, proposal)
             add_unselected(self._viewer, self._layer)
+        self._cover(labels)
 
     def hide(self) -> None:
-        """Remove the layer."""
+        """Remove the layer, and show the labels again."""
+        self._remove()
+        self._cover(None)
+
+    def _remove(self) -> None:
         if self.layer is not None:
             layer, self._layer = self._layer, None
             self._viewer.layers.remove(layer)
         self._layer = self._shown = None
+
+    def _cover(self, labels: LabelsBinding | None) -> None:
+        if labels is self._covered:
+            return
+        if self._covered is not None:
+            self._covered.uncover("map")
+        self._covered = labels
+        if labels is not None:
+            labels.cover("map")
 
 
 def _as_layer(image: Image, proposal: Proposal) -> Image:
@@ -72,6 +94,6 @@ def _as_layer(image: Image, proposal: Proposal) -> Image:
     place["scale"] = place["scale"] / factors
     return Image(
         foreground_of(maps, proposal.maps.info), name=NAME, colormap="magma",
-        contrast_limits=(0, 1), blending="additive", opacity=0.6,
+        contrast_limits=(0, 1), blending="translucent", opacity=0.8,
         metadata={image_layers.OURS: "map"}, **place,
     )  # fmt: skip

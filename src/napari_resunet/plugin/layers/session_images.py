@@ -14,13 +14,13 @@ from napari.layers import Image
 from napari_resunet.errors import ImageError
 from napari_resunet.files import IMAGE_SUFFIXES
 from napari_resunet.plugin.layers import image_layers
-from napari_resunet.plugin.layers.appearance import apply_style, image_style, layer_style
+from napari_resunet.plugin.layers.appearance import apply_style, image_style
 from napari_resunet.plugin.layers.labels import LabelsBinding
 from napari_resunet.session.store.delta import LabelsSnapshot
 from napari_resunet.session.store.images import draw_thumbnail
 from napari_resunet.session.store.manifest import fitting_image
 from napari_resunet.session.store.schema import ImageRecord, plain_name
-from napari_resunet.types import new_id
+from napari_resunet.types import Channels, new_id
 
 log = logging.getLogger(__name__)
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -40,8 +40,12 @@ class ImageSettings(Protocol):
     """The user's settings for one image."""
 
     @property
-    def channels(self) -> tuple[int, ...] | None:
+    def channels(self) -> Channels | None:
         """The channels that the network sees; None until the first Segment."""
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels, if its file states them."""
 
     @property
     def scale(self) -> float | None:
@@ -52,15 +56,17 @@ class ImageSettings(Protocol):
         """Whether the factor is estimated."""
 
 
-def record_of(layer: Image, binding: LabelsBinding, settings: ImageSettings) -> ImageRecord:
+def record_of(
+    layer: Image, binding: LabelsBinding | None, settings: ImageSettings
+) -> ImageRecord:
     """Describe an image layer for the session file, under a new key.
 
     Parameters
     ----------
     layer : Image
         The image.
-    binding : LabelsBinding
-        Its labels.
+    binding : LabelsBinding or None
+        Its labels, if it has any.
     settings : ImageSettings
         The user's settings for it.
 
@@ -69,7 +75,7 @@ def record_of(layer: Image, binding: LabelsBinding, settings: ImageSettings) -> 
     ImageError
         If a session cannot hold such an image.
     """
-    data = finest(layer)
+    data = image_layers.finest(layer)
     record = fitting_image(
         {
             "key": new_id(),
@@ -92,22 +98,30 @@ def record_of(layer: Image, binding: LabelsBinding, settings: ImageSettings) -> 
 
 
 def mutable_fields(
-    layer: Image, binding: LabelsBinding, settings: ImageSettings
+    layer: Image, binding: LabelsBinding | None, settings: ImageSettings
 ) -> dict[str, Any]:
     """Return the fields of a record that may change at any time."""
-    return {
+    labels = {} if binding is None else _labels_fields(binding)
+    return labels | {
         "name": plain_name(str(layer.name)),
         "scale": _floats(layer.scale),
         "translate": _floats(layer.translate),
         **_linear_fields(layer),
         "units": tuple(str(unit) for unit in layer.units),
         "axis_labels": tuple(plain_name(str(label)) for label in layer.axis_labels),
-        "labels_name": plain_name(str(binding.layer.name)),
         "channels": settings.channels,
+        "channel_names": tuple(map(plain_name, settings.channel_names)),
         "object_scale": settings.scale,
         "auto": settings.auto,
         "look": image_style(layer),
-        "labels_look": layer_style(binding.layer),
+    }
+
+
+def _labels_fields(binding: LabelsBinding) -> dict[str, Any]:
+    return {
+        "labels_name": plain_name(str(binding.layer.name)),
+        "labels_look": binding.style(),
+        "edits": binding.edits,
     }
 
 
@@ -128,11 +142,6 @@ def _is_identity(matrix: npt.NDArray[Any]) -> bool:
 
 def _floats(values: Any) -> tuple[float, ...]:
     return tuple(float(x) for x in values)
-
-
-def finest(layer: Image) -> Any:
-    """Return the layer's data at full resolution."""
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 def add_image(viewer: ViewerModel, image: ImageRecord, data: Any) -> Image:
@@ -159,6 +168,12 @@ def restore_transform(layer: Image, image: ImageRecord) -> None:
             log.warning("'%s' was not restored", name, exc_info=True)
 
 
+def restore_axes(layer: Image, image: ImageRecord) -> None:
+    """Take the same dimensions as channels as when the labels of a record were made."""
+    if image_layers.axes_of(layer) != image.axes and len(image.axis_labels) == layer.ndim:
+        layer.axis_labels = image.axis_labels
+
+
 def _transform_of(image: ImageRecord) -> dict[str, Any]:
     known = {name: getattr(image, name) for name in PLACE if getattr(image, name)}
     matrices = ("rotate", "affine")
@@ -174,6 +189,7 @@ def restore_labels(
     for index, state in states.items():
         binding.restore(index, state.labels, state.review())
     binding.show()
+    binding.edits = image.edits
     if image.labels_name:
         binding.layer.name = image.labels_name
     apply_style(binding.layer, image.labels_look)

@@ -36,6 +36,9 @@ CLOSED = ("rectangle", "ellipse", "polygon")
 SAME_SLICE = 0.5
 """Largest distance of a shape from the shown slice in pixels, as in napari."""
 
+FILL = 0.9
+"""Fraction of the canvas that is filled by what the camera looks at."""
+
 OUT_OF_VIEW = (
     "The image is out of view: bring it back first (the house button at the bottom left)."
 )
@@ -61,10 +64,13 @@ def targets_of(image: Image, viewer: ViewerModel, scope: str) -> list[Target]:
     Raises
     ------
     CorrectionError
-        If no part of the visible area or the slice is in view.
+        If no part of the visible area or the slice is in view, or if what a stack is
+        depends on an answer of the user.
     """
     index = image_layers.shown_index(image, viewer)
     window = image_layers.whole_window(image)
+    if scope == "stack" and (n := image_layers.n_unclear(image)):
+        raise CorrectionError(image_layers.UNCLEAR.format(n))
     if scope != "stack":
         if sentence := image_layers.not_shown(image, viewer):
             raise CorrectionError(sentence)
@@ -126,6 +132,25 @@ def seen_window(layer: Image, viewer: ViewerModel) -> Window:
     if rows.start >= rows.stop or columns.start >= columns.stop:
         raise CorrectionError(OUT_OF_VIEW)
     return rows, columns
+
+
+def frame_of(window: Window) -> npt.NDArray[np.float64]:
+    """Return the outline of a window in image pixels, shape (5, 2)."""
+    top, bottom = window[0].start - 0.5, window[0].stop - 0.5
+    left, right = window[1].start - 0.5, window[1].stop - 0.5
+    corners = (top, left), (top, right), (bottom, right), (bottom, left), (top, left)
+    return np.array(corners)
+
+
+def look_at(viewer: Any, image: Image, window: Window) -> None:
+    """Move and zoom the camera so that a window fills most of the canvas."""
+    scene = getattr(viewer, "scene", viewer)  # before napari 0.9, the viewer itself
+    world = to_world(image, frame_of(window)[:4])
+    scene.camera.center = (*scene.camera.center[:-2], *world.mean(0).tolist())
+    canvas = getattr(viewer, "canvas", None)
+    if canvas is not None:
+        fit = np.asarray(canvas.size) / np.ptp(world, axis=0)
+        scene.camera.zoom = FILL * float(fit.min())
 
 
 def shapes_region(shapes: Shapes, layer: Image, viewer: ViewerModel) -> MaskArray:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QPushButton,
-    QSizePolicy,
-    QWidget,
-)
+from qtpy.QtCore import QRectF, QSize, Signal
+from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_resunet.plugin.tools import NEXT_KEY, TOOLS
+from napari_resunet.plugin.tools import CONTOURS_KEY, NEXT_KEY, TOOLS
+from napari_resunet.plugin.views.class_buttons import ClassButtons
+from napari_resunet.plugin.views.tool_buttons import IconButton
 from napari_resunet.plugin.views.widgets import (
     KeyedCombo,
+    ReservedText,
     Section,
-    TextLine,
     make_button,
     make_row,
 )
@@ -24,29 +22,35 @@ from napari_resunet.plugin.views.widgets import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COLUMNS = 3
+MAGMA = ("#000004", "#51127c", "#b73779", "#fc8961", "#fcfdbf")
+"""Colours of the probability map from 0 to 1, at equal distances."""
+
+SPACING = 4
+SEPARATION = 10
+"""Pixels between the tools and the button for contours."""
 
 
 class ToolButtons(QWidget):
-    """A grid of buttons; the controller says which one looks pressed."""
+    """A row of buttons; the controller says which one looks pressed."""
 
     tool_clicked = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
-        # In a dock that is too low, the form would squeeze the rows.
+        # In a dock that is too low, the form would squeeze the row.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(6)
-        self._buttons: dict[str, QPushButton] = {}
-        for position, tool in enumerate(TOOLS):
-            button = make_button(tool.title, tool.control, tool.tooltip)
-            button.setMinimumWidth(60)
+        self.row = QHBoxLayout(self)
+        self.row.setContentsMargins(0, 0, 0, 0)
+        self.row.setSpacing(SPACING)
+        self._buttons: dict[str, IconButton] = {}
+        for tool in TOOLS:
+            button = IconButton(tool.name, tool.title, tool.key)
+            button.setObjectName(tool.control)
+            button.setToolTip(f"{tool.title}: {tool.tooltip}")
             button.setCheckable(True)
             button.clicked.connect(self._clicked)
             self._buttons[tool.name] = button
-            grid.addWidget(button, *divmod(position, COLUMNS))
+            self.row.addWidget(button)
 
     def set_tool(self, name: str | None) -> None:
         """Show which tool is in use, without a signal."""
@@ -59,6 +63,57 @@ class ToolButtons(QWidget):
                 self.tool_clicked.emit(name)
 
 
+class MapLegend(QWidget):
+    """Says what the colours of the probability map mean; keeps its room while hidden."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A form gives no room to a hidden row, so only what is inside is hidden.
+        self._inside = QWidget()
+        self._inside.setObjectName("map_legend")
+        self._inside.setAccessibleName("Colours of the probability map")
+        row = QHBoxLayout(self._inside)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("surely background"))
+        row.addWidget(_Gradient(), 1)
+        row.addWidget(QLabel("surely inside"))
+        room = QVBoxLayout(self)
+        room.setContentsMargins(0, 0, 0, 0)
+        room.addWidget(self._inside)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.show_colours(False)
+
+    def sizeHint(self) -> QSize:
+        """Return the size of the colours, shown or not."""
+        return self._inside.sizeHint()
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the same size."""
+        return self.sizeHint()
+
+    def show_colours(self, shown: bool) -> None:
+        """Show or hide the colours."""
+        self._inside.setVisible(shown)
+
+
+class _Gradient(QWidget):
+    """A bar of the colours from 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setMinimumWidth(40)
+        self.setFixedHeight(12)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw the bar."""
+        painter, bar = QPainter(self), QRectF(self.rect())
+        gradient = QLinearGradient(bar.topLeft(), bar.topRight())
+        for n, colour in enumerate(MAGMA):
+            gradient.setColorAt(n / (len(MAGMA) - 1), QColor(colour))
+        painter.fillRect(bar, gradient)
+        painter.end()
+
+
 class CorrectSection(Section):
     """Tools for whole objects, the verified area, and Next."""
 
@@ -67,11 +122,15 @@ class CorrectSection(Section):
     unmark_clicked = Signal()
     next_clicked = Signal()
     map_toggled = Signal(bool)
+    contours_toggled = Signal(bool)
 
     def __init__(self) -> None:
-        super().__init__("Correct")
+        super().__init__()
         self.tools = ToolButtons()
+        self._add_contours()
         self.add_wide(self.tools)
+        self.classes = ClassButtons()
+        self.add_wide(self.classes)
         self._areas = KeyedCombo("verified_area", "Verified area")
         self._areas.chosen.connect(self.verified_area_changed)
         self.add_row("Verified area", self._areas)
@@ -86,9 +145,38 @@ class CorrectSection(Section):
         )
         unmark.clicked.connect(self.unmark_clicked)
         self.add_wide(make_row(mark, unmark))
-        self._text = TextLine("verified_text")
-        self.add_wide(self._text)
         self._add_next()
+        self._text = ReservedText("verified_text", lines=2)
+        self.add_wide(self._text)
+
+    def set_map_shown(self, wanted: bool, shown: bool) -> None:
+        """Show whether the map is switched on, and explain its colours if it is shown."""
+        self._map.setChecked(wanted)
+        self._legend.show_colours(shown)
+
+    def set_contours_shown(self, shown: bool) -> None:
+        """Show whether labels are contours."""
+        self._contours.setChecked(shown)
+
+    def set_choices(self, choices: Sequence[tuple[str, str]], current: str | None) -> None:
+        """Offer areas, each (key, title)."""
+        self._areas.set_items([(key, title, title) for key, title in choices], current)
+
+    def set_text(self, text: str) -> None:
+        """Show how much is found, and how much of it is verified."""
+        self._text.set_text(text)
+
+    def _add_contours(self) -> None:
+        self._contours = IconButton("contours", "Contours", CONTOURS_KEY)
+        self._contours.setObjectName("contours")
+        self._contours.setToolTip(
+            f"Show contours, which hide nothing, or filled labels (key {CONTOURS_KEY})"
+        )
+        self._contours.setCheckable(True)
+        self._contours.setChecked(True)
+        self._contours.clicked.connect(self.contours_toggled)
+        self.tools.row.addSpacing(SEPARATION)
+        self.tools.row.addWidget(self._contours)
 
     def _add_next(self) -> None:
         next_ = make_button(
@@ -103,15 +191,5 @@ class CorrectSection(Section):
         self._map.setCheckable(True)
         self._map.clicked.connect(self.map_toggled)
         self.add_wide(make_row(next_, self._map))
-
-    def set_map_shown(self, shown: bool) -> None:
-        """Show whether the probability map is in the viewer."""
-        self._map.setChecked(shown)
-
-    def set_choices(self, choices: Sequence[tuple[str, str]], current: str | None) -> None:
-        """Offer areas, each (key, title)."""
-        self._areas.set_items([(key, title, title) for key, title in choices], current)
-
-    def set_text(self, text: str) -> None:
-        """Show how much is verified."""
-        self._text.set_text(text)
+        self._legend = MapLegend()
+        self.add_wide(self._legend)

@@ -1,84 +1,211 @@
-"""The section Fine-tune: start, progress, losses, result, and resuming."""
+"""The section Learn: what is learned from, start, plot, result, and what to decide."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
+    QDialog,
     QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QSizePolicy,
+    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_resunet.plugin.views.loss_plot import LossPlot
 from napari_resunet.plugin.views.widgets import (
-    ProgressLine,
+    ReservedText,
     Section,
-    TextLine,
     make_button,
     make_row,
 )
 from napari_resunet.session.settings import MINUTES, Settings
 
+if TYPE_CHECKING:
+    from napari_resunet.plugin.views.protocol import Right
 
-class InterruptedRow(QWidget):
-    """A sentence and three buttons; hidden while there is nothing to resume."""
+LINES = 2
+"""Lines of text whose room is reserved."""
+
+QUESTION = (
+    "Nothing in this image is marked as verified yet, and Fine-tune learns only from what "
+    "you say is right.\n\nWhat is right now, with the background between the objects?"
+)
+ANSWERS: dict[Right, tuple[str, str]] = {
+    "view": (
+        "Everything in view is right",
+        "Mark the visible area of this slice as verified, and learn from it",
+    ),
+    "edited": (
+        "Only what I edited and its surroundings",
+        "Mark the objects that you edited as verified, with one object diameter around "
+        "them, and learn from that",
+    ),
+    "draw": (
+        "Let me draw the area",
+        "Drag a box on the image; then click Fine-tune again",
+    ),
+}
+
+
+def _text_row(text: ReservedText, button: QPushButton | None) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(6)
+    row.addWidget(text, 1)
+    if button is not None:
+        row.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
+    return row
+
+
+class Choice(QWidget):
+    """A sentence, buttons to choose from, and perhaps one beside the sentence."""
+
+    changed = Signal()
+
+    def __init__(
+        self, name: str, *buttons: QPushButton, beside: QPushButton | None = None
+    ) -> None:
+        super().__init__()
+        self._text = ReservedText(name, LINES)
+        for button in buttons:
+            button.setMinimumWidth(60)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(_text_row(self._text, beside))
+        layout.addLayout(make_row(*buttons))
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether there is something to choose."""
+        return bool(self._text.text())
+
+    def set_text(self, text: str) -> None:
+        """Describe the choice; an empty text takes it away."""
+        self._text.set_text(text)
+        self.changed.emit()
+
+
+class InterruptedRow(Choice):
+    """The offer to resume an interrupted fine-tuning."""
 
     resume_clicked = Signal()
     keep_best_clicked = Signal()
     discard_clicked = Signal()
 
     def __init__(self) -> None:
-        super().__init__()
-        self._text = TextLine("interrupted_text")
         resume = make_button("Resume", "resume", "Train for the rest of the time")
-        resume.clicked.connect(self.resume_clicked)
         keep = make_button("Keep best", "keep_best", "End it, and keep the best so far")
-        keep.clicked.connect(self.keep_best_clicked)
         discard = make_button("Discard", "discard", "Throw it away")
+        super().__init__("interrupted_text", resume, keep, discard)
+        resume.clicked.connect(self.resume_clicked)
+        keep.clicked.connect(self.keep_best_clicked)
         discard.clicked.connect(self.discard_clicked)
-        for button in (resume, keep, discard):
-            button.setMinimumWidth(60)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._text)
-        layout.addLayout(make_row(resume, keep, discard))
-        self.set_text("")
 
-    def set_text(self, text: str) -> None:
-        """Describe the interrupted fine-tuning; an empty text hides the offer."""
-        self._text.set_text(text)
-        self.setVisible(bool(text))
+
+class CandidateRow(Choice):
+    """The choice between a new version that is too close to call and the old one."""
+
+    use_clicked = Signal()
+    keep_clicked = Signal()
+    compare_clicked = Signal()
+
+    def __init__(self) -> None:
+        compare = make_button(
+            "Compare",
+            "compare_candidate",
+            "Show what both propose for the visible area; click again to end it",
+        )
+        use = make_button("Use the new one", "use_candidate", "Put the new version in use")
+        keep = make_button(
+            "Keep the old one", "keep_old", "Delete the new version, and keep the old one"
+        )
+        super().__init__("candidate_text", use, keep, beside=compare)
+        compare.clicked.connect(self.compare_clicked)
+        use.clicked.connect(self.use_clicked)
+        keep.clicked.connect(self.keep_clicked)
+
+
+class Choices(QStackedWidget):
+    """One choice at a time, in room that is always there."""
+
+    def __init__(self, *choices: Choice) -> None:
+        super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._choices = choices
+        self.addWidget(QWidget())
+        for choice in choices:
+            self.addWidget(choice)
+            choice.changed.connect(self._show_first)
+
+    def _show_first(self) -> None:
+        offered = [i for i, choice in enumerate(self._choices, 1) if choice.is_offered]
+        self.setCurrentIndex(offered[0] if offered else 0)
+
+
+class RightDialog(QDialog):
+    """The question what is right, with three answers.
+
+    Parameters
+    ----------
+    no_edits : str
+        Why "edited" cannot be chosen; empty if it can.
+    parent : QWidget or None
+        The window in front of which it opens.
+    """
+
+    def __init__(self, no_edits: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("What is right?")
+        self.setObjectName("what_is_right")
+        self.answer: Right | None = None
+        column = QVBoxLayout(self)
+        text = QLabel(QUESTION)
+        text.setWordWrap(True)
+        column.addWidget(text)
+        self._buttons: dict[Right, QPushButton] = {}
+        for answer, (title, tooltip) in ANSWERS.items():
+            button = make_button(title, f"right_{answer}", tooltip)
+            # Enter must not say that something is right.
+            button.setAutoDefault(False)
+            button.clicked.connect(self._chosen)
+            self._buttons[answer] = button
+            column.addWidget(button)
+        if no_edits:
+            self._buttons["edited"].setEnabled(False)
+            self._buttons["edited"].setToolTip(no_edits)
+
+    def _chosen(self) -> None:
+        for answer, button in self._buttons.items():
+            if button is self.sender():
+                self.answer = answer
+        self.accept()
 
 
 class FineTuneSection(Section):
-    """Fine-tune, its progress, and its result."""
+    """Fine-tune, what it learns from, and its result."""
 
     fine_tune_clicked = Signal()
     fine_tune_stopped = Signal()
-    fine_tune_cancelled = Signal()
     auto_fine_tune_switched = Signal(bool)
 
     def __init__(self) -> None:
-        super().__init__("Fine-tune")
+        super().__init__()
+        self._data = ReservedText("training_data_text", LINES)
+        self.add_wide(self._data)
         self._add_start()
         self._add_switch()
-        stop = make_button("Stop", "stop", "End now and keep the best so far")
-        stop.clicked.connect(self.fine_tune_stopped)
-        cancel = make_button("Cancel", "cancel_fine_tune", "End now and throw it away")
-        cancel.clicked.connect(self.fine_tune_cancelled)
-        self.add_wide(make_row(stop, cancel))
-        self.interrupted = InterruptedRow()
-        self.add_wide(self.interrupted)
-        self.progress = ProgressLine("fine_tune_progress", "Progress of the fine-tuning")
-        self.add_wide(self.progress)
+        self.interrupted, self.candidate = InterruptedRow(), CandidateRow()
+        self.add_wide(Choices(self.interrupted, self.candidate))
         self.plot = LossPlot()
         self.add_wide(self.plot)
-        self._result = TextLine("result_text")
-        self.add_wide(self._result)
+        self._add_result()
 
     def _add_start(self) -> None:
         start = make_button(
@@ -103,14 +230,29 @@ class FineTuneSection(Section):
         self.add_wide(row)
 
     def _add_switch(self) -> None:
-        switch = QCheckBox("Learn while I correct")
+        switch = self._auto = QCheckBox("Learn while I correct")
         switch.setObjectName("auto_fine_tune")
         switch.setToolTip(
             "Fine-tune by itself each time an area is marked as verified, and renew the "
             "proposals elsewhere when the model got better"
         )
         switch.toggled.connect(self.auto_fine_tune_switched)
-        self.add_wide(switch)
+        stop = make_button("Stop", "stop", "End now and keep the best so far")
+        stop.clicked.connect(self.fine_tune_stopped)
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        row.addWidget(switch, 1)
+        row.addWidget(stop)
+        self.add_wide(row)
+
+    def _add_result(self) -> None:
+        self._result = ReservedText("result_text", LINES)
+        details = QPushButton("Details")
+        details.setObjectName("details")
+        details.setToolTip("Show the training loss instead of what the model finds")
+        details.setCheckable(True)
+        details.toggled.connect(self.plot.show_loss)
+        self.add_wide(_text_row(self._result, details))
 
     @property
     def minutes(self) -> float:
@@ -121,6 +263,23 @@ class FineTuneSection(Section):
     def minutes(self, minutes: float) -> None:
         self._minutes.setValue(minutes)
 
+    def set_auto(self, on: bool) -> None:
+        """Show whether *Learn while I correct* is on."""
+        blocker = QSignalBlocker(self._auto)
+        self._auto.setChecked(on)
+        blocker.unblock()
+
+    def set_data_text(self, text: str) -> None:
+        """Show what Fine-tune will learn from."""
+        self._data.set_text(text)
+
     def set_result_text(self, text: str) -> None:
-        """Show the scores before and after."""
+        """Show what the model finds on the held-out part, and the start before it."""
         self._result.set_text(text)
+
+    def ask_what_is_right(self, no_edits: str) -> Right | None:
+        """Ask what is right, because nothing is verified; None if the user cancels."""
+        dialog = RightDialog(no_edits, self.window())
+        dialog.exec()
+        dialog.deleteLater()
+        return dialog.answer

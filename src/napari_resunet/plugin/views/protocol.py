@@ -16,13 +16,15 @@ from napari_resunet.session.store.recent import RecentSession
 
 ControlName = Literal[
     "segment",
-    "cancel_segment",
+    "cancel",
     "fine_tune",
     "stop",
-    "cancel_fine_tune",
     "resume",
     "keep_best",
     "discard",
+    "use_candidate",
+    "keep_old",
+    "compare_candidate",
     "go_back",
     "save",
     "load",
@@ -34,6 +36,7 @@ ControlName = Literal[
     "unmark",
     "next",
     "show_map",
+    "contours",
     ToolControl,
 ]
 """A button or slider that can be disabled with a reason."""
@@ -50,7 +53,16 @@ VersionControl = Literal[
 ]
 """A button that acts on the version chosen in the list."""
 
+StepName = Literal["segment", "correct", "learn", "results"]
+"""A step of the dock, in the order of work."""
+
+PageName = Literal["steps", "versions", "session", "keys"]
+"""What the dock shows below the status line."""
+
 MessageKind = Literal["info", "warning", "error"]
+
+Right = Literal["view", "edited", "draw"]
+"""What the user says is right: all in view, what is edited, or an area to be drawn."""
 
 Unsaved = Literal["again", "lose", "stay"] | Path
 """What to do with unsaved work: try again, lose it, keep the window open, or a folder."""
@@ -88,17 +100,63 @@ class SignalLike(Protocol):
         """Stop calling it."""
 
 
-class ProgressView(Protocol):
-    """A progress bar with a text."""
+class StatusView(Protocol):
+    """The status line: a message or hint, the progress, and the one Cancel."""
+
+    cancel_clicked: SignalLike
+
+    def set_message(self, text: str, kind: MessageKind) -> None:
+        """Show a message; an empty one gives way to the hint."""
+
+    def set_hint(self, text: str) -> None:
+        """Show what to do next, as soon as no message is shown."""
 
     def show_progress(self, done: int | None, total: int | None, text: str) -> None:
-        """Show progress; ``done=None`` hides the bar, and ``total=None`` makes it busy."""
+        """Show progress; ``done=None`` empties the bar; without a total only the text."""
+
+
+class StepsView(Protocol):
+    """The four steps, of which one is open."""
+
+    def open(self, name: StepName) -> None:
+        """Open a step, and close the others."""
+
+    def set_state(self, name: StepName, text: str) -> None:
+        """Show how far a step is."""
+
+    def set_next(self, name: StepName | None) -> None:
+        """Show in which step the next thing to do is."""
+
+
+class WelcomeView(Protocol):
+    """What is shown while no image is open."""
+
+    sample_clicked: SignalLike
+    paths_chosen: SignalLike
+    session_chosen: SignalLike
+
+    def set_sessions(self, sessions: Sequence[RecentSession]) -> None:
+        """Offer earlier sessions."""
+
+
+class ResultsView(Protocol):
+    """What was found, and where to take it."""
+
+    export_clicked: SignalLike
+
+    def set_text(self, text: str) -> None:
+        """Show what was found."""
+
+    def ask_export(self, suggested: str) -> Path | None:
+        """Ask for a file to write labels to; None if the user cancels."""
 
 
 class ImageView(Protocol):
     """The image, its channels, and its object size."""
 
     image_chosen: SignalLike
+    pin_toggled: SignalLike
+    axis_answered: SignalLike
     channels_chosen: SignalLike
     object_size_changed: SignalLike
     object_size_previewed: SignalLike
@@ -107,13 +165,21 @@ class ImageView(Protocol):
     def set_images(self, images: Sequence[tuple[str, str]], current: str | None) -> None:
         """Offer images, each (key, name)."""
 
-    def set_channels(self, names: Sequence[str], chosen: Sequence[int]) -> None:
-        """Offer channels, and show the chosen ones; without names the row is hidden."""
+    def set_pinned(self, pinned: bool) -> None:
+        """Show whether the image stays whatever layer is selected."""
+
+    def set_axis_question(self, n: int, are_channels: bool | None) -> None:
+        """Ask whether `n` planes are channels or slices, or show the answer; 0 asks not."""
+
+    def set_channels(
+        self, offered: Sequence[tuple[str, str]], slots: Sequence[Sequence[str]]
+    ) -> None:
+        """Offer channels, each (key, name), and show which ones each input sees."""
 
     def set_object_size(
-        self, pixels: float | None, factor: float | None, auto: bool
+        self, pixels: float | None, text: str, auto: bool, suggested: float | None = None
     ) -> None:
-        """Show the object size, the rescale factor, and whether they are estimated."""
+        """Show the object size, where it comes from, and a size to use instead."""
 
 
 class ModelView(Protocol):
@@ -143,15 +209,13 @@ class SegmentView(Protocol):
 
     scope_changed: SignalLike
     segment_clicked: SignalLike
-    segment_cancelled: SignalLike
     own_labels_chosen: SignalLike
     use_labels_clicked: SignalLike
     foreground_changed: SignalLike
     split_changed: SignalLike
 
-    @property
-    def progress(self) -> ProgressView:
-        """The progress of the segmentation."""
+    def set_segment_title(self, name: str) -> None:
+        """Show which image *Segment* works on; empty if there is none."""
 
     def set_own_labels(
         self, choices: Sequence[tuple[str, str]], current: str | None
@@ -185,19 +249,39 @@ class CorrectView(Protocol):
     unmark_clicked: SignalLike
     next_clicked: SignalLike
     map_toggled: SignalLike
+    contours_toggled: SignalLike
 
     @property
     def tools(self) -> ToolsView:
         """The buttons of the tools."""
 
-    def set_map_shown(self, shown: bool) -> None:
-        """Show whether the probability map is in the viewer."""
+    @property
+    def classes(self) -> ClassButtonsView:
+        """The buttons of the classes."""
+
+    def set_map_shown(self, wanted: bool, shown: bool) -> None:
+        """Show whether the map is switched on, and explain its colours if it is shown."""
+
+    def set_contours_shown(self, shown: bool) -> None:
+        """Show whether labels are contours."""
 
     def set_choices(self, choices: Sequence[tuple[str, str]], current: str | None) -> None:
         """Offer areas, each (key, title)."""
 
     def set_text(self, text: str) -> None:
         """Show how much is verified."""
+
+
+class ClassButtonsView(Protocol):
+    """A legend of classes whose buttons pick the class for the brush."""
+
+    class_clicked: SignalLike
+
+    def set_classes(self, classes: Sequence[tuple[int, str, str]]) -> None:
+        """Offer classes, each (label, name, colour as "#rrggbb" or empty)."""
+
+    def set_class(self, label: int | None) -> None:
+        """Show which class the brush paints."""
 
 
 class InterruptedView(Protocol):
@@ -211,8 +295,19 @@ class InterruptedView(Protocol):
         """Describe the interrupted fine-tuning; an empty text hides the offer."""
 
 
+class CandidateView(Protocol):
+    """The choice between a version that is too close to call and the one in use."""
+
+    use_clicked: SignalLike
+    keep_clicked: SignalLike
+    compare_clicked: SignalLike
+
+    def set_text(self, text: str) -> None:
+        """Describe the choice; an empty text hides it."""
+
+
 class PlotView(Protocol):
-    """The losses of one fine-tuning."""
+    """What the model finds on the held-out part, over the steps of one fine-tuning."""
 
     def start(self) -> None:
         """Show an empty plot."""
@@ -220,8 +315,14 @@ class PlotView(Protocol):
     def cut(self, step: int) -> None:
         """Remove the points after a step."""
 
+    def set_before(self, before: float | None, objects: int | None) -> None:
+        """Draw the line of the start.
+
+        Held-out values are numbers of right objects, of so many; scores if that is None.
+        """
+
     def add(self, step: int, training: float, held_out: float | None) -> None:
-        """Add the losses of one step."""
+        """Add the training loss of one step, and the held-out value if there is one."""
 
 
 class FineTuneView(Protocol):
@@ -229,7 +330,6 @@ class FineTuneView(Protocol):
 
     fine_tune_clicked: SignalLike
     fine_tune_stopped: SignalLike
-    fine_tune_cancelled: SignalLike
     auto_fine_tune_switched: SignalLike
     minutes: float
     """Approximate time to fine-tune, in minutes."""
@@ -239,15 +339,27 @@ class FineTuneView(Protocol):
         """The offer to resume."""
 
     @property
-    def progress(self) -> ProgressView:
-        """The progress of the fine-tuning."""
+    def candidate(self) -> CandidateView:
+        """The choice between two versions."""
 
     @property
     def plot(self) -> PlotView:
-        """The plot of the losses."""
+        """The plot of what the model finds."""
+
+    def set_auto(self, on: bool) -> None:
+        """Show whether *Learn while I correct* is on."""
+
+    def set_data_text(self, text: str) -> None:
+        """Show what Fine-tune will learn from."""
 
     def set_result_text(self, text: str) -> None:
-        """Show the scores before and after."""
+        """Show what the model finds on the held-out part, and the start before it."""
+
+    def ask_what_is_right(self, no_edits: str) -> Right | None:
+        """Ask what is right, because nothing is verified; None if the user cancels.
+
+        `no_edits` says why "edited" cannot be chosen; empty if it can.
+        """
 
 
 class VersionsView(Protocol):
@@ -260,6 +372,7 @@ class VersionsView(Protocol):
     delete_clicked: SignalLike
     compare_toggled: SignalLike
     flip_clicked: SignalLike
+    next_difference_clicked: SignalLike
 
     def set_rows(self, rows: Sequence[VersionRow], current: str) -> None:
         """Show the versions, the one in use in bold; the chosen one stays chosen."""
@@ -267,8 +380,18 @@ class VersionsView(Protocol):
     def chosen(self) -> str | None:
         """Return the key of the chosen version."""
 
-    def show_comparison(self, title: str) -> None:
-        """Show whose proposal is in view; empty if no versions are compared."""
+    def show_comparison(
+        self, text: str, counts: Sequence[tuple[str, str, str]] = ()
+    ) -> None:
+        """Show what is in view and what differs; empty if no versions are compared.
+
+        Parameters
+        ----------
+        text : str
+            What is in view.
+        counts : sequence of (kind, colour, text)
+            What differs; an empty colour stands for objects in colours of their own.
+        """
 
     def ask_text(self, title: str, question: str, before: str) -> str | None:
         """Ask for a line of text; None if the user cancels."""
@@ -279,7 +402,6 @@ class SessionView(Protocol):
 
     open_clicked: SignalLike
     move_clicked: SignalLike
-    export_clicked: SignalLike
 
     def set_place(self, folder: Path | None) -> None:
         """Show the session's folder; None if there is none yet."""
@@ -302,12 +424,28 @@ class SessionView(Protocol):
     def ask_unsaved(self, sentence: str, can_stay: bool) -> Unsaved:
         """Ask what to do with work that cannot be written before the window closes."""
 
-    def ask_export(self, suggested: str) -> Path | None:
-        """Ask for a file to write labels to; None if the user cancels."""
-
 
 class DockView(Protocol):
-    """The dock: its sections, one message, and questions about models."""
+    """The dock: its parts, what to do next, and questions about models."""
+
+    acted: SignalLike
+    """The user used a control, so the keys should go to the canvas again."""
+
+    @property
+    def status(self) -> StatusView:
+        """The status line."""
+
+    @property
+    def steps(self) -> StepsView:
+        """The four steps."""
+
+    @property
+    def welcome(self) -> WelcomeView:
+        """What is shown while no image is open."""
+
+    @property
+    def results(self) -> ResultsView:
+        """The step Results."""
 
     @property
     def image(self) -> ImageView:
@@ -337,8 +475,17 @@ class DockView(Protocol):
     def session(self) -> SessionView:
         """The section Session."""
 
+    def show_welcome(self, wanted: bool) -> None:
+        """Show how to begin instead of the steps, or the steps again."""
+
+    def show_page(self, name: PageName) -> None:
+        """Show the steps, or another page instead of them."""
+
     def set_message(self, text: str, kind: MessageKind = "info") -> None:
-        """Show a message below all sections; an empty one hides the line."""
+        """Show a message in the status line; an empty one gives way to the hint."""
+
+    def set_primary(self, name: ControlName | None) -> None:
+        """Highlight the button that the user probably needs next."""
 
     def set_enabled(self, name: ControlName, enabled: bool, reason: str = "") -> None:
         """Enable a control, or disable it and give the reason in its tooltip."""

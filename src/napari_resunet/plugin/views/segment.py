@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
+    QPushButton,
     QSizePolicy,
     QWidget,
 )
 
 from napari_resunet.plugin.views.widgets import (
     KeyedCombo,
-    ProgressLine,
     Section,
     UnitSlider,
     make_button,
-    make_row,
 )
 from napari_resunet.session.settings import (
     FOREGROUND,
@@ -30,32 +29,79 @@ from napari_resunet.session.settings import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qtpy.QtGui import QResizeEvent
+
+PADDING = 24
+"""Pixels of a button that its text does not use."""
+
+
+class SegmentButton(QPushButton):
+    """The button Segment, which says on which image it works."""
+
+    def __init__(self, tooltip: str) -> None:
+        super().__init__("Segment")
+        self._image, self._tooltip = "", tooltip
+        self.setObjectName("segment")
+        self.setMinimumWidth(80)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setToolTip(tooltip)
+
+    def set_image(self, name: str) -> None:
+        """Show the name of the image; empty if there is none."""
+        self._image = name
+        self.setAccessibleName(f'Segment "{name}"' if name else "Segment")
+        self.setToolTip(self._tooltip)
+        self._elide()
+
+    def setToolTip(self, text: str | None) -> None:
+        """Show a tooltip, with the whole name of the image below it."""
+        self._tooltip = text or ""
+        named = f'{self._tooltip}\n"{self._image}"' if self._image else self._tooltip
+        super().setToolTip(named)
+
+    def sizeHint(self) -> QSize:
+        """Return a size that no name makes wider."""
+        return QSize(80, super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the same size."""
+        return self.sizeHint()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Cut the name to the new width."""
+        super().resizeEvent(event)
+        self._elide()
+
+    def _elide(self) -> None:
+        if not self._image:
+            self.setText("Segment")
+            return
+        measure = self.fontMetrics()
+        room = self.width() - measure.horizontalAdvance('Segment ""') - PADDING
+        name = measure.elidedText(self._image, Qt.TextElideMode.ElideMiddle, max(room, 0))
+        self.setText(f'Segment "{name}"'.replace("&", "&&"))
+
 
 class SegmentSection(Section):
     """Segment, the user's own labels, and the two sliders."""
 
     scope_changed = Signal(str)
     segment_clicked = Signal()
-    segment_cancelled = Signal()
     own_labels_chosen = Signal(str)
     use_labels_clicked = Signal()
     foreground_changed = Signal(float)
     split_changed = Signal(float)
 
     def __init__(self) -> None:
-        super().__init__("Segment")
+        super().__init__()
         self._scopes = KeyedCombo("scope", SCOPE)
         self._scopes.set_items(SCOPES, Settings().scope)
         self._scopes.chosen.connect(self.scope_changed)
         self.add_row("Scope", self._scopes)
-        start = make_button("Segment", "segment", "Propose labels for the scope")
-        start.clicked.connect(self.segment_clicked)
-        cancel = make_button("Cancel", "cancel_segment", "Stop without new labels")
-        cancel.clicked.connect(self.segment_cancelled)
-        self.add_wide(make_row(start, cancel))
+        self._start = SegmentButton("Propose labels for the scope")
+        self._start.clicked.connect(self.segment_clicked)
+        self.add_wide(self._start)
         self._add_own_labels()
-        self.progress = ProgressLine("segment_progress", "Progress of the segmentation")
-        self.add_wide(self.progress)
         self._add_sliders()
 
     def _add_own_labels(self) -> None:
@@ -88,6 +134,10 @@ class SegmentSection(Section):
         for slider in (self._foreground, self._split):
             self.add_heading(slider.accessibleName())
             self.add_wide(slider)
+
+    def set_segment_title(self, name: str) -> None:
+        """Show which image *Segment* works on; empty if there is none."""
+        self._start.set_image(name)
 
     def set_own_labels(
         self, choices: Sequence[tuple[str, str]], current: str | None

@@ -1,4 +1,4 @@
-"""The section Session: where the work is saved, and the dialogs about sessions."""
+"""The drawer Session: where the work is saved, and the dialogs about sessions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_resunet.plugin.views.protocol import Unsaved
-from napari_resunet.plugin.views.widgets import Section, TextLine, make_button, make_row
+from napari_resunet.plugin.views.widgets import ReservedText, Section, make_button, make_row
 from napari_resunet.session.store.recent import RecentSession
 from napari_resunet.session.store.safety import local_file
 
@@ -31,43 +31,41 @@ LARGEST_PICTURE = 512
 
 
 class SessionSection(Section):
-    """Where the session is saved; opening, moving, and exporting."""
+    """Where the session is saved; opening another one, and moving it."""
 
     open_clicked = Signal()
     move_clicked = Signal()
-    export_clicked = Signal()
 
     def __init__(self) -> None:
-        super().__init__("Session")
-        self._place = TextLine("session_place")
-        self._place.setTextFormat(Qt.TextFormat.PlainText)
+        super().__init__()
+        self._saved, self._trouble = NOTHING, ""
+        self.line = ReservedText("session_line", 1)
+        self._place = ReservedText("session_place", 4)
         self.add_wide(self._place)
-        self._trouble = TextLine("session_trouble")
-        self._trouble.setTextFormat(Qt.TextFormat.PlainText)
-        self.add_wide(self._trouble)
         open_ = make_button("Open session…", "open_session", "Open an earlier session")
         open_.clicked.connect(self.open_clicked)
         self._move = make_button("Move…", "move_session", "Keep the session elsewhere")
         self._move.clicked.connect(self.move_clicked)
-        export = make_button(
-            "Export labels…",
-            "export_labels",
-            "Write the labels of the image as a TIFF, with a note of how they were made",
-        )
-        export.clicked.connect(self.export_clicked)
         self.add_wide(make_row(open_, self._move))
-        self.add_wide(export)
         self.set_place(None)
 
     def set_place(self, folder: Path | None) -> None:
         """Show the session's folder; None if there is none yet."""
-        self._place.set_text(NOTHING if folder is None else f"Saved in {folder}")
-        self._place.setToolTip("" if folder is None else str(folder))
+        self._saved = NOTHING if folder is None else f"Saved in {folder}"
         self._move.setEnabled(folder is not None)
+        self._show()
 
     def set_trouble(self, sentence: str) -> None:
         """Show why the session cannot be written; empty if it can."""
-        self._trouble.set_text(sentence)
+        self._trouble = sentence
+        self._show()
+
+    def _show(self) -> None:
+        self._place.set_text("\n".join(filter(None, (self._saved, self._trouble))))
+        self.line.set_text(self._trouble or self._saved)
+        font = self.line.font()
+        font.setBold(bool(self._trouble))
+        self.line.setFont(font)
 
     def ask_parent(self) -> Path | None:
         """Ask for the folder to move the session into; None if the user cancels."""
@@ -125,13 +123,6 @@ class SessionSection(Section):
             return "lose"
         return "stay" if stay is not None and clicked is stay else "again"
 
-    def ask_export(self, suggested: str) -> Path | None:
-        """Ask for a file to write labels to; None if the user cancels."""
-        found, _ = QFileDialog.getSaveFileName(
-            self, "Export the labels", suggested, "TIFF (*.tif *.tiff)"
-        )
-        return Path(found) if found else None
-
 
 class OpenSessionDialog(QDialog):
     """A list of sessions with thumbnails, and a button for any other folder."""
@@ -148,7 +139,7 @@ class OpenSessionDialog(QDialog):
         self.list.setAccessibleName("Recent sessions")
         self.list.setIconSize(QSize(72, 72))
         for session in sessions:
-            self.list.addItem(_item(session))
+            self.list.addItem(session_item(session))
         self.list.setCurrentRow(0)
         self.list.itemDoubleClicked.connect(self.accept)
         other = make_button(
@@ -179,7 +170,8 @@ class OpenSessionDialog(QDialog):
             self.accept()
 
 
-def _item(session: RecentSession) -> QListWidgetItem:
+def session_item(session: RecentSession) -> QListWidgetItem:
+    """Make the item of a list that shows a session."""
     objects = f"{session.checked_objects} corrected objects"
     item = QListWidgetItem(f"{session.name}\n{_day(session.changed)}{objects}")
     if session.thumbnail is not None:

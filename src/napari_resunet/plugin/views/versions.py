@@ -1,4 +1,4 @@
-"""The sections Model and Versions: the version in use, and the list of all."""
+"""The drawer Versions: all versions of the model, and what can be done with them."""
 
 from __future__ import annotations
 
@@ -9,76 +9,29 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
     QInputDialog,
+    QLabel,
     QPushButton,
+    QSizePolicy,
     QTreeWidget,
     QTreeWidgetItem,
 )
 
 from napari_resunet.plugin.views.protocol import VersionControl, VersionRow
 from napari_resunet.plugin.views.widgets import (
-    KeyedCombo,
+    ReservedText,
     Section,
-    TextLine,
     make_button,
     make_row,
 )
-from napari_resunet.session.settings import DEVICES, Settings
+from napari_resunet.session.settings import MAX_LEARNED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class ModelSection(Section):
-    """Which version of the model is used, and on which device."""
-
-    version_chosen = Signal(str)
-    device_chosen = Signal(str)
-    load_clicked = Signal()
-    save_clicked = Signal()
-    go_back_clicked = Signal()
-    new_classes_clicked = Signal()
-
-    def __init__(self) -> None:
-        super().__init__("Model")
-        self._versions = KeyedCombo("version", "Model version", "No model")
-        self._versions.chosen.connect(self.version_chosen)
-        self.add_row("Version", self._versions)
-        load = make_button("Load model…", "load", "Open a model file")
-        load.clicked.connect(self.load_clicked)
-        save = make_button("Export model…", "save", "Write this version to a model file")
-        save.clicked.connect(self.save_clicked)
-        back = make_button("Go back", "go_back", "Use the version before this one")
-        back.clicked.connect(self.go_back_clicked)
-        classes = make_button(
-            "New classes…", "new_classes", "Start a model that paints classes, not objects"
-        )
-        classes.clicked.connect(self.new_classes_clicked)
-        self.add_wide(make_row(load, save))
-        self.add_wide(make_row(back, classes))
-        self._devices = KeyedCombo("device", "Device")
-        self._devices.set_items(DEVICES, Settings().device)
-        self._devices.chosen.connect(self.device_chosen)
-        self.add_row("Device", self._devices)
-        self._device_text = TextLine("device_text")
-        self.add_wide(self._device_text)
-
-    def set_versions(
-        self, versions: Sequence[tuple[str, str, str]], current: str | None
-    ) -> None:
-        """Offer versions, each (key, title, tooltip)."""
-        self._versions.set_items(versions, current)
-
-    def set_device(self, key: str) -> None:
-        """Show the chosen device."""
-        self._devices.set_current(key)
-
-    def set_device_text(self, text: str) -> None:
-        """Show the device in use."""
-        self._device_text.set_text(text)
-
-
 COLUMNS = ("No.", "Held out", "Learned from", "Date")
-HEIGHT = 110
+HEIGHT = 150
+KEPT = f"The last {MAX_LEARNED} learned versions are kept, and those with a name or a note."
 
 
 class VersionsSection(Section):
@@ -91,12 +44,16 @@ class VersionsSection(Section):
     delete_clicked = Signal(str)
     compare_toggled = Signal(bool)
     flip_clicked = Signal()
+    next_difference_clicked = Signal()
 
     def __init__(self) -> None:
-        super().__init__("Versions")
+        super().__init__()
         self._rows: dict[str, VersionRow] = {}
         self._current = ""
         self._add_list()
+        kept = ReservedText("versions_kept", 2)
+        kept.set_text(KEPT)
+        self.add_wide(kept)
         self._add_buttons()
         self._add_compare()
         self.show_comparison("")
@@ -124,12 +81,16 @@ class VersionsSection(Section):
         item = self.list.currentItem()
         return None if item is None else str(item.data(0, Qt.ItemDataRole.UserRole))
 
-    def show_comparison(self, title: str) -> None:
-        """Show whose proposal is in view; empty if no versions are compared."""
-        self._flip.setVisible(bool(title))
-        self._compared.set_text(f"You see the proposal of '{title}'." if title else "")
+    def show_comparison(
+        self, text: str, counts: Sequence[tuple[str, str, str]] = ()
+    ) -> None:
+        """Show what is in view and what differs; empty if no versions are compared."""
+        for button in (self._flip, self._next):
+            button.setVisible(bool(text))
+        self._compared.set_text(text)
+        self._differences.setText(", ".join(_in_colour(*count[1:]) for count in counts))
         blocker = QSignalBlocker(self._compare)
-        self._compare.setChecked(bool(title))
+        self._compare.setChecked(bool(text))
         blocker.unblock()
 
     def ask_text(self, title: str, question: str, before: str) -> str | None:
@@ -178,17 +139,38 @@ class VersionsSection(Section):
         self._compare = make_button(
             "Compare",
             "compare_versions",
-            "Propose the visible area with this version and the one in use, and flip "
-            "between the two; your labels stay as they are",
+            "Propose the visible area with this version and the one in use, and see what "
+            "differs; your labels stay as they are",
         )
         self._compare.setCheckable(True)
         self._compare.toggled.connect(self.compare_toggled)
         self._flip = make_button("Flip", "flip_versions", "Show the other proposal")
         self._flip.clicked.connect(self.flip_clicked)
-        self.add_wide(make_row(self._compare, self._flip))
-        self._compared = TextLine("compared_text")
-        self._compared.setTextFormat(Qt.TextFormat.PlainText)
+        self._next = make_button(
+            "Next difference", "next_difference", "Look at the next difference"
+        )
+        self._next.clicked.connect(self.next_difference_clicked)
+        self._compared = ReservedText("compared_text", lines=2)
+        self._differences = QLabel()
+        self._differences.setObjectName("differences_text")
+        self._differences.setTextFormat(Qt.TextFormat.RichText)
+        self._differences.setWordWrap(True)
+        self._differences.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 2)
+        # A long text must not widen the dock.
+        ignored, fixed = QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed
+        self._differences.setSizePolicy(ignored, fixed)
+        for widget in (self._flip, self._next):
+            widget.setMinimumWidth(0)  # as wide as its text
+            policy = widget.sizePolicy()
+            policy.setRetainSizeWhenHidden(True)
+            widget.setSizePolicy(policy)
+        row = make_row(self._compare, self._flip, self._next)
+        # In equal parts, the longest text would be cut.
+        for position, stretch in enumerate((3, 2, 4)):
+            row.setStretch(position, stretch)
+        self.add_wide(row)
         self.add_wide(self._compared)
+        self.add_wide(self._differences)
 
     def _add_row(self, row: VersionRow, current: str) -> None:
         item = QTreeWidgetItem(self.list, list(row.cells))
@@ -215,3 +197,8 @@ class VersionsSection(Section):
         can_compare = row is not None and not reasons.get("compare_versions")
         # A comparison can always be ended.
         self._compare.setEnabled(can_compare or self._compare.isChecked())
+
+
+def _in_colour(colour: str, text: str) -> str:
+    square = f'<span style="color:{colour}">■</span> ' if colour else ""
+    return square + text

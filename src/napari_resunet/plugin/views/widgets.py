@@ -14,21 +14,15 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
     QFormLayout,
-    QGroupBox,
     QHBoxLayout,
     QLabel,
     QLayout,
-    QProgressBar,
     QPushButton,
     QScrollBar,
     QSizePolicy,
-    QStyle,
-    QVBoxLayout,
     QWidget,
 )
-from superqt import QDoubleSlider, QLabeledDoubleSlider
-
-from napari_resunet.plugin.views.protocol import MessageKind
+from superqt import QDoubleSlider, QElidingLabel, QLabeledDoubleSlider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,12 +31,6 @@ if TYPE_CHECKING:
 
 LONGEST_LABEL = "Verified area"
 """The widest label of a row; the fields of all sections align to it."""
-
-ICONS: Mapping[MessageKind, QStyle.StandardPixmap] = {
-    "info": QStyle.StandardPixmap.SP_MessageBoxInformation,
-    "warning": QStyle.StandardPixmap.SP_MessageBoxWarning,
-    "error": QStyle.StandardPixmap.SP_MessageBoxCritical,
-}
 
 KEY_STEPS: Mapping[int, float] = {
     Qt.Key.Key_Left: -0.01,
@@ -97,6 +85,13 @@ class KeyedCombo(QComboBox):
         key = self.currentData()
         return None if key is None else str(key)
 
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Leave letters to the canvas: S must smooth an object, not choose *Slice*."""
+        if event is not None and event.text().strip():
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
+
     def _on_index_changed(self) -> None:
         self._show_tooltip()
         key = self.current_key()
@@ -109,78 +104,36 @@ class KeyedCombo(QComboBox):
         self.setToolTip(tooltip or self.currentText())
 
 
-class TextLine(QLabel):
-    """A wrapped text that takes no space while it is empty."""
+class ReservedText(QElidingLabel):
+    """A text whose room is always there; what does not fit is in its tooltip."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, lines: int) -> None:
         super().__init__()
         self.setObjectName(name)
-        self.setWordWrap(True)
-        self.setIndent(0)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.hide()
+        self.setWordWrap(lines > 1)
+        self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        # Texts quote names of files and layers, which must not be read as HTML.
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self._lines = lines
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     def set_text(self, text: str) -> None:
-        """Show a text; an empty one hides the line."""
+        """Show a text."""
         self.setText(text)
-        self.setVisible(bool(text))
+        self.setToolTip(text)
+        self.setAccessibleName(text)
 
+    def sizeHint(self) -> QSize:
+        """Return the room of all lines."""
+        return QSize(0, self._lines * self.fontMetrics().lineSpacing() + 2)
 
-class ProgressLine(QWidget):
-    """A bar with a text below it; both are hidden while nothing runs."""
+    def minimumSizeHint(self) -> QSize:
+        """Return the same height, whatever the text is."""
+        return self.sizeHint()
 
-    def __init__(self, name: str, accessible: str) -> None:
-        super().__init__()
-        self.bar = QProgressBar()
-        self.bar.setObjectName(f"{name}_bar")
-        self.bar.setAccessibleName(accessible)
-        self.bar.setTextVisible(False)
-        self.bar.hide()
-        self.text = TextLine(f"{name}_text")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.bar)
-        layout.addWidget(self.text)
-        self.hide()
-
-    def show_progress(self, done: int | None, total: int | None, text: str) -> None:
-        """Show progress; ``done=None`` hides the bar, and ``total=None`` makes it busy."""
-        self.bar.setVisible(done is not None)
-        if done is not None:
-            self.bar.setRange(0, total or 0)
-            self.bar.setValue(done)
-        self.text.set_text(text)
-        self.setVisible(done is not None or bool(text))
-
-
-class MessageLine(QWidget):
-    """A message to the user with the icon of its kind."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kind: MessageKind = "info"
-        self._icon = QLabel()
-        self._icon.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.text = TextLine("message")
-        # A message quotes names of files and layers, which must not be read as HTML.
-        self.text.setTextFormat(Qt.TextFormat.PlainText)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(6, 0, 6, 4)
-        layout.addWidget(self._icon)
-        layout.addWidget(self.text, 1)
-        self.hide()
-
-    def set_message(self, text: str, kind: MessageKind) -> None:
-        """Show a message; an empty one hides the line."""
-        self.kind = kind
-        style = self.style()
-        if style is not None:
-            size = self.fontMetrics().height()
-            icon = style.standardIcon(ICONS[kind])
-            self._icon.setPixmap(icon.pixmap(size, size))
-        self.text.setAccessibleName(f"{kind}: {text}")
-        self.text.set_text(text)
-        self.setVisible(bool(text))
+    def heightForWidth(self, width: int) -> int:
+        """Return the same height, although Qt would make room for a longer text."""
+        return self.sizeHint().height()
 
 
 class Caption(QLabel):
@@ -202,16 +155,15 @@ class Caption(QLabel):
         return self.sizeHint()
 
 
-class Section(QGroupBox):
-    """A titled group of rows whose labels align with the other sections'."""
+class Section(QWidget):
+    """A group of rows whose labels align with the other sections'."""
 
-    def __init__(self, title: str) -> None:
-        super().__init__(title)
-        self.setFlat(True)
+    def __init__(self) -> None:
+        super().__init__()
         self._form = QFormLayout(self)
-        self._form.setContentsMargins(8, 10, 8, 8)
+        self._form.setContentsMargins(4, 2, 4, 4)
         self._form.setHorizontalSpacing(8)
-        self._form.setVerticalSpacing(6)
+        self._form.setVerticalSpacing(4)
         self._form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from napari_resunet.corrections.training_set import Correction
 from napari_resunet.errors import SessionError
+from napari_resunet.session.settings import PIXEL_SIZE
 from napari_resunet.session.store.safety import (
     inside,
     read_text,
@@ -67,6 +68,8 @@ class CorrectionRecord(Record):
         Number of objects with a verified pixel.
     held_out : tuple of tuple of int
         Held-out regions, each like `window` but in pixels of the crop.
+    pixel_size : float or None
+        Side of a pixel in micrometres, if it was known.
     pixels : str
         CRC-32 of image, labels, and both masks; empty in older files.
     """
@@ -81,6 +84,7 @@ class CorrectionRecord(Record):
     created: str = Field(default_factory=now, max_length=100)
     n_objects: int = 0
     held_out: tuple[tuple[int, int, int, int], ...] = ()
+    pixel_size: float | None = PIXEL_SIZE.field()
     pixels: str = ""
 
 
@@ -237,6 +241,7 @@ def _record(
         high=known.high if known else (),
         n_objects=correction.n_objects,
         held_out=tuple(map(_bounds, example.held_out)),
+        pixel_size=example.pixel_size,
     )
 
 
@@ -268,7 +273,9 @@ def _load(root: Path, name: str) -> SavedCorrection:
         raise _damaged(name)
     known = Statistics(record.low, record.high) if record.low else None
     held_out = tuple(map(_window, record.held_out))
-    example = Example(image, labels, verified, edited, record.scale, known, held_out)
+    example = Example(
+        image, labels, verified, edited, record.scale, known, held_out, record.pixel_size
+    )
     return SavedCorrection(record, example)
 
 

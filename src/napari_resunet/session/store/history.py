@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,9 +37,13 @@ class _Known(BaseModel):
     step: Annotated[int, Field(ge=0)] | None = None
     loss: _Number = None
     held_out: _Number = None
+    right: Annotated[int, Field(ge=0)] | None = None
+    right_before: Annotated[int, Field(ge=0)] | None = None
+    objects: Annotated[int, Field(ge=0)] | None = None
     before: _Number = None
     after: _Number = None
     improved: bool | None = None
+    outcome: str | None = None
     model_id: str | None = None
 
 
@@ -100,18 +105,45 @@ def read_history(root: Path) -> tuple[list[Entry], int]:
     return [entry for entry in found if entry is not None], lost
 
 
-def last_run(entries: Sequence[Entry]) -> list[tuple[int, float, float | None]]:
-    """List the points of the latest fine-tuning: (step, loss, held-out score)."""
-    points: list[tuple[int, float, float | None]] = []
+@dataclass(frozen=True)
+class Run:
+    """The latest fine-tuning.
+
+    Attributes
+    ----------
+    points : list of (int, float, float or None)
+        Step, loss, and if the weights were evaluated after it, their number of right
+        objects, or their score if objects are not counted.
+    before : float or None
+        The same of the start; None if unknown.
+    objects : int or None
+        Number of held-out objects; None if they are not counted.
+    """
+
+    points: list[tuple[int, float, float | None]]
+    before: float | None = None
+    objects: int | None = None
+
+
+def last_run(entries: Sequence[Entry]) -> Run:
+    """Find what there is to draw of the latest fine-tuning."""
+    run = Run([])
     for entry in entries:
         event, step, loss = entry.get("event"), entry.get("step"), entry.get("loss")
         if event == "begin":
-            points = []
+            run = Run([])
+        elif event == "before":
+            objects = entry.get("objects")
+            counted = entry.get("right_before")
+            run = Run(
+                run.points, entry.get("before") if objects is None else counted, objects
+            )
         elif event == "go on" and step is not None:
-            points = [point for point in points if point[0] <= step]
+            run.points[:] = [point for point in run.points if point[0] <= step]
         elif event == "step" and step is not None and loss is not None:
-            points.append((step, loss, entry.get("held_out")))
-    return points
+            held_out = entry.get("held_out" if run.objects is None else "right")
+            run.points.append((step, loss, held_out))
+    return run
 
 
 def _parsed(line: bytes) -> Entry | None:

@@ -29,7 +29,7 @@ from napari_resunet.session.store.schema import (
     Record,
 )
 from napari_resunet.session.store.tiff import make_folder, store_text
-from napari_resunet.types import Lineage, Task, new_id, now
+from napari_resunet.types import Lineage, ObjectSize, Task, new_id, now
 
 if TYPE_CHECKING:
     from napari_resunet.engine.checkpoint import Checkpoint
@@ -63,6 +63,13 @@ class VersionRecord(Record):
         Numbers of corrected objects, regions, and images that it learned from.
     before, after : float or None
         Held-out scores of the model that it started from, and of this one.
+    right_before, right_after, held_out : int or None
+        Number of held-out objects that both found, and of all; None for classes, and in
+        sessions of older programs.
+    candidate : bool
+        Whether the user still has to choose between it and the version in use.
+    object_size : ObjectSize or None
+        Size of the objects that it learned from, as in the model file.
     sha256 : str
         Hash of the model file.
     """
@@ -80,6 +87,11 @@ class VersionRecord(Record):
     images: int = 0
     before: float | None = None
     after: float | None = None
+    right_before: int | None = Field(default=None, ge=0)
+    right_after: int | None = Field(default=None, ge=0)
+    held_out: int | None = Field(default=None, ge=0)
+    candidate: bool = False
+    object_size: ObjectSize | None = None
     sha256: str = ""
 
 
@@ -200,6 +212,7 @@ def _record_from_weights(stem: str, path: Path) -> VersionRecord | None:
             parent_id=lineage.parent_id or "",
             task=fields["task"],
             objects=lineage.corrected_objects,
+            object_size=fields.get("object_size"),
             sha256=file_hash(path),
         )
     except (SessionError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -251,6 +264,8 @@ class CheckpointRecord(Record):
         Fraction of the work that is done, 0 to 1.
     score : float or None
         Best held-out score so far.
+    right, held_out : int or None
+        Number of held-out objects that it finds, and of all; None if unknown.
     file : str
         Name of the file with all tensors.
     sha256 : str
@@ -263,6 +278,8 @@ class CheckpointRecord(Record):
     steps: int = Field(default=0, ge=0)
     share: Fraction = 0.0
     score: float | None = None
+    right: int | None = Field(default=None, ge=0)
+    held_out: int | None = Field(default=None, ge=0)
     file: str = Field(default="", pattern=r"^([a-z0-9]{12}\.safetensors)?$")
     sha256: str = ""
 

@@ -121,6 +121,7 @@ def _moment(text: str) -> str:
     return text
 
 
+ChannelNumber = Annotated[int, Field(ge=0, lt=10**6)]
 Name = Annotated[str, BeforeValidator(plain_name), Field(max_length=1000)]
 Coordinate = Annotated[float, AfterValidator(_finite)]
 PixelSize = Annotated[float, AfterValidator(_pixel_size)]
@@ -153,10 +154,14 @@ class LayerStyle(Record):
         0 to 1.
     visible : bool
         Whether it is shown at all.
+    contour : int or None
+        Thickness of the contours of labels in pixels, 0 for filled labels; None for
+        images, and in sessions of older programs.
     """
 
     opacity: Fraction = 1.0
     visible: bool = True
+    contour: int | None = Field(default=None, ge=0, le=100)
 
 
 class ImageStyle(LayerStyle):
@@ -219,14 +224,21 @@ class ImageRecord(Record):
         See `files.content_hash`; empty until it is known.
     labels_name : str
         Name of the Labels layer.
-    channels : tuple of int or None
-        Channels that the network sees.
+    channels : tuple of int or of tuple of int, or None
+        Channels that the network sees; several in one place are combined. Numbers beyond
+        the image's own channels are those of `partners`.
+    channel_names : tuple of str
+        Names of the image's own channels; empty if it has none.
+    partners : tuple of str
+        Keys of the images whose pixels are combined with this one's.
     object_scale : float or None
         Rescale factor from image pixels to network resolution.
     auto : bool
         Whether the object size is estimated.
     checked_objects : int
         Number of verified objects.
+    edits : int
+        Number of the user's edits.
     look, labels_look : ImageStyle, LayerStyle or None
         How image and labels are shown; None if unknown.
     """
@@ -251,10 +263,15 @@ class ImageRecord(Record):
     stored: bool = False
     content_hash: str = Field(default="", pattern=r"^(blake2b(-sampled)?:[0-9a-f]{32})?$")
     labels_name: Name = ""
-    channels: tuple[Annotated[int, Field(ge=0, lt=10**6)], ...] | None = None
+    channels: tuple[ChannelNumber | tuple[ChannelNumber, ...], ...] | None = None
+    channel_names: tuple[Name, ...] = Field(default=(), max_length=10**4)
+    partners: tuple[Annotated[str, Field(pattern=KEY)], ...] = Field(
+        default=(), max_length=100
+    )
     object_scale: float | None = SCALE.field()
     auto: bool = True
     checked_objects: int = Field(default=0, ge=0)
+    edits: int = Field(default=0, ge=0, lt=10**9)
     look: ImageStyle | None = None
     labels_look: LayerStyle | None = None
 

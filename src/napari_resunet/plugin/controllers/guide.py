@@ -1,0 +1,93 @@
+"""Leads through the steps: what to do next, how far each step is, and the results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_resunet.plugin.controllers.shared import chosen_labels
+from napari_resunet.plugin.jobs import JobRunner
+from napari_resunet.plugin.layers.collection import Layers
+from napari_resunet.plugin.messages import HINTS, results_text, step_texts
+from napari_resunet.plugin.state import AppState
+from napari_resunet.plugin.views.protocol import ControlName, DockView, StepName
+
+STEP_OF: dict[ControlName, StepName] = {
+    "segment": "segment",
+    "mark_verified": "correct",
+    "next": "correct",
+    "fine_tune": "learn",
+}
+
+
+class GuideController:
+    """Highlights the next button, and opens Correct after the first proposal.
+
+    Parameters
+    ----------
+    state : AppState
+        The counts and versions.
+    layers : Layers
+        The labels.
+    view : DockView
+        The dock.
+    jobs : JobRunner
+        The long job.
+    """
+
+    def __init__(
+        self, state: AppState, layers: Layers, view: DockView, jobs: JobRunner
+    ) -> None:
+        self._state, self._layers, self._view, self._jobs = state, layers, view, jobs
+        self._learned: dict[str, int] = {}
+        self._proposed: set[str] = set()
+        self._next: ControlName | None = None
+        state.changed.connect(self.refresh)
+        state.counted.connect(self._counted)
+        state.history.connect(self._logged)
+
+    def refresh(self) -> None:
+        """Show what to do next, and how far each step is."""
+        self._open_correct()
+        state, counts = self._state, self._state.counts
+        self._next = self._next_control()
+        self._view.set_primary(self._next)
+        self._view.steps.set_next(None if self._next is None else STEP_OF[self._next])
+        self._view.status.set_hint("" if self._next is None else HINTS[self._next])
+        version = state.versions.current.title
+        for name, text in step_texts(counts, version, self._jobs.kind).items():
+            self._view.steps.set_state(name, text)
+        self._view.results.set_text(results_text(counts, version))
+
+    def _next_control(self) -> ControlName | None:
+        if self._state.image_key is None:
+            return None
+        counts = self._state.counts
+        if counts is None or not self._is_proposed():
+            return "segment"
+        if not counts.pixels:
+            return "mark_verified"
+        learned = self._learned.get(self._state.image_key)
+        return "next" if learned == counts.pixels else "fine_tune"
+
+    def _is_proposed(self) -> bool:
+        if self._state.image_key in self._proposed:
+            return True
+        binding = chosen_labels(self._state, self._layers)
+        return binding is not None and not binding.is_empty
+
+    def _open_correct(self) -> None:
+        """Open the step Correct when an image gets its first labels."""
+        key = self._state.image_key
+        if key is None or key in self._proposed:
+            return
+        if self._is_proposed():
+            self._proposed.add(key)
+            self._view.steps.open("correct")
+
+    def _counted(self, key: str, verified: int) -> None:
+        self.refresh()
+
+    def _logged(self, entry: dict[str, Any]) -> None:
+        counts, key = self._state.counts, self._state.image_key
+        if entry["event"] == "begin" and counts is not None and key is not None:
+            self._learned[key] = counts.pixels
