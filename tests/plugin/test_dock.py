@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from qtpy.QtCore import QObject, QPoint, QPointF, QRect, Qt
-from qtpy.QtGui import QAction, QWheelEvent
+from qtpy.QtGui import QAction, QShortcut, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -496,8 +496,14 @@ def test_a_page_is_shown_instead_of_the_steps(dock: Dock) -> None:
         assert find(dock, QWidget, "segment").isVisible()
 
 
-def test_the_keys_are_listed(dock: Dock) -> None:
-    find(dock, QAction, "keys").trigger()
+@pytest.mark.parametrize("by_key", [False, True])
+def test_the_keys_are_listed(dock: Dock, by_key: bool) -> None:
+    if by_key:
+        shortcut = find(dock, QShortcut, "")
+        assert shortcut.key().toString() == "?"
+        shortcut.activated.emit()
+    else:
+        find(dock, QAction, "keys").trigger()
     shown = [x.text() for x in dock.findChildren(QLabel) if x.isVisible()]
     assert {"G", "R", "N", "T", "?", "D", "J", "K", "A", "S", "C"} <= set(shown)
 

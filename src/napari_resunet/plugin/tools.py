@@ -57,7 +57,7 @@ class Tool:
         return f"{self.does} (key {self.key}: {effect}; Esc leaves the tool)"
 
 
-Action = Literal["segment", "mark_verified", "fine_tune", "next", "done", "keys"]
+Action = Literal["segment", "mark_verified", "fine_tune", "next", "done"]
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,13 @@ KEYS = (
     Key("next", "N", "N", "Next: where the model is least sure"),
     Key("done", "Shift-N", "Shift+N", "Done here: mark it, then Next"),
     Key("fine_tune", "T", "T", "Fine-tune: learn from what is verified"),
-    Key("keys", "Shift-/", "?", "List the keys"),
 )
 KEY_OF: dict[Action, str] = {key.action: key.shown for key in KEYS}
 NEXT_KEY = KEY_OF["next"]
+
+LIST_KEY = "?"
+"""Key in the window that lists the keys. napari knows no key of this name, because where it
+is depends on the keyboard, so Qt handles it."""
 
 CONTOURS_KEY = "H"
 """Key on the viewer for contours or filled labels; napari does not use it."""
@@ -128,5 +131,5 @@ BY_NAME: dict[str, Tool] = {tool.name: tool for tool in TOOLS}
 def all_keys() -> list[tuple[str, str]]:
     """List all keys, each (key, what it does)."""
     tools = [(tool.key, tool.does) for tool in TOOLS]
-    contours = CONTOURS_KEY, "Contours or filled labels"
-    return [*((key.shown, key.does) for key in KEYS), contours, *tools]
+    others = (CONTOURS_KEY, "Contours or filled labels"), (LIST_KEY, "List the keys")
+    return [*((key.shown, key.does) for key in KEYS), *others, *tools]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from napari_resunet.plugin.layers.collection import Layers
@@ -28,9 +27,9 @@ class KeysController:
     layers : Layers
         Knows the viewer.
     view : DockView
-        Lists the keys.
+        Says why a key does nothing.
     start : mapping of str to callable
-        What each key starts; "keys" is not needed.
+        What each key starts.
     reasons : callable
         Returns why each control is disabled; empty if it is not.
     """
@@ -43,11 +42,7 @@ class KeysController:
         reasons: Callable[[], Mapping[ControlName, str]],
     ) -> None:
         self._layers, self._view = layers, view
-        self._reasons = reasons
-        self._start: dict[Action, Callable[[], object]] = {
-            "keys": partial(view.show_page, "keys"),
-            **start,
-        }
+        self._start, self._reasons = start, reasons
         self._bound = [key for key in KEYS if self._bind(key)]
 
     def shut_down(self) -> None:
@@ -57,8 +52,7 @@ class KeysController:
 
     def press(self, action: Action) -> None:
         """Do what a key stands for, or say why that cannot be done."""
-        control = CONTROLS.get(action)
-        reason = "" if control is None else self._reasons().get(control, "")
+        reason = self._reasons().get(CONTROLS[action], "")
         if reason:
             self._view.set_message(reason, "warning")
         else:

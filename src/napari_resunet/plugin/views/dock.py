@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QAction
+from qtpy.QtGui import QAction, QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_resunet.plugin.tools import LIST_KEY
 from napari_resunet.plugin.views.correct import CorrectSection
 from napari_resunet.plugin.views.fine_tune import FineTuneSection
 from napari_resunet.plugin.views.image import ImageSection
@@ -90,7 +91,9 @@ class Dock(QWidget):
         self._controls = {name: self._control(name) for name in CONTROLS}
         self._tooltips = {name: w.toolTip() for name, w in self._controls.items()}
         self.model.page_wanted.connect(self.show_page)
-        self.model.keys_wanted.connect(lambda: self.show_page("keys"))
+        self.model.keys_wanted.connect(self._show_keys)
+        self._list_keys = QShortcut(QKeySequence(LIST_KEY), self)
+        self._list_keys.activated.connect(self._show_keys)
         self._guard.protect(self)
         self._connect_acted()
 
@@ -145,6 +148,9 @@ class Dock(QWidget):
         )
         names = [name.strip() for name in text.split(",")]
         return tuple(name for name in names if name) if accepted else ()
+
+    def _show_keys(self) -> None:
+        self.show_page("keys")
 
     def _run_dialog(self, dialog: QFileDialog) -> Path | None:
         accepted = dialog.exec()

@@ -13,7 +13,7 @@ from napari_resunet.plugin.views.widgets import KeyedCombo, make_button
 from napari_resunet.session.settings import DEVICE, DEVICES, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class ModelBar(QWidget):
@@ -73,36 +73,34 @@ class ModelBar(QWidget):
         return button
 
     def _fill(self, menu: QMenu) -> None:
-        self._add(menu, "Load model…", "load", "Open a model file", self.load_clicked)
+        self._add(menu, "Load model…", "load", "Open a model file", self.load_clicked.emit)
         self._add(
             menu, "Export model…", "save", "Write this version to a model file",
-            self.save_clicked,
+            self.save_clicked.emit,
         )  # fmt: skip
         self._add(
             menu, "New classes…", "new_classes",
-            "Start a model that paints classes, not objects", self.new_classes_clicked,
+            "Start a model that paints classes, not objects",
+            self.new_classes_clicked.emit,
         )  # fmt: skip
         self._add_devices(menu)
         menu.addSeparator()
         self._add_page(menu, "Versions", "versions", "All versions of the model")
         self._add_page(menu, "Session", "session", "Where your work is saved")
         menu.addSeparator()
-        self._add(menu, "Keys (?)", "keys", "List all keys", self.keys_wanted)
+        self._add(menu, "Keys (?)", "keys", "List all keys", self.keys_wanted.emit)
 
     def _add(
-        self, menu: QMenu, text: str, name: str, tooltip: str, signal: object
-    ) -> QAction:
+        self, menu: QMenu, text: str, name: str, tooltip: str, start: Callable[[], None]
+    ) -> None:
         action = cast("QAction", menu.addAction(text))
         action.setObjectName(name)
         action.setToolTip(tooltip)
-        action.triggered.connect(lambda: signal.emit())  # type: ignore[attr-defined]
-        return action
+        # Without Qt's argument, which says whether the action is checked.
+        action.triggered.connect(lambda: start())
 
     def _add_page(self, menu: QMenu, text: str, page: PageName, tooltip: str) -> None:
-        action = cast("QAction", menu.addAction(text))
-        action.setObjectName(f"show_{page}")
-        action.setToolTip(tooltip)
-        action.triggered.connect(lambda: self.page_wanted.emit(page))
+        self._add(menu, text, f"show_{page}", tooltip, lambda: self.page_wanted.emit(page))
 
     def _add_devices(self, menu: QMenu) -> None:
         devices = cast("QMenu", menu.addMenu("Device"))
