@@ -340,7 +340,6 @@ def channels(minutes: float) -> None:
     dock.viewer.add_image(two, name="cells", axis_labels=("c", "y", "x"))
     dock.viewer.dims.set_current_step(0, 1)
     dock.open()
-    dock.choose("channel_0", "Channel 1")
     dock.segment()
     dock.show("segment")
     save(dock.window(), "channels")

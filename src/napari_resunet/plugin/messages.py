@@ -167,7 +167,9 @@ def step_texts(
     if counts is None:
         return {"segment": "", "correct": "", "learn": learning, "results": ""}
     found = "" if counts.objects is None else counted(counts.objects, "object")
-    verified = f"{counts.verified:,} verified" if counts.pixels else "nothing verified"
+    verified = "nothing verified"
+    if counts.pixels:
+        verified = "area verified" if counts.classes else f"{counts.verified:,} verified"
     return {
         "segment": found,
         "correct": f"{counted(counts.edits, 'edit')} · {verified}",

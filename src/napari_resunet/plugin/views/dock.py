@@ -64,7 +64,8 @@ TITLES: dict[PageName, str] = {
 STYLE = """
 QPushButton {border: 1px solid transparent;}
 QPushButton[primary="true"] {background: palette(highlight);}
-ReservedText, #compared_text, #differences_text {padding: 0px; margin: 0px;}
+ReservedText, #compared_text, #differences_text,
+#state_segment, #state_correct, #state_learn, #state_results {padding: 0px; margin: 0px;}
 """
 
 
