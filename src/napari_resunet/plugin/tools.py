@@ -57,7 +57,7 @@ class Tool:
         return f"{self.does} (key {self.key}: {effect}; Esc leaves the tool)"
 
 
-Action = Literal["segment", "mark_verified", "fine_tune", "next", "done"]
+Action = Literal["segment", "mark_verified", "fine_tune", "next", "done", "contours"]
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,15 @@ KEYS = (
     Key("next", "N", "N", "Next: where the model is least sure"),
     Key("done", "Shift-N", "Shift+N", "Done here: mark it, then Next"),
     Key("fine_tune", "T", "T", "Fine-tune: learn from what is verified"),
+    Key("contours", "H", "H", "Contours or filled labels"),
 )
 KEY_OF: dict[Action, str] = {key.action: key.shown for key in KEYS}
 NEXT_KEY = KEY_OF["next"]
+CONTOURS_KEY = KEY_OF["contours"]
 
 LIST_KEY = "?"
 """Key in the window that lists the keys. napari knows no key of this name, because where it
 is depends on the keyboard, so Qt handles it."""
-
-CONTOURS_KEY = "H"
-"""Key on the viewer for contours or filled labels; napari does not use it."""
 
 NO_OBJECT = "There is no object: point at one."
 TOOLS = (
@@ -131,5 +130,5 @@ BY_NAME: dict[str, Tool] = {tool.name: tool for tool in TOOLS}
 def all_keys() -> list[tuple[str, str]]:
     """List all keys, each (key, what it does)."""
     tools = [(tool.key, tool.does) for tool in TOOLS]
-    others = (CONTOURS_KEY, "Contours or filled labels"), (LIST_KEY, "List the keys")
-    return [*((key.shown, key.does) for key in KEYS), *others, *tools]
+    keys = [(key.shown, key.does) for key in KEYS]
+    return [*keys, (LIST_KEY, "List the keys"), *tools]

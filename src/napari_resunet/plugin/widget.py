@@ -156,6 +156,7 @@ class App:
                 "done": self._done_here,
                 "next": self.next_region.start,
                 "fine_tune": self.fine_tune.fine_tune,
+                "contours": self.painting.toggle_contours,
             },
             self.status.reasons,
         )

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_resunet.plugin.controllers.shared import chosen_labels
+from napari_resunet.plugin.layers.bound import Connection, connect, disconnect
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import ClassButtonsView
 
 if TYPE_CHECKING:
     from napari.layers import Labels
-
-DRAWING = ("paint", "fill", "polygon")
-"""Modes of a Labels layer in which the chosen label is drawn."""
 
 
 class ClassButtonsController:
@@ -64,19 +63,20 @@ class ClassButtonsController:
         layer = binding.layer
         self._layers.select(binding.image_id)
         layer.selected_label = label
-        if str(layer.mode) not in DRAWING:
+        if not binding.brush.in_hand:
             layer.mode = "paint"
 
     def _follow(self, layer: Labels | None) -> None:
         if layer is self._followed:
             return
-        if self._followed is not None:
-            self._followed.events.selected_label.disconnect(self._changed)
-            self._followed.events.colormap.disconnect(self._changed)
+        disconnect(self._connections())
         self._followed = layer
-        if layer is not None:
-            layer.events.selected_label.connect(self._changed)
-            layer.events.colormap.connect(self._changed)
+        connect(self._connections())
+
+    def _connections(self) -> Iterator[Connection]:
+        if self._followed is not None:
+            yield self._followed.events.selected_label, self._changed
+            yield self._followed.events.colormap, self._changed
 
     def _changed(self, event: Any = None) -> None:
         self.refresh()

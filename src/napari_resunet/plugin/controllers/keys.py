@@ -52,7 +52,8 @@ class KeysController:
 
     def press(self, action: Action) -> None:
         """Do what a key stands for, or say why that cannot be done."""
-        reason = self._reasons().get(CONTROLS[action], "")
+        control = CONTROLS.get(action)
+        reason = "" if control is None else self._reasons().get(control, "")
         if reason:
             self._view.set_message(reason, "warning")
         else:

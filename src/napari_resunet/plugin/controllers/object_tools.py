@@ -20,6 +20,7 @@ from napari_resunet.events import CancelToken, Progress
 from napari_resunet.plugin.controllers.shared import chosen_labels, scale_for
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers
+from napari_resunet.plugin.layers.bound import LEFT_BUTTON
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.labels import LabelsBinding
 from napari_resunet.plugin.layers.overlays import Line, Overlay, Overlays
@@ -39,7 +40,6 @@ REST = 120
 PICKS = ("add", "merge", "smooth")
 """Tools whose object the brush goes on with."""
 
-LEFT_BUTTON = 1
 UNDO_HINT = "Ctrl-Z takes it back."
 COVERED = "The labels are hidden: switch off the map or the comparison first."
 

@@ -1,7 +1,7 @@
 """napari's brush on our labels, and how the labels look.
 
 A brush that is taken with no object picked begins a new object. An object that a stroke
-left in two far pieces is pointed out. One key switches contours and filled labels.
+left in two far pieces is pointed out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.labels import LabelsBinding
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.timers import Timers
-from napari_resunet.plugin.tools import CONTOURS_KEY
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.types import Index
 
@@ -61,7 +60,6 @@ class PaintingController:
         """The user's choice; None as long as there is none."""
         self._touched: dict[tuple[str, Index, int], None] = {}
         self._pause = timers.once(PAUSE, self.check_pieces)
-        self._has_key = self._bind_key()
         view.correct.contours_toggled.connect(self.show_contours)
         state.changed.connect(self.follow)
         layers.viewer.dims.events.ndisplay.connect(self._ndisplay)
@@ -69,14 +67,12 @@ class PaintingController:
         warnings.filterwarnings("ignore", "Contours are not displayed during 3D")
 
     def shut_down(self) -> None:
-        """Stop following the labels, and unbind the key."""
+        """Stop following the labels."""
         self._pause.stop()
         self._layers.viewer.dims.events.ndisplay.disconnect(self._ndisplay)
         for binding in self._followed:
             disconnect(self._connections(binding))
         self._followed.clear()
-        if self._has_key:
-            self._layers.viewer.bind_key(CONTOURS_KEY, None)
 
     def follow(self) -> None:
         """Follow new labels, and show how the chosen ones look."""
@@ -112,15 +108,8 @@ class PaintingController:
         for binding in self._followed:
             binding.show_in_3d(self._layers.viewer.dims.ndisplay == 3)
 
-    def _bind_key(self) -> bool:
-        """Bind the key on the viewer, unless the user has bound it."""
-        try:
-            self._layers.viewer.bind_key(CONTOURS_KEY, self._pressed)
-        except ValueError:
-            return False
-        return True
-
-    def _pressed(self, viewer: Any) -> None:
+    def toggle_contours(self) -> None:
+        """Switch between contours and filled labels, if the chosen image has labels."""
         binding = chosen_labels(self._state, self._layers)
         if binding is not None:
             self.show_contours(not binding.contours)

@@ -39,6 +39,10 @@ class Bound:
         disconnect(self.connections())
 
 
+LEFT_BUTTON = 1
+"""napari's number of the left mouse button."""
+
+
 class MouseCallbacks:
     """A layer's list of mouse callbacks as an emitter.
 

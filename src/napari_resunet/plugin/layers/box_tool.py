@@ -16,11 +16,16 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from napari_resunet.plugin.layers import image_layers
-from napari_resunet.plugin.layers.bound import Bound, Connection, MouseCallbacks
+from napari_resunet.plugin.layers.bound import (
+    LEFT_BUTTON,
+    Bound,
+    Connection,
+    MouseCallbacks,
+)
+from napari_resunet.plugin.layers.geometry import ring
 from napari_resunet.plugin.layers.overlays import Overlay, Overlays
 from napari_resunet.types import Index, Window
 
-LEFT_BUTTON = 1
 MIN_SIDE = 3
 """A drag over fewer rows or columns is a click."""
 
@@ -131,7 +136,7 @@ class BoxTool(Bound):
         while event.type == "mouse_move":
             corners[1] = _place(image, event.position)
             seen = image_layers.visible_window(image)
-            self._preview.draw(image, [_outline(*corners)], seen)
+            self._preview.draw(image, [ring(*corners)], seen)
             yield
         self._preview.clear()
         window = _window(image, np.array(corners))
@@ -141,14 +146,6 @@ class BoxTool(Bound):
 
 def _place(image: Image, position: Any) -> npt.NDArray[np.float64]:
     return np.asarray(image.world_to_data(position), float)[-2:]
-
-
-def _outline(
-    one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    (top, left), (bottom, right) = one, other
-    corners = (top, left), (top, right), (bottom, right), (bottom, left), (top, left)
-    return np.array(corners)
 
 
 def _window(image: Image, corners: npt.NDArray[np.float64]) -> Window:

@@ -113,5 +113,12 @@ def is_upright(layer: Any) -> bool:
     return bool((small.sum(axis=0) == 1).all())
 
 
+def ring(one: npt.ArrayLike, other: npt.ArrayLike) -> Places:
+    """Return the closed outline of the box between two corners, shape (5, 2)."""
+    (top, left), (bottom, right) = np.asarray(one), np.asarray(other)
+    corners = (top, left), (top, right), (bottom, right), (bottom, left), (top, left)
+    return np.array(corners, float)
+
+
 def _linear(matrix: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return matrix[:-1, :-1]

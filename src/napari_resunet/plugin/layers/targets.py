@@ -20,6 +20,7 @@ from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.geometry import (
     Places,
     is_upright,
+    ring,
     to_pixels,
     to_world,
 )
@@ -136,10 +137,10 @@ def seen_window(layer: Image, viewer: ViewerModel) -> Window:
 
 def frame_of(window: Window) -> npt.NDArray[np.float64]:
     """Return the outline of a window in image pixels, shape (5, 2)."""
-    top, bottom = window[0].start - 0.5, window[0].stop - 0.5
-    left, right = window[1].start - 0.5, window[1].stop - 0.5
-    corners = (top, left), (top, right), (bottom, right), (bottom, left), (top, left)
-    return np.array(corners)
+    rows, columns = window
+    return ring(
+        (rows.start - 0.5, columns.start - 0.5), (rows.stop - 0.5, columns.stop - 0.5)
+    )
 
 
 def look_at(viewer: Any, image: Image, window: Window) -> None:

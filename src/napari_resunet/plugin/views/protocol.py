@@ -105,9 +105,6 @@ class StatusView(Protocol):
 
     cancel_clicked: SignalLike
 
-    def set_message(self, text: str, kind: MessageKind) -> None:
-        """Show a message; an empty one gives way to the hint."""
-
     def set_hint(self, text: str) -> None:
         """Show what to do next, as soon as no message is shown."""
 
@@ -427,9 +424,6 @@ class SessionView(Protocol):
 
 class DockView(Protocol):
     """The dock: its parts, what to do next, and questions about models."""
-
-    acted: SignalLike
-    """The user used a control, so the keys should go to the canvas again."""
 
     @property
     def status(self) -> StatusView:
