@@ -9,6 +9,7 @@ from napari_resunet.errors import Cancelled
 from napari_resunet.events import Notice, Progress
 from napari_resunet.plugin.controllers.segment import MIDDLE_FIRST
 from napari_resunet.plugin.layers.labels import LOCKED
+from napari_resunet.plugin.layers.targets import camera_of
 from napari_resunet.plugin.messages import NO_IMAGE
 from napari_resunet.session.segmenter import Proposal, SizeFound
 from napari_resunet.types import ModelInfo
@@ -248,3 +249,38 @@ def test_another_image_in_the_dock_does_not_end_a_segmentation(bench):
     bench.state.choose(key)
     bench.app.image.set_object_size(9)
     assert bench.app.jobs.current is None
+
+
+def test_a_long_time_is_shown_before_segment_starts(bench):
+    def shown():
+        return bench.view.segment.set_segment_time.call_args.args[0]
+
+    assert shown() == ""  # the speed is not known yet
+    bench.state.speed = SHAPE[0] * SHAPE[1] / 120
+    bench.state.changed.emit()
+    assert shown() == "about 2 min"
+    bench.state.image(bench.state.image_key).scale = 0.5
+    bench.state.changed.emit()
+    assert shown() == ""  # a quarter of the pixels: 30 s
+    bench.state.image(bench.state.image_key).scale = 2.0
+    bench.state.changed.emit()
+    assert shown() == "about 8 min"
+    bench.app.segment.choose_device("cpu")  # another device has another speed
+    bench.state.changed.emit()
+    assert shown() == ""
+
+
+def test_the_time_follows_the_camera_when_the_visible_area_is_segmented(bench):
+    def shown():
+        return bench.view.segment.set_segment_time.call_args.args[0]
+
+    bench.app.segment.choose_scope("visible")
+    bench.state.speed = SHAPE[0] * SHAPE[1] / 120
+    bench.viewer.canvas.size = (400, 500)
+    camera_of(bench.viewer).center = (0, 20, 25)
+    camera_of(bench.viewer).zoom = 10
+    bench.timers.fire()
+    assert shown() == "about 2 min"
+    camera_of(bench.viewer).zoom = 16
+    bench.timers.fire()
+    assert shown() == "about 50 s"

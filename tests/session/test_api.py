@@ -21,7 +21,7 @@ from napari_resunet.errors import (
     OutOfMemoryError,
     ResunetError,
 )
-from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.events import CancelToken, Notice, Progress, drain
 from napari_resunet.session import api
 from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 from napari_resunet.session.workers import LoadRequest, Workers
@@ -631,6 +631,12 @@ def test_the_dock_is_told_of_a_model_without_a_checksum(monkeypatch):
     monkeypatch.setattr(api, "STARTER_DIGEST", None)
     events = list(Workers().load(LoadRequest("starter", "cpu"), CancelToken()))
     assert "holds no checksum" in events[-1].message
+
+
+def test_loading_a_model_measures_how_fast_it_is():
+    ready = drain(Workers().load(LoadRequest("starter", "cpu"), CancelToken()))
+    # From the slowest laptop to the fastest card.
+    assert 1e3 < ready.speed < 1e9
 
 
 def test_errors_of_the_users_own_function_pass(starter, nuclei):

@@ -189,10 +189,12 @@ def results_text(counts: Counts | None, version: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a remaining time."""
+    """Format a time that is not known exactly."""
     if seconds < 90:
-        return f"about {max(1, round(seconds))} s left"
-    return f"about {round(seconds / 60)} min left"
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 100 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {round(seconds / 3600)} h"
 
 
 def suggested_name(name: str) -> str:

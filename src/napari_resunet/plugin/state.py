@@ -318,6 +318,8 @@ class AppState:
         Whether it stays the chosen one, whatever layer is selected.
     area : str
         Area for *Mark as verified*: "visible", "slice", "box", or a Shapes layer.
+    speed : float or None
+        Pixels at network resolution that are predicted in a second, as soon as measured.
     folder : Path or None
         The session folder, as soon as there is one.
     interrupted : Interrupted or None
@@ -357,6 +359,7 @@ class AppState:
         self.area = "visible"
         self.versions = Versions()
         self.device_text = ""
+        self.speed: float | None = None
         self.folder: Path | None = None
         self.interrupted: Interrupted | None = None
         self.counts: Counts | None = None
@@ -404,6 +407,7 @@ class AppState:
         """Store a loaded model and the name of its device."""
         self.versions.loaded(ready.name, ready.model)
         self.device_text = ready.device_text
+        self.speed = ready.speed or self.speed
         self.changed.emit()
 
     def log(self, event: str, **details: Any) -> None:

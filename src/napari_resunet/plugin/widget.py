@@ -107,7 +107,9 @@ class App:
         state, layers, view, jobs = self.state, self.layers, self.view, self.jobs
         overlays, workers = self.overlays, self.workers
         self.image = ImageController(state, layers, overlays, view, timers)
-        self.segment = SegmentController(state, layers, view, jobs, self.redraws, workers)
+        self.segment = SegmentController(
+            state, layers, view, jobs, self.redraws, workers, timers
+        )
         self.versions = VersionsController(state, layers, overlays, view, jobs, workers)
         self.own_labels = OwnLabelsController(state, layers, view, jobs)
         self.status = StatusController(state, layers, view, jobs)
@@ -201,7 +203,7 @@ class App:
         self.training_data.shut_down()
         for part in (
             self.keys, self.classes, self.next_region, self.review, self.image,
-            self.overlays,
+            self.segment, self.overlays,
         ):  # fmt: skip
             part.shut_down()
 

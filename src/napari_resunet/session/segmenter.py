@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
@@ -15,7 +16,7 @@ from napari_resunet.engine.image_reader import Axis, ImageReader
 from napari_resunet.engine.object_size import estimate_scale, found_diameter
 from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.predict import PredictionRequest, Predictor
-from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.events import CancelToken, Notice, Progress, drain
 from napari_resunet.network.model_file import Model
 from napari_resunet.types import (
     Decoding,
@@ -147,6 +148,21 @@ class Segmenter:
             yield Proposal(
                 target.index, target.window, padded, labels, maps, plane.scale, found
             )
+
+    def measure_speed(self) -> float:
+        """Measure how many pixels at network resolution are predicted in a second.
+
+        The object size and decoding take time, too, so expect a little less.
+        """
+        side, batch = self.model.info.tile, self.predictor.plan.batch
+        reader = ImageReader([np.zeros((side, side * batch), np.uint8)], "YX", None)
+        blank = PredictionRequest(reader, (), reader.window, 1.0, Statistics((0,), (1,)))
+        seconds = []
+        for _ in range(2):  # the first one makes everything ready
+            began = time.perf_counter()
+            drain(self.predictor.maps(blank, tta=self.model.info.tta))
+            seconds.append(time.perf_counter() - began)
+        return side * side * batch / seconds[-1]
 
     def _padded(self, reader: ImageReader, window: Window, scale: float) -> Window:
         margin = round(CONTEXT_DIAMETERS * self.model.info.diameter / scale)

@@ -156,11 +156,15 @@ class ResumeRequest:
 
 @dataclass(frozen=True, eq=False)
 class ModelReady:
-    """A model was loaded, with the text of its device and the name it was loaded by."""
+    """A model was loaded, with the text of its device and the name it was loaded by.
+
+    `speed` is in pixels at network resolution per second; None if it was not measured.
+    """
 
     model: Model
     device_text: str
     name: str = ""
+    speed: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +199,11 @@ class Workers:
     def load(
         self, request: LoadRequest, token: CancelToken
     ) -> Generator[LoadEvent, None, ModelReady]:
-        """Load a model."""
-        return (yield from self._load(request.name, request.device))
+        """Load a model, and measure how fast it is."""
+        ready = yield from self._load(request.name, request.device)
+        with plain_errors():
+            segmenter = self._segmenter_for(ready.model, request.device)
+            return replace(ready, speed=segmenter.measure_speed())
 
     def new_classes(
         self, request: NewClassesRequest, token: CancelToken

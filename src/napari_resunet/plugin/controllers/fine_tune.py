@@ -293,7 +293,7 @@ class FineTuneController:
             value, right = held_out.value, held_out.n_right
         shown = value if right is None else right
         section.plot.add(event.step, event.loss, shown)
-        text = f"step {event.step}, {duration(event.seconds_left)}"
+        text = f"step {event.step}, {duration(event.seconds_left)} left"
         self._view.status.show_progress(round(1000 * event.fraction), 1000, text)
         loss = round(event.loss, 6)
         self._state.log("step", step=event.step, loss=loss, held_out=value, right=right)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_resunet.errors import CorrectionError, ResunetError
 from napari_resunet.plugin.controllers.shared import (
@@ -16,7 +17,9 @@ from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers, targets
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.labels import LOCKED
+from napari_resunet.plugin.messages import duration
 from napari_resunet.plugin.state import AppState
+from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.settings import Settings
 from napari_resunet.session.workers import (
@@ -32,6 +35,12 @@ if TYPE_CHECKING:
 
     from napari_resunet.session.segmenter import Proposal, SizeFound
 
+
+LONG = 30
+"""Seconds from which the time is shown before *Segment* starts."""
+
+SOON = 300
+"""Milliseconds after the last move of the camera until the time is estimated again."""
 
 MIDDLE_FIRST = (
     "The middle is proposed and the rest follows: begin to correct, or click Cancel to "
@@ -56,6 +65,8 @@ class SegmentController:
         Decodes cached maps again when a slider moves, also during the long job.
     workers : Workers
         Do the work.
+    timers : Timers
+        Wait until the camera rests.
     """
 
     def __init__(
@@ -66,10 +77,12 @@ class SegmentController:
         jobs: JobRunner,
         redraws: JobRunner,
         workers: Workers,
+        timers: Timers,
     ) -> None:
         self._state, self._layers, self._view = state, layers, view
         self._jobs, self._redraws, self._workers = jobs, redraws, workers
         self._redraw_again = False
+        self._moved = timers.once(SOON, self.show_time)
         view.segment.scope_changed.connect(self.choose_scope)
         view.segment.segment_clicked.connect(self.segment)
         view.segment.foreground_changed.connect(self.move_foreground)
@@ -79,9 +92,16 @@ class SegmentController:
         state.renew.connect(self.renew)
         state.changed.connect(self.refresh)
         layers.data_changed.connect(self.image_changed)
+        targets.camera_of(layers.viewer).events.connect(self._camera_moved)
+
+    def shut_down(self) -> None:
+        """Stop listening to the viewer."""
+        self._moved.stop()
+        targets.camera_of(self._layers.viewer).events.disconnect(self._camera_moved)
 
     def refresh(self) -> None:
-        """Cancel a segmentation whose image or labels were removed."""
+        """Show how long it takes, and cancel it if its image or labels were removed."""
+        self.show_time()
         job = self._jobs.current
         if job is None or job.image_key is None:
             return
@@ -89,6 +109,28 @@ class SegmentController:
             self._abandon("The image was removed, so its segmentation was cancelled.")
         elif self._layers.binding(job.image_key) is None:
             self._abandon("The labels were removed, so their job was cancelled.")
+
+    def show_time(self) -> None:
+        """Show how long *Segment* will take, if that is long."""
+        seconds = self._seconds()
+        self._view.segment.set_segment_time(duration(seconds) if seconds > LONG else "")
+
+    def _seconds(self) -> float:
+        """Estimate the time of *Segment*; 0 if it is not known."""
+        image, speed = chosen_image(self._state, self._layers), self._state.speed
+        if image is None or speed is None:
+            return 0.0
+        try:
+            chosen = targets.targets_of(image, self._layers.viewer, self._state.scope)
+        except ResunetError:
+            return 0.0
+        pixels = sum(math.prod(s.stop - s.start for s in t.window) for t in chosen)
+        # Of an image of unknown object size, its own pixels are the best guess.
+        return pixels * (scale_for(self._state, image) or 1.0) ** 2 / speed
+
+    def _camera_moved(self, event: Any = None) -> None:
+        if self._state.scope == "visible":
+            self._moved.start()
 
     def show_settings(self, settings: Settings) -> None:
         """Show the settings of a session, or the defaults."""
@@ -105,6 +147,7 @@ class SegmentController:
     def choose_device(self, device: str) -> None:
         """Choose the device of the next job."""
         self._state.device = Settings.model_validate({"device": device}).device
+        self._state.speed = None
 
     def segment(self) -> None:
         """Propose labels for the chosen scope."""

@@ -64,7 +64,7 @@ class StatusController:
         done, total, left = progress.done, progress.total, ""
         if 0 < done < total:
             seconds = (time.monotonic() - self._began) * (total - done) / done
-            left = f", {duration(seconds)}"
+            left = f", {duration(seconds)} left"
         text = progress.message + left
         self._view.status.show_progress(done, total, text if total else f"{text} …")
 

@@ -145,13 +145,17 @@ def frame_of(window: Window) -> npt.NDArray[np.float64]:
 
 def look_at(viewer: Any, image: Image, window: Window) -> None:
     """Move and zoom the camera so that a window fills most of the canvas."""
-    scene = getattr(viewer, "scene", viewer)  # before napari 0.9, the viewer itself
-    world = to_world(image, frame_of(window)[:4])
-    scene.camera.center = (*scene.camera.center[:-2], *world.mean(0).tolist())
+    camera, world = camera_of(viewer), to_world(image, frame_of(window)[:4])
+    camera.center = (*camera.center[:-2], *world.mean(0).tolist())
     canvas = getattr(viewer, "canvas", None)
     if canvas is not None:
         fit = np.asarray(canvas.size) / np.ptp(world, axis=0)
-        scene.camera.zoom = FILL * float(fit.min())
+        camera.zoom = FILL * float(fit.min())
+
+
+def camera_of(viewer: Any) -> Any:
+    """Return the camera, which belongs to the viewer itself before napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
 
 
 def shapes_region(shapes: Shapes, layer: Image, viewer: ViewerModel) -> MaskArray:
@@ -214,7 +218,7 @@ def _corners_of_view(layer: Image, viewer: ViewerModel) -> Places:
         rows, columns = image_layers.visible_window(layer)
         top, left, bottom, right = rows.start, columns.start, rows.stop, columns.stop
         return np.array([(top, left), (top, right), (bottom, right), (bottom, left)]) - 0.5
-    camera = viewer.scene.camera
+    camera = camera_of(viewer)
     half = np.asarray(canvas.viewbox_size(viewer.layers)) / camera.zoom / 2
     around = half * np.array([(-1, -1), (-1, 1), (1, 1), (1, -1)])
     return to_pixels(layer, np.asarray(camera.center)[-2:] + around)

@@ -214,6 +214,9 @@ class SegmentView(Protocol):
     def set_segment_title(self, name: str) -> None:
         """Show which image *Segment* works on; empty if there is none."""
 
+    def set_segment_time(self, text: str) -> None:
+        """Show how long *Segment* will take; empty if it is short or not known."""
+
     def set_own_labels(
         self, choices: Sequence[tuple[str, str]], current: str | None
     ) -> None:

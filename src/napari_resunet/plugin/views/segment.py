@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 PADDING = 24
 """Pixels of a button that its text does not use."""
 
+LONG = "Takes {}: the middle is proposed first, and Cancel keeps what is there."
+
 
 class SegmentButton(QPushButton):
     """The button Segment, which says on which image it works."""
 
     def __init__(self, tooltip: str) -> None:
         super().__init__("Segment")
-        self._image, self._tooltip = "", tooltip
+        self._image, self._time, self._tooltip = "", "", tooltip
         self.setObjectName("segment")
         self.setMinimumWidth(80)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -53,11 +55,18 @@ class SegmentButton(QPushButton):
         self.setToolTip(self._tooltip)
         self._elide()
 
+    def set_time(self, text: str) -> None:
+        """Show how long it will take; empty if that is short or not known."""
+        self._time = text
+        self.setToolTip(self._tooltip)
+        self._elide()
+
     def setToolTip(self, text: str | None) -> None:
-        """Show a tooltip, with the whole name of the image below it."""
+        """Show a tooltip, with the whole name of the image and the time below it."""
         self._tooltip = text or ""
-        named = f'{self._tooltip}\n"{self._image}"' if self._image else self._tooltip
-        super().setToolTip(named)
+        name = f'"{self._image}"' if self._image else ""
+        time = LONG.format(self._time) if self._time else ""
+        super().setToolTip("\n".join(filter(None, (self._tooltip, name, time))))
 
     def sizeHint(self) -> QSize:
         """Return a size that no name makes wider."""
@@ -76,10 +85,10 @@ class SegmentButton(QPushButton):
         if not self._image:
             self.setText("Segment")
             return
-        measure = self.fontMetrics()
-        room = self.width() - measure.horizontalAdvance('Segment ""') - PADDING
+        measure, time = self.fontMetrics(), f" ({self._time})" if self._time else ""
+        room = self.width() - measure.horizontalAdvance(f'Segment ""{time}') - PADDING
         name = measure.elidedText(self._image, Qt.TextElideMode.ElideMiddle, max(room, 0))
-        self.setText(f'Segment "{name}"'.replace("&", "&&"))
+        self.setText(f'Segment "{name}"{time}'.replace("&", "&&"))
 
 
 class SegmentSection(Section):
@@ -138,6 +147,10 @@ class SegmentSection(Section):
     def set_segment_title(self, name: str) -> None:
         """Show which image *Segment* works on; empty if there is none."""
         self._start.set_image(name)
+
+    def set_segment_time(self, text: str) -> None:
+        """Show how long *Segment* will take; empty if it is short or not known."""
+        self._start.set_time(text)
 
     def set_own_labels(
         self, choices: Sequence[tuple[str, str]], current: str | None
