@@ -10,8 +10,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
+from once import PredictedOnce
 
-from napari_resunet.engine import synthetic
+from napari_resunet.engine import predict, synthetic
 from napari_resunet.network.model_file import Model, new_model
 from napari_resunet.session.api import load_model
 from napari_resunet.types import ModelInfo
@@ -38,3 +39,11 @@ def random_model() -> Model:
 @pytest.fixture(scope="session")
 def nuclei() -> tuple[np.ndarray, np.ndarray]:
     return synthetic.nuclei((160, 176), np.random.default_rng(3))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def predicted_once():
+    """Let each tile go through each network once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "fast_copy", PredictedOnce(predict.fast_copy))
+        yield

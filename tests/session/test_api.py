@@ -28,6 +28,14 @@ from napari_resunet.session.workers import LoadRequest, Workers
 from napari_resunet.types import Decoding, Example, ObjectSize, Statistics, Target
 
 
+@pytest.fixture(scope="module")
+def learned(starter, nuclei):
+    """The starter, fine-tuned on nuclei of which the pixel size is known."""
+    model = nru.fine_tune(starter, [nru.Example(*nuclei, pixel_size=0.5)], steps=4)
+    assert model is not starter
+    return model
+
+
 def test_the_snippet_of_the_readme(nuclei, tmp_path):
     image, truth = nuclei
     model = nru.load_model("starter")
@@ -47,18 +55,17 @@ def test_the_snippet_of_the_readme(nuclei, tmp_path):
     assert again.info.lineage.model_id == better.info.lineage.model_id
 
 
-def test_what_a_fine_tuned_model_finds_does_not_depend_on_the_direction(starter, nuclei):
-    image, truth = nuclei[0][:160, :160], nuclei[1][:160, :160]
-    example = nru.Example(image, truth, scale=1.0)
-    model = nru.fine_tune(starter, [example], steps=4)
-    assert model is not starter
+def test_what_a_fine_tuned_model_finds_does_not_depend_on_the_direction(
+    starter, learned, nuclei
+):
+    image = nuclei[0][:160, :160]
 
     def agreement(model):
         both = image, image[::-1]
         straight, turned = (nru.segment(i, model, diameter=24.0) for i in both)
         return nru.score(straight, turned[::-1]).mean_iou
 
-    assert agreement(model) > 0.995 > agreement(starter)
+    assert agreement(learned) > 0.995 > agreement(starter)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 90), (33, 1), (0, 7), (45, 61)])
@@ -212,11 +219,8 @@ def test_micrometres_need_the_pixel_size(starter, nuclei):
         sentence_of(caught)
 
 
-def test_a_model_segments_other_images_at_the_size_that_it_learned(starter, nuclei):
-    image, truth = nuclei
-    example = nru.Example(image, truth, pixel_size=0.5)
-    model = nru.fine_tune(starter, [example], steps=4)
-    assert model is not starter
+def test_a_model_segments_other_images_at_the_size_that_it_learned(learned, nuclei):
+    (image, truth), model = nuclei, learned
     size = model.info.object_size
     assert size.pixels == pytest.approx(median_diameter(truth))
     assert size.um == pytest.approx(size.pixels / 2)
