@@ -29,7 +29,8 @@ from superqt import QDoubleSlider
 from napari_resunet.plugin.views import status_line
 from napari_resunet.plugin.views.dock import Dock
 from napari_resunet.plugin.views.loss_plot import LossPlot
-from napari_resunet.plugin.views.protocol import CONTROLS, StepName, VersionRow
+from napari_resunet.plugin.views.page_protocols import VersionRow
+from napari_resunet.plugin.views.protocol import CONTROLS, StepName
 from napari_resunet.plugin.views.session import OpenSessionDialog
 from napari_resunet.session.store.recent import RecentSession
 

@@ -16,7 +16,8 @@ from napari_resunet.engine.outcome import (
 )
 from napari_resunet.plugin.jobs import JobKind
 from napari_resunet.plugin.state import Counts, Version
-from napari_resunet.plugin.views.protocol import ControlName, StepName, VersionControl
+from napari_resunet.plugin.views.page_protocols import VersionControl
+from napari_resunet.plugin.views.protocol import ControlName, StepName
 from napari_resunet.session.store.models import CheckpointRecord, VersionRecord
 from napari_resunet.types import ObjectSize
 

@@ -34,7 +34,8 @@ from napari_resunet.plugin.messages import (
     version_reasons,
 )
 from napari_resunet.plugin.state import AppState, Version
-from napari_resunet.plugin.views.protocol import DockView, VersionRow
+from napari_resunet.plugin.views.page_protocols import VersionRow
+from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.workers import (
     CompareRequest,
     Comparison,

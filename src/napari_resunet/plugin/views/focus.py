@@ -6,7 +6,7 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QMainWindow, QWidget
 
-from napari_resunet.plugin.views.protocol import SignalLike
+from napari_resunet.plugin.views.page_protocols import SignalLike
 
 
 class CanvasFocus(QObject):

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_resunet.plugin.views.protocol import Unsaved
+from napari_resunet.plugin.views.page_protocols import Unsaved
 from napari_resunet.plugin.views.widgets import ReservedText, Section, make_button, make_row
 from napari_resunet.session.store.recent import RecentSession
 from napari_resunet.session.store.safety import local_file

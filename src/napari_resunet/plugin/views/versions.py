@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QTreeWidgetItem,
 )
 
-from napari_resunet.plugin.views.protocol import VersionControl, VersionRow
+from napari_resunet.plugin.views.page_protocols import VersionControl, VersionRow
 from napari_resunet.plugin.views.widgets import (
     ReservedText,
     Section,
