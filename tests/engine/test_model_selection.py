@@ -217,7 +217,7 @@ def result_of(model, table, logits=(4.0,)):
         ),
         (
             0.45, 7, "too close",
-            "before 6 of 12 held-out objects right, now 7, but drawn worse or with more",
+            "before 6 of 12 held-out objects right, now 7, but less exact",
         ),
         (
             0.38, 4, "worse",

@@ -297,6 +297,7 @@ def test_what_is_too_close_to_call_is_shown_and_the_user_chooses(bench):
     assert request.models == (bench.state.versions.candidate.model, STARTER)
     names = [layer.name for layer in bench.viewer.layers]
     assert any(name.startswith("compare 1: candidate") for name in names)
+    assert bench.view.fine_tune.candidate.show_comparison.call_args.args[0]
     assert len(bench.workers.segmented) == 0
 
 

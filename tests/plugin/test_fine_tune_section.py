@@ -10,6 +10,7 @@ from napari_resunet.plugin.views.fine_tune import FineTuneSection, RightDialog
 
 WIDTH, HEIGHT = 340, 360
 LONG = "Too close to call: before 5 of 12 held-out objects right, now 4. " * 5
+COUNTS = (("more", "#00b7eb", "3 more"), ("same", "", "30 the same"))
 
 
 @pytest.fixture
@@ -70,6 +71,23 @@ def test_what_does_not_fit_is_in_the_tooltip(section):
     assert find(section, "result_text").text() == LONG
 
 
+def test_what_differs_is_shown_in_the_place_of_the_choice(section):
+    section.candidate.set_text("Too close to call.")
+    text, counts = find(section, "candidate_text"), find(section, "candidate_counts")
+    following = find(section, "next_candidate_difference")
+    before = places(section)
+    assert (text.isVisible(), counts.isVisible(), following.isEnabled()) == (1, 0, 0)
+    section.candidate.show_comparison(COUNTS)
+    assert (text.isVisible(), counts.isVisible(), following.isEnabled()) == (0, 1, 1)
+    assert "3 more" in counts.text()
+    assert "#00b7eb" in counts.text()
+    after = places(section)
+    assert after["candidate_counts"] == before["candidate_text"]
+    assert all(after[name] == before[name] for name in before.keys() & after.keys())
+    section.candidate.show_comparison(())
+    assert (text.isVisible(), counts.isVisible(), following.isEnabled()) == (1, 0, 0)
+
+
 def test_one_choice_at_a_time_the_interrupted_one_first(section):
     shown = [section.interrupted.isVisible, section.candidate.isVisible]
     assert [is_shown() for is_shown in shown] == [False, False]
@@ -89,10 +107,12 @@ def test_one_choice_at_a_time_the_interrupted_one_first(section):
         ("use_candidate", "use_clicked"),
         ("keep_old", "keep_clicked"),
         ("compare_candidate", "compare_clicked"),
+        ("next_candidate_difference", "next_clicked"),
     ],
 )
 def test_a_choice_is_a_signal(section, qtbot, name, signal):
     section.candidate.set_text("Too close to call.")
+    section.candidate.show_comparison(COUNTS)
     with qtbot.waitSignal(getattr(section.candidate, signal), timeout=1000):
         find(section, name).click()
 

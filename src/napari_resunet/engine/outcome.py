@@ -97,7 +97,7 @@ def _compared(
     n = after.n_objects
     text = f"before {before.n_right} of {n}{what} right, now {after.n_right}"
     if after.n_right >= before.n_right and after.value < before.value:
-        text += ", but drawn worse or with more false ones"
+        text += ", but less exact"
     return text + _few(after)
 
 

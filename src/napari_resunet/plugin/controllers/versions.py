@@ -112,6 +112,7 @@ class VersionsController:
         section.flip_clicked.connect(self.flip)
         state.compare.connect(self.compare_with)
         section.next_difference_clicked.connect(self.next_difference)
+        view.fine_tune.candidate.next_clicked.connect(self.next_difference)
         state.changed.connect(self.refresh)
         state.training_over.connect(self.prune)
 
@@ -334,7 +335,9 @@ class VersionsController:
         targets.look_at(self._layers.viewer, image, around)
         self.frame.draw(image, [targets.frame_of(window)], around)
         place = self._position + 1, total
-        self._show_counts(difference_text(difference.kind, *place, self._titles))
+        text = difference_text(difference.kind, *place, self._titles)
+        self._show_counts(text)
+        self._view.set_message(text)
 
     def _chosen(self) -> Version | None:
         version = self._state.versions.get(self._view.versions.chosen() or "")
@@ -371,6 +374,9 @@ class VersionsController:
             colours = COLOURS if found.fraction is None else {}
             counts = [(k, colours.get(k, ""), t) for k, t in difference_counts(found)]
             self._view.versions.show_comparison(text, counts)
+            candidate = self._state.versions.candidate
+            if candidate is not None and candidate.key == self._other:
+                self._view.fine_tune.candidate.show_comparison(counts)
 
     def _end_comparison(self) -> None:
         if self.layer is not None:
@@ -378,6 +384,7 @@ class VersionsController:
         self.layer, self._compared, self._other = None, None, ""
         self.frame.clear()
         self._view.versions.show_comparison("")
+        self._view.fine_tune.candidate.show_comparison(())
 
 
 def _row(version: Version, in_use: bool, numbers: dict[str, int]) -> VersionRow:

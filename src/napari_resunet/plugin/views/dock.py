@@ -64,7 +64,7 @@ TITLES: dict[PageName, str] = {
 STYLE = """
 QPushButton {border: 1px solid transparent;}
 QPushButton[primary="true"] {background: palette(highlight);}
-ReservedText, #compared_text, #differences_text,
+ReservedText, #compared_text, #differences_text, #candidate_counts,
 #state_segment, #state_correct, #state_learn, #state_results {padding: 0px; margin: 0px;}
 """
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QCheckBox,
     QDialog,
     QDoubleSpinBox,
@@ -14,12 +15,14 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QStackedWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_resunet.plugin.views.loss_plot import LossPlot
 from napari_resunet.plugin.views.widgets import (
+    CountsLabel,
     ReservedText,
     Section,
     make_button,
@@ -28,9 +31,13 @@ from napari_resunet.plugin.views.widgets import (
 from napari_resunet.session.settings import MINUTES, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qtpy.QtGui import QShowEvent
+
     from napari_resunet.plugin.views.protocol import Right
 
-LINES = 2
+LINES, RESULT_LINES = 2, 3
 """Lines of text whose room is reserved."""
 
 QUESTION = (
@@ -69,7 +76,7 @@ class Choice(QWidget):
     changed = Signal()
 
     def __init__(
-        self, name: str, *buttons: QPushButton, beside: QPushButton | None = None
+        self, name: str, *buttons: QAbstractButton, beside: QPushButton | None = None
     ) -> None:
         super().__init__()
         self._text = ReservedText(name, LINES)
@@ -78,7 +85,8 @@ class Choice(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(_text_row(self._text, beside))
+        self._row = _text_row(self._text, beside)
+        layout.addLayout(self._row)
         layout.addLayout(make_row(*buttons))
 
     @property
@@ -115,6 +123,7 @@ class CandidateRow(Choice):
     use_clicked = Signal()
     keep_clicked = Signal()
     compare_clicked = Signal()
+    next_clicked = Signal()
 
     def __init__(self) -> None:
         compare = make_button(
@@ -126,10 +135,26 @@ class CandidateRow(Choice):
         keep = make_button(
             "Keep the old one", "keep_old", "Delete the new version, and keep the old one"
         )
-        super().__init__("candidate_text", use, keep, beside=compare)
+        self._next = QToolButton()
+        self._next.setObjectName("next_candidate_difference")
+        self._next.setAccessibleName("Next difference")
+        self._next.setArrowType(Qt.ArrowType.RightArrow)
+        super().__init__("candidate_text", use, keep, self._next, beside=compare)
+        self._next.clicked.connect(self.next_clicked)
+        self._counts = CountsLabel("candidate_counts")
+        self._row.insertWidget(1, self._counts, 1)
+        self.show_comparison(())
         compare.clicked.connect(self.compare_clicked)
         use.clicked.connect(self.use_clicked)
         keep.clicked.connect(self.keep_clicked)
+
+    def show_comparison(self, counts: Sequence[tuple[str, str, str]]) -> None:
+        """Show what differs instead of the choice; empty if it is not compared."""
+        self._next.setEnabled(bool(counts))
+        self._next.setToolTip("Next difference" if counts else "Click Compare first.")
+        self._counts.set_counts(counts)
+        self._counts.setVisible(bool(counts))
+        self._text.setVisible(not counts)
 
 
 class Choices(QStackedWidget):
@@ -143,6 +168,13 @@ class Choices(QStackedWidget):
         for choice in choices:
             self.addWidget(choice)
             choice.changed.connect(self._show_first)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Make room for all choices in the theme's font, which hidden ones do not know."""
+        for child in self.findChildren(QWidget):
+            child.ensurePolished()
+            child.updateGeometry()
+        super().showEvent(event)
 
     def _show_first(self) -> None:
         offered = [i for i, choice in enumerate(self._choices, 1) if choice.is_offered]
@@ -246,7 +278,7 @@ class FineTuneSection(Section):
         self.add_wide(row)
 
     def _add_result(self) -> None:
-        self._result = ReservedText("result_text", LINES)
+        self._result = ReservedText("result_text", RESULT_LINES)
         details = QPushButton("Details")
         details.setObjectName("details")
         details.setToolTip("Show the training loss instead of what the model finds")

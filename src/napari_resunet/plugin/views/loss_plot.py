@@ -140,6 +140,8 @@ class LossPlot(QWidget):
         items.held_out.setVisible(not loss)
         items.before.setVisible(not loss and self._before is not None)
         items.before.setValue(self._before or 0.0)
+        named = [(self._before, "before")] if items.before.isVisible() else []
+        self._plot.getAxis("right").setTicks([named])
         self._plot.setLabel("left", self.title)
         self._set_range()
 
@@ -176,11 +178,7 @@ class LossPlot(QWidget):
             symbolBrush=HELD_OUT_COLOR,
             symbolPen=None,
         )
-        before = pg.InfiniteLine(
-            angle=0,
-            label="before",
-            labelOpts={"position": 0.9, "anchors": [(0.5, 0), (0.5, 1)]},
-        )
+        before = pg.InfiniteLine(angle=0)
         self._plot.addItem(before, ignoreBounds=True)
         items = Items(training, held_out, before)
         self._items = items
@@ -193,6 +191,10 @@ class LossPlot(QWidget):
             # Later texts keep the size, and the colour of the theme.
             self._plot.setLabel(side, text, **{"font-size": "8pt"})
             self._plot.getAxis(side).enableAutoSIPrefix(False)
+        # At the end of the line of the start, where no curve crosses its name.
+        self._plot.showAxis("right")
+        self._plot.getAxis("right").setStyle(tickLength=0)
+        self._plot.getAxis("right").setWidth(44)
         # pyqtgraph would cut off the descenders of the axis label.
         self._plot.getPlotItem().layout.setContentsMargins(0, 0, 4, 6)
 
@@ -202,11 +204,10 @@ class LossPlot(QWidget):
         # A transparent plot would keep the background of the previous theme.
         self._plot.setBackground(palette.color(self.backgroundRole()))
         color = palette.color(self.foregroundRole())
-        for side in ("left", "bottom"):
+        for side in ("left", "bottom", "right"):
             axis = self._plot.getAxis(side)
-            axis.setPen(color)
+            axis.setPen(color if side != "right" else None)
             axis.setTextPen(color)
         if self._items is not None:
             pen = import_pyqtgraph().mkPen(color, style=Qt.PenStyle.DashLine)
             self._items.before.setPen(pen)
-            self._items.before.label.setColor(color)

@@ -249,9 +249,13 @@ class CandidateView(Protocol):
     use_clicked: SignalLike
     keep_clicked: SignalLike
     compare_clicked: SignalLike
+    next_clicked: SignalLike
 
     def set_text(self, text: str) -> None:
         """Describe the choice; an empty text hides it."""
+
+    def show_comparison(self, counts: Sequence[tuple[str, str, str]]) -> None:
+        """Show what differs, each (kind, colour, text); empty if it is not compared."""
 
 
 class PlotView(Protocol):

@@ -9,15 +9,14 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
     QInputDialog,
-    QLabel,
     QPushButton,
-    QSizePolicy,
     QTreeWidget,
     QTreeWidgetItem,
 )
 
 from napari_resunet.plugin.views.page_protocols import VersionControl, VersionRow
 from napari_resunet.plugin.views.widgets import (
+    CountsLabel,
     ReservedText,
     Section,
     make_button,
@@ -88,7 +87,7 @@ class VersionsSection(Section):
         for button in (self._flip, self._next):
             button.setVisible(bool(text))
         self._compared.set_text(text)
-        self._differences.setText(", ".join(_in_colour(*count[1:]) for count in counts))
+        self._differences.set_counts(counts)
         blocker = QSignalBlocker(self._compare)
         self._compare.setChecked(bool(text))
         blocker.unblock()
@@ -151,14 +150,7 @@ class VersionsSection(Section):
         )
         self._next.clicked.connect(self.next_difference_clicked)
         self._compared = ReservedText("compared_text", lines=2)
-        self._differences = QLabel()
-        self._differences.setObjectName("differences_text")
-        self._differences.setTextFormat(Qt.TextFormat.RichText)
-        self._differences.setWordWrap(True)
-        self._differences.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 2)
-        # A long text must not widen the dock.
-        ignored, fixed = QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed
-        self._differences.setSizePolicy(ignored, fixed)
+        self._differences = CountsLabel("differences_text")
         for widget in (self._flip, self._next):
             widget.setMinimumWidth(0)  # as wide as its text
             policy = widget.sizePolicy()
@@ -197,8 +189,3 @@ class VersionsSection(Section):
         can_compare = row is not None and not reasons.get("compare_versions")
         # A comparison can always be ended.
         self._compare.setEnabled(can_compare or self._compare.isChecked())
-
-
-def _in_colour(colour: str, text: str) -> str:
-    square = f'<span style="color:{colour}">■</span> ' if colour else ""
-    return square + text

@@ -136,6 +136,39 @@ class ReservedText(QElidingLabel):
         return self.sizeHint().height()
 
 
+class CountsLabel(QLabel):
+    """Counts of what differs, each with a square in its colour, in room for two lines."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setTextFormat(Qt.TextFormat.RichText)
+        self.setWordWrap(True)
+        self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        # A long text must not widen the dock.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        """Return the room of two lines."""
+        return QSize(0, 2 * self.fontMetrics().lineSpacing() + 2)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the same height, whatever the text is."""
+        return self.sizeHint()
+
+    def heightForWidth(self, width: int) -> int:
+        """Return the same height, although Qt would make room for a longer text."""
+        return self.sizeHint().height()
+
+    def set_counts(self, counts: Sequence[tuple[str, str, str]]) -> None:
+        """Show counts, each (kind, colour, text)."""
+        parts = (
+            (f'<span style="color:{colour}">■</span> ' if colour else "") + text
+            for _, colour, text in counts
+        )
+        self.setText(", ".join(parts))
+
+
 class Caption(QLabel):
     """The label of a row, as wide as the widest one in any section."""
 
