@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from harness import SHAPE, Headless
 
-from napari_resunet.plugin.messages import HINTS
+from napari_resunet.network.model_file import new_model
+from napari_resunet.plugin.messages import HINTS, version_from
+from napari_resunet.types import ModelInfo
 
 MASK = np.zeros(SHAPE, bool)
 MASK[:20] = True
@@ -88,3 +90,15 @@ def test_the_steps_say_how_far_they_are(bench):
     assert state(bench, "learn") == "Starter"
     text = bench.view.results.set_text.call_args.args[0]
     assert "2 objects, 1 of them verified" in text
+
+
+def test_new_classes_are_painted_before_anything_is_proposed(bench):
+    propose(bench)  # objects, by the starter
+    info = ModelInfo(task="classes", class_names=("background", "axon", "myelin"))
+    bench.viewer.layers.remove(bench.labels.layer)
+    bench.state.versions.add(version_from(new_model(info), 1))
+    bench.view.steps.open.reset_mock()
+    bench.app.layers.make_binding(bench.image)
+    bench.state.changed.emit()
+    assert primary(bench) == "mark_verified"
+    bench.view.steps.open.assert_called_once_with("correct")

@@ -39,7 +39,8 @@ class GuideController:
     ) -> None:
         self._state, self._layers, self._view, self._jobs = state, layers, view, jobs
         self._learned: dict[str, int] = {}
-        self._proposed: set[str] = set()
+        self._proposed: set[tuple[str | None, bool]] = set()
+        """Keys of images with labels, for objects and for classes."""
         self._next: ControlName | None = None
         state.changed.connect(self.refresh)
         state.counted.connect(self._counted)
@@ -69,19 +70,25 @@ class GuideController:
         learned = self._learned.get(self._state.image_key)
         return "next" if learned == counts.pixels else "fine_tune"
 
+    @property
+    def _labelled(self) -> tuple[str | None, bool]:
+        return self._state.image_key, self._state.is_classes
+
     def _is_proposed(self) -> bool:
-        if self._state.image_key in self._proposed:
+        if self._labelled in self._proposed:
             return True
         binding = chosen_labels(self._state, self._layers)
-        return binding is not None and not binding.is_empty
+        if binding is None:
+            return False
+        # New classes have nothing to propose yet: the user paints first.
+        model = self._state.model
+        is_new = model is not None and not model.info.lineage.steps
+        return not binding.is_empty or (self._state.is_classes and is_new)
 
     def _open_correct(self) -> None:
         """Open the step Correct when an image gets its first labels."""
-        key = self._state.image_key
-        if key is None or key in self._proposed:
-            return
-        if self._is_proposed():
-            self._proposed.add(key)
+        if self._labelled not in self._proposed and self._is_proposed():
+            self._proposed.add(self._labelled)
             self._view.steps.open("correct")
 
     def _counted(self, key: str, verified: int) -> None:
