@@ -46,6 +46,7 @@ SCENES: dict[str, tuple[str, ...]] = {
     "stack": ("stack",),
     "channels": ("channels",),
     "classes": ("classes",),
+    "many": ("many-images",),
 }
 """The pictures that each scene takes: the only names that a page may use."""
 
@@ -375,8 +376,33 @@ def classes(minutes: float) -> None:
     dock.viewer.close()
 
 
+def many(minutes: float) -> None:
+    """Propose labels for a folder of images, one of which is damaged."""
+    import tifffile
+
+    folder = Path("plate")
+    folder.mkdir()
+    for number in range(8):
+        rolled = np.roll(sample("nuclei"), 90 * number, axis=(0, 1))
+        tifffile.imwrite(folder / f"field{number + 1}.tif", rolled[40 * (number % 3) :])
+    whole = (folder / "field8.tif").read_bytes()
+    (folder / "field8.tif").write_bytes(whole[: len(whole) // 2])
+    dock = Dock()
+    dock.open()
+    dock.click("show_images")
+    dock.widget.view.queue.paths_chosen.emit([folder.resolve()], "", False)
+    dock.wait()
+    dock.click("propose_all")
+    dock.wait()
+    dock.click("done_next")
+    dock.wait()
+    save(dock.window(), "many-images")
+    dock.viewer.close()
+
+
 RUN: dict[str, Callable[[float], None]] = {
     "loop": loop, "size": size, "stack": stack, "channels": channels, "classes": classes,
+    "many": many,
 }  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from skimage.measure import regionprops_table
 
 import napari_resunet as nru
 
@@ -44,8 +43,8 @@ def main(argv: list[str] | None = None) -> None:
             continue
         labels = nru.segment(image, model)
         gray = image if image.ndim == 2 else image.mean(axis=-1)
-        table = regionprops_table(labels, gray, properties=("area", "mean_intensity"))
-        area = np.mean(table["area"]) if labels.max() else 0
+        table = nru.measure(labels, gray)
+        area = np.mean(table["area_px"]) if labels.max() else 0
         intensity = np.mean(table["mean_intensity"]) if labels.max() else 0
         print(f"{path.stem:<20}{labels.max():>8}{area:>12.1f}{intensity:>16.1f}")
 

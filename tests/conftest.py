@@ -14,6 +14,7 @@ from once import PredictedOnce
 
 from napari_resunet.engine import predict, synthetic
 from napari_resunet.network.model_file import Model, new_model
+from napari_resunet.session import segment_files
 from napari_resunet.session.api import load_model
 from napari_resunet.types import ModelInfo
 
@@ -47,3 +48,16 @@ def predicted_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict, "fast_copy", PredictedOnce(predict.fast_copy))
         yield
+
+
+@pytest.fixture
+def by_threshold(monkeypatch):
+    """A model that needs no time: bright pieces are objects."""
+    from skimage.measure import label
+
+    def segment_planes(planes, model, **named):
+        shown = [planes.read(i, *planes.window)[..., 0] for i in planes.indices()]
+        found = np.stack([label(s > s.mean()) for s in shown])
+        return found.reshape(planes.shape).astype(np.int32), 1.0
+
+    monkeypatch.setattr(segment_files, "segment_planes", segment_planes)

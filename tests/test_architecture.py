@@ -28,7 +28,9 @@ def test_imports_point_one_way():
 @pytest.mark.parametrize(
     "module",
     ["napari_resunet", "napari_resunet.cli", "napari_resunet.session.workers",
-     "napari_resunet.plugin.widget", "napari_resunet.plugin.sample_data"],
+     "napari_resunet.session.find_images",
+     "napari_resunet.plugin.widget", "napari_resunet.plugin.sample_data",
+     "napari_resunet.plugin.file_formats"],
 )  # fmt: skip
 def test_importing_a_face_does_not_import_torch(module):
     out = run_python(f"import sys, {module}; print('torch' in sys.modules)")

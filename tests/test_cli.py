@@ -2,16 +2,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 
+import napari_resunet as nru
 from napari_resunet._package import starter_path
 from napari_resunet.cli import main
 from napari_resunet.engine.dataset import find_pairs
-from napari_resunet.files import read_image
-from napari_resunet.session import commands
+from napari_resunet.files import read_image, read_stored
+from napari_resunet.network.model_file import Model
+from napari_resunet.session import api, segment_files, train_files
 from napari_resunet.session.api import load_model
 from napari_resunet.session.store.models import file_hash
 from napari_resunet.types import ObjectSize
@@ -84,7 +87,7 @@ def test_a_trained_model_knows_the_size_that_it_was_told(
     folder, start, monkeypatch, capsys
 ):
     seen = []
-    monkeypatch.setattr(commands, "train_steps", lambda *a: seen.extend(a[2]) or [])
+    monkeypatch.setattr(train_files, "train_steps", lambda *a: seen.extend(a[2]) or [])
     sizes = []
     for size in (["--diameter", "30"], []):
         out = folder / f"{len(sizes)}.safetensors"
@@ -137,19 +140,6 @@ def test_failures_are_one_sentence_and_status_1(
     message = capsys.readouterr().err
     assert words in message
     assert "Traceback" not in message
-
-
-@pytest.fixture
-def by_threshold(monkeypatch):
-    """A model that needs no time: bright pieces are objects."""
-    from skimage.measure import label
-
-    def segment_planes(planes, model, **named):
-        shown = [planes.read(i, *planes.window)[..., 0] for i in planes.indices()]
-        found = np.stack([label(s > s.mean()) for s in shown])
-        return found.reshape(planes.shape).astype(np.int32), 1.0
-
-    monkeypatch.setattr(commands, "segment_planes", segment_planes)
 
 
 def square(size):
@@ -219,7 +209,7 @@ def test_one_bad_image_ends_nothing(tmp_path, by_threshold, capsys):
     assert main(["segment", bad[0], *good, *bad[1:], "-o", str(out)]) == 1
     assert sorted(p.name for p in out.glob("*.tif")) == ["a_labels.tif", "c_labels.tif"]
     said = capsys.readouterr().err
-    assert "Skipped 3 of 5 images" in said
+    assert "3 of 5 images failed:\n  " in said
     assert "Traceback" not in said
 
 
@@ -230,6 +220,48 @@ def test_labels_have_the_axes_of_the_file_and_the_note_tells_them(tmp_path, by_t
     assert read_image(tmp_path / "out" / "i_labels.tif").shape == (2, 20, 20)
     about = json.loads((tmp_path / "out" / "i_labels.json").read_text("utf-8"))
     assert about["image"]["axes"] == "TCYX"
+
+
+def test_outlines_are_written_beside_the_labels(tmp_path, by_threshold, capsys):
+    stack = np.stack([square(20)] * 3)
+    known = {"axes": "TYX", "unit": "um", "finterval": 5.0}
+    image, out = tmp_path / "i.tif", tmp_path / "out"
+    tifffile.imwrite(image, stack, imagej=True, resolution=(2, 2), metadata=known)
+    command = ["segment", str(image), "-o", str(out), "--also", "roi,geojson"]
+    assert main(command) == 0
+    names = ["i.geojson", "i_labels.json", "i_labels.tif", "i_rois.zip"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    labels = read_stored(out / "i_labels.tif")
+    assert labels.axes == "TYX"
+    assert labels.steps == {"X": 0.5, "Y": 0.5, "T": 5.0}
+    for name in ("i_rois.zip", "i.geojson"):
+        back = nru.read_labels(out / name, labels.array.shape, "TYX")
+        np.testing.assert_array_equal(back, labels.array)
+    note = json.loads((out / "i_labels.json").read_text("utf-8"))
+    assert set(note["other_formats_sha256"]) == {"i_rois.zip", "i.geojson"}
+    assert note["image"]["scale"] == [5.0, 0.5, 0.5]
+    assert main(command) == 0  # what an earlier run wrote is replaced
+    (out / "i_rois.zip").write_bytes(b"corrected in Fiji")
+    assert main(command) == 1
+    assert "i_rois.zip' is there already" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert nru.read_labels(out / "i_rois.zip").any()
+
+
+def test_classes_are_named_in_every_format(tmp_path, monkeypatch, random_model):
+    info = replace(
+        random_model.info, task="classes", class_names=("background", "axon", "my")
+    )
+    labels = np.kron([[0, 1], [2, 1]], np.ones((10, 10), int))
+    monkeypatch.setattr(segment_files, "segment_planes", lambda *_, **__: (labels, 1.0))
+    monkeypatch.setattr(api, "load_model", lambda name: Model(random_model.network, info))
+    image = write(tmp_path / "i.tif", square(20))
+    assert main(["segment", image, "-o", str(tmp_path), "--also", "geojson,roi"]) == 0
+    with tifffile.TiffFile(tmp_path / "i_labels.tif") as tiff:
+        assert ">axon<" in tiff.ome_metadata
+    for name in ("i_rois.zip", "i.geojson"):
+        back = nru.read_labels(tmp_path / name, (20, 20), class_names=info.class_names)
+        np.testing.assert_array_equal(back, labels)
 
 
 TRAIN = ["train", "d", "-o", "m.safetensors"]
@@ -249,6 +281,8 @@ SEGMENT = ["segment", "i.tif", "-o", "out"]
         ([*SEGMENT, "--channels", ","], "--channels: give one to three channels"),
         *(([*SEGMENT, "--axes", v], "--axes: give one letter") for v in (
             "XX", "YXYX", "QYX", "CSYX", "Z", "YX" * 3000, "")),
+        *(([*SEGMENT, f"--also={v}"], "--also: give one or more of roi, geojson") for v in (
+            "", ",", "csv", "roi,", "tiff", "ome-tiff", "roi;geojson")),
         ([*SEGMENT, "--device", "gpu"], "--device: invalid choice: 'gpu'"),
         (["segment", "i.tif", "-o", ""], "-o/--output: give a name"),
         (["segment", "i.tif"], "arguments are required: -o/--output"),
@@ -298,7 +332,7 @@ def test_where_the_model_goes_is_looked_at_before_training(
     def started(*arguments):
         raise AssertionError("the training began")
 
-    monkeypatch.setattr(commands, "train_steps", started)
+    monkeypatch.setattr(train_files, "train_steps", started)
     (folder / "models").mkdir()
     (folder / "file").write_text("mine")
     (folder / "there.safetensors").write_text("mine")
@@ -316,7 +350,7 @@ def spoil(folder):
 def test_train_goes_on_without_what_it_cannot_read(folder, monkeypatch, capsys):
     spoil(folder)
     seen = []
-    monkeypatch.setattr(commands, "train_steps", lambda *a: seen.extend(a[2]) or [])
+    monkeypatch.setattr(train_files, "train_steps", lambda *a: seen.extend(a[2]) or [])
     out = folder / "m.safetensors"
     assert main(["train", str(folder), "-o", str(out)]) == 1
     assert len(seen) == 1
@@ -344,7 +378,7 @@ def test_train_and_evaluate_read_a_binary_mask_alike(folder, monkeypatch, capsys
     labels = pair.read().labels
     assert labels.max() > 10
     seen = []
-    monkeypatch.setattr(commands, "train_steps", lambda *a: seen.extend(a[2]) or [])
+    monkeypatch.setattr(train_files, "train_steps", lambda *a: seen.extend(a[2]) or [])
     assert main(["train", str(folder), "-o", str(folder / "m.safetensors")]) == 0
     np.testing.assert_array_equal(seen[0][1].labels, labels)
     assert f"taken as {labels.max()} objects" in capsys.readouterr().err

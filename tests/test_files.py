@@ -18,7 +18,6 @@ from napari_resunet.files import (
     read_mask,
     read_stored,
     stated_axes,
-    write_labels,
 )
 
 NO_TIFF = b"no picture"
@@ -87,6 +86,35 @@ def test_a_tiff_of_a_microscope_states_its_pixel_size(tmp_path, options, pixel_s
     tifffile.imwrite(tmp_path / "a.tif", pixels(20, 30), **options)
     assert read_stored(tmp_path / "a.tif").pixel_size == pytest.approx(pixel_size)
     assert read_stored(tmp_path / "a.tif", "YX").pixel_size == pytest.approx(pixel_size)
+
+
+STEPS = {
+    "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25, "PhysicalSizeZ": 2000,
+    "PhysicalSizeZUnit": "nm", "TimeIncrement": 2, "TimeIncrementUnit": "min",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"ome": True, "metadata": STEPS}, {"X": 0.5, "Y": 0.25, "Z": 2.0, "T": 120.0}),
+        (
+            {**IMAGEJ, "metadata": {"unit": "nm", "spacing": 300.0, "finterval": 5.0}},
+            {"X": 0.25e-3, "Y": 1e-3, "Z": 0.3, "T": 5.0},
+        ),
+        ({"ome": True, "metadata": {**STEPS, "PhysicalSizeZ": "inf"}}, {"X", "Y", "T"}),
+        ({"ome": True, "metadata": {**STEPS, "TimeIncrement": 0}}, {"X", "Y", "Z"}),
+    ],
+)
+def test_a_tiff_of_a_microscope_states_the_steps_along_its_axes(tmp_path, options, steps):
+    stack = pixels(6, 20, 30).reshape(2, 3, 20, 30)
+    options = {**options, "metadata": {"axes": "TZYX", **options["metadata"]}}
+    tifffile.imwrite(tmp_path / "a.tif", stack, **options)
+    found = read_stored(tmp_path / "a.tif").steps
+    if isinstance(steps, dict):
+        assert found == pytest.approx(steps)
+    else:
+        assert set(found) == steps
 
 
 def test_transparency_and_a_last_dimension_of_one_are_left_out(tmp_path):
@@ -301,14 +329,16 @@ def test_pipes_folders_and_what_is_not_there_end_in_a_sentence(tmp_path, suffix)
 
 def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
     path = tmp_path / "a.tif"
-    write_labels(path, np.zeros((4, 4), np.int32))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(NO_TIFF)
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
     path.chmod(0o600)
-    write_labels(path, np.ones((4, 4), np.int32))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"other")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert read_image(path).all()
+    assert path.read_bytes() == b"other"
 
 
 def test_the_longest_name_can_be_written(tmp_path):
@@ -316,15 +346,6 @@ def test_the_longest_name_can_be_written(tmp_path):
     with atomic_path(path) as temporary:
         temporary.write_bytes(NO_TIFF)
     assert path.read_bytes() == NO_TIFF
-
-
-@pytest.mark.parametrize("n_planes", [2, 3, 4])
-def test_labels_of_a_stack_are_planes_and_no_colours(tmp_path, n_planes):
-    labels = np.arange(n_planes * 600, dtype=np.int32).reshape(n_planes, 20, 30)
-    write_labels(tmp_path / "a.tif", labels)
-    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
-        assert tiff.pages[0].photometric == tifffile.PHOTOMETRIC.MINISBLACK
-        np.testing.assert_array_equal(tiff.asarray(), labels)
 
 
 def test_whether_a_file_can_be_written_is_known_before(tmp_path):

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
         score,
         segment,
     )
+    from napari_resunet.session.labels_api import (
+        measure,
+        read_labels,
+        save_labels,
+        save_labels_into,
+    )
 
 __all__ = [
     "Decoding",
@@ -26,14 +32,28 @@ __all__ = [
     "Score",
     "fine_tune",
     "load_model",
+    "measure",
+    "read_labels",
+    "save_labels",
+    "save_labels_into",
     "score",
     "segment",
 ]
+
+
+ELSEWHERE = {
+    "ResNetUNet": "network.resnet_unet",
+    "measure": "session.labels_api",
+    "read_labels": "session.labels_api",
+    "save_labels": "session.labels_api",
+    "save_labels_into": "session.labels_api",
+}
+"""Modules of public names; the others are in `session.api`."""
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "network.resnet_unet" if name == "ResNetUNet" else "session.api"
+    module = ELSEWHERE.get(name, "session.api")
     return getattr(import_module(f"{__name__}.{module}"), name)

@@ -7,34 +7,48 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from napari_resunet.errors import FileError, ResunetError
-from napari_resunet.events import Notice, Progress
-from napari_resunet.files import check_folder, plain, plain_name, shown
+from napari_resunet.errors import DiskFullError, FileError, ResunetError
+from napari_resunet.files import check_folder, plain, plain_name
 from napari_resunet.session import flags
-from napari_resunet.session.settings import DEVICE, DEVICES, DIAMETER, Settings
+from napari_resunet.session.settings import (
+    DEVICE,
+    DEVICES,
+    DIAMETER,
+    MEASURE_GROUPS,
+    STACK,
+    STACKS,
+    Settings,
+)
+from napari_resunet.terminal import Bar, ImagesBar, print_table, sentence_of
 
 if TYPE_CHECKING:
-    from napari_resunet.network.model_file import Model
-    from napari_resunet.session.commands import SegmentOptions
-    from napari_resunet.session.evaluate import ImageScore
+    from napari_resunet.session.find_images import FoundImages
+    from napari_resunet.session.segment_files import SegmentOptions
 
+MEASURE = (
+    "measure the labels, too: DIR/NAME_measurements.csv for each image, "
+    "DIR/measurements.csv with all objects, and DIR/summary.csv with one line per image"
+)
 FAILED = 1
 INTERRUPTED = 130
 log = logging.getLogger(__name__)
 
 NAMES_OF_LABELS = (
-    "The labels of each image are written to DIR/NAME_labels.tif, and a description of how "
-    "they were made to DIR/NAME_labels.json. If several images have the same NAME, folder "
-    "and ending are added: FOLDER_NAME_png_labels.tif. Labels from an earlier run on the "
-    "same image are replaced. Labels that somebody changed, and files of other programs, "
-    "are replaced only with --overwrite. An image that cannot be segmented is skipped, and "
-    "the exit status is 1."
+    "Folders are searched for TIFF, PNG, JPEG, and OME-Zarr images. The labels of each are "
+    "written to DIR/NAME_labels.tif, and a description of how they were made to "
+    "DIR/NAME_labels.json; for an image in a subfolder, to DIR/SUBFOLDER; if several "
+    "folders are given, to DIR/FOLDER. If several images have the same NAME, the ending is "
+    "added, and the folder of a file that was given itself: FOLDER_NAME_png_labels.tif. "
+    "Labels from an earlier run on the same image are replaced. Labels that somebody "
+    "changed, and files of other programs, are replaced only with --overwrite. If an image "
+    "cannot be segmented, the others are, and the exit status is 1."
 )
 
 
@@ -70,11 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (ResunetError, OSError) as error:
-        print(_sentence(error), file=sys.stderr)
+        print(sentence_of(error), file=sys.stderr)
         log.debug("Failed", exc_info=error)
         return FAILED
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "Interrupted.", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -85,20 +99,6 @@ def _run(argv: Sequence[str] | None) -> int:
         logging.getLogger("napari_resunet").setLevel(logging.DEBUG)
     run: Callable[[argparse.Namespace], int] = arguments.run
     return run(arguments)
-
-
-def _sentence(error: BaseException, path: Path | None = None) -> str:
-    """Format an error with the name of its file."""
-    if isinstance(error, MemoryError):
-        text = "There is not enough memory: close other programs, or cut the image."
-    elif isinstance(error, OSError):
-        path = Path(error.filename) if isinstance(error.filename, str) else path
-        text = f"{error.strerror or plain(error)}."
-        text = text if path else f"The result cannot be written: {text}"
-    else:
-        text = str(error)
-    named = path is None or path.name in text or shown(path) in text
-    return text if named or path is None else f"{shown(path)}: {text}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -125,11 +125,28 @@ def _parser() -> argparse.ArgumentParser:
 def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.epilog = NAMES_OF_LABELS
     parser.add_argument(
-        "images", nargs="+", type=flags.path, help="TIFF, PNG, or JPEG files"
+        "images",
+        nargs="+",
+        type=flags.path,
+        metavar="IMAGES",
+        help="TIFF, PNG, or JPEG files, OME-Zarr images, folders of them, or patterns such "
+        "as 'data/*.tif'",
     )
     parser.add_argument(
-        "-o", "--output", type=flags.path, required=True, help="folder for labels"
+        "-o",
+        "--output",
+        type=flags.path,
+        metavar="DIR",
+        help="folder for labels",
     )
+    parser.add_argument(
+        "--into-image",
+        type=flags.labels_name,
+        metavar="NAME",
+        help="save the labels of OME-Zarr images into them, as labels/NAME; then -o is not "
+        "needed for these",
+    )
+    _add_search(parser)
     parser.add_argument("--model", default="starter", help="'starter' or a model file")
     parser.add_argument(
         "--axes", type=flags.axes, help="for example TZCYX, if the file states others"
@@ -138,10 +155,39 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--channels", type=flags.channels, help="one to three channels, for example 0,2"
     )
     _add_diameter(parser, _help(DIAMETER))
+    parser.add_argument("--stack", choices=[s.key for s in STACKS], help=_help(STACK))
+    parser.add_argument(
+        "--also",
+        type=flags.formats,
+        default=(),
+        metavar="FORMATS",
+        help="write more files: roi (outlines for ImageJ, NAME_rois.zip), geojson "
+        "(outlines for QuPath, NAME.geojson), ctc (tracks of a film, NAME_ctc), or several "
+        "of them, such as roi,geojson",
+    )
     parser.add_argument("--scale", type=flags.no_scale, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=[g.key for g in MEASURE_GROUPS], help=MEASURE)
     _add_overwrite(parser)
     _add_device(parser)
     parser.set_defaults(run=_segment)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pattern",
+        type=flags.name_pattern,
+        action="append",
+        default=[],
+        help="only the files of a folder with such names, for example '*_dapi.tif'; can be "
+        "given several times",
+    )
+    parser.add_argument("--recursive", action="store_true", help="search subfolders too")
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="skip images whose labels are there, from the same model and with the same "
+        "--axes, --channels, --diameter, and --stack",
+    )
 
 
 def _add_diameter(parser: argparse._ActionsContainer, words: str) -> None:
@@ -242,84 +288,124 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_demo)
 
 
-class _Bar:
-    """A progress bar on a terminal; notices are printed above it."""
-
-    def __init__(self, title: str) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(desc=title, leave=False, file=sys.stderr, disable=None)
-        self.n_skipped = 0
-
-    def __call__(self, event: Progress | Notice) -> None:
-        from napari_resunet.engine.dataset import Skipped
-
-        if isinstance(event, Notice):
-            self.n_skipped += isinstance(event, Skipped)
-            self.write(event.message)
-            return
-        self._bar.total = event.total or None
-        self._bar.n = event.done
-        self._bar.set_postfix_str(event.message)
-
-    def write(self, sentence: str) -> None:
-        self._bar.write(sentence, file=sys.stderr)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
 def _segment(arguments: argparse.Namespace) -> int:
-    from napari_resunet.engine.device import choose
-    from napari_resunet.session.api import load_model
-    from napari_resunet.session.commands import SegmentOptions, output_paths
+    from napari_resunet.session.existing import without_existing
+    from napari_resunet.session.result_paths import output_paths
+    from napari_resunet.session.segment_files import SegmentOptions
 
-    choose(arguments.device)
-    model = load_model(arguments.model)
     options = SegmentOptions(
         output=arguments.output,
         model=arguments.model,
         axes=arguments.axes,
         channels=arguments.channels,
         diameter=arguments.diameter,
+        stack=arguments.stack,
         device=arguments.device,
         overwrite=arguments.overwrite,
+        measure=arguments.measure,
+        also=arguments.also,
+        into_image=arguments.into_image,
     )
-    targets = output_paths(arguments.images, options.output)
-    check_folder(options.output)
-    if twice := len(arguments.images) - len(targets):
-        print(f"{twice} of the images were given more than once.", file=sys.stderr)
-    skipped = [
-        path
-        for path, target in targets.items()
-        if not _segment_one(path, target, model, options)
-    ]
-    if len(skipped) > 0 and len(targets) > 1:
-        names = ", ".join(shown(path) for path in skipped)
-        print(f"Skipped {len(skipped)} of {len(targets)} images: {names}.", file=sys.stderr)
-    return FAILED if skipped else 0
+    if options.output is None and options.into_image is None:
+        wanted = "the following arguments are required: -o/--output, or --into-image"
+        raise UsageError(f"{wanted}. See napari-resunet segment --help.")
+    if options.output is None and (options.measure or options.also):
+        raise UsageError("--measure and --also need a folder: give -o, too.")
+    found = _find(arguments)
+    targets: dict[Path, Path | None] = dict.fromkeys(image.path for image in found.images)
+    if options.output is not None:
+        targets |= output_paths(found.images, options.output)
+    left = targets
+    if arguments.skip_existing:
+        left, reasons = without_existing(targets, options)
+        print(*reasons, sep="\n", end="\n" if reasons else "", file=sys.stderr)
+    # Labels that are kept are measured, too: the table is of all images.
+    kept = {p: t for p, t in targets.items() if t is not None and p not in left}
+    kept = kept if arguments.measure else {}
+    failed = bool(left or kept) and _segment_all(left, kept, len(targets), options)
+    return FAILED if failed or found.problems else 0
 
 
-def _segment_one(path: Path, target: Path, model: Model, options: SegmentOptions) -> bool:
-    """Segment an image; return False, and print why, if that fails."""
-    from napari_resunet.session.commands import segment_file
+def _find(arguments: argparse.Namespace) -> FoundImages:
+    """Find the images, and print what was not found or given twice."""
+    from napari_resunet.session.find_images import find_images
 
-    bar = _Bar(shown(path.name))
+    found = find_images(
+        arguments.images,
+        patterns=arguments.pattern,
+        recursive=arguments.recursive,
+        leave_out=arguments.output,
+    )
+    for problem in found.problems:
+        print(problem, file=sys.stderr)
+    if n := found.n_repeated:
+        print(f"{n} of the images were given more than once.", file=sys.stderr)
+    return found
+
+
+def _segment_all(
+    targets: Mapping[Path, Path | None],
+    kept: Mapping[Path, Path],
+    n_images: int,
+    options: SegmentOptions,
+) -> bool:
+    """Segment the images, and measure the labels that are kept; return if any failed."""
+    from napari_resunet.engine.device import choose
+    from napari_resunet.session.api import load_model
+    from napari_resunet.session.segment_run import SegmentRun
+
+    choose(options.device)
+    model = load_model(options.model)
+    if options.output is not None:
+        check_folder(options.output)
+    bar, failures = ImagesBar(len(targets) + len(kept)), list[str]()
+    run = SegmentRun(model, options, bar)
     try:
-        n_objects = segment_file(path, target, model, options, bar)
-    except (ResunetError, OSError, MemoryError) as error:
-        bar.write(_sentence(error, path))
-        log.debug("Failed", exc_info=error)
-        return False
+        for path, labels in kept.items():
+            failures += _one(path, bar, partial(run.measure, path, labels))
+        for path, target in targets.items():
+            failures += _one(path, bar, partial(run.segment, path, target))
+        run.finish()
+    except (DiskFullError, KeyboardInterrupt) as error:
+        n_there = n_images - len(targets) + max(0, bar.n_done - len(kept)) - len(failures)
+        raise _ended_early(error, n_there, n_images) from error
     finally:
         bar.close()
-    print(f"{plain_name(target)}: {n_objects} labels", flush=True)
-    return True
+        if failures and bar.n_images > 1:
+            head = f"{len(failures)} of {bar.n_images} images failed:"
+            print("\n  ".join([head, *failures]), file=sys.stderr)
+    return bool(failures)
+
+
+def _ended_early(error: BaseException, n_there: int, n_images: int) -> BaseException:
+    """Say how many of several images have labels, and how to go on."""
+    if n_images == 1:
+        return error
+    there = f"{n_there} of {n_images} images have their labels"
+    go_on = "run the same command with --skip-existing to go on"
+    if isinstance(error, DiskFullError):
+        return DiskFullError(f"The disk is full: {there}. Free some space, and {go_on}.")
+    return KeyboardInterrupt(f"Interrupted: {there}; {go_on}.")
+
+
+def _one(path: Path, bar: ImagesBar, work: Callable[[], str]) -> list[str]:
+    """Work on an image and print the result; if that fails, print and return why."""
+    bar.begin(path)
+    try:
+        line = work()
+    except DiskFullError:
+        raise  # for the next image would fail as well
+    except (ResunetError, OSError, MemoryError) as error:
+        log.debug("Failed", exc_info=error)
+        bar.end(sentence_of(error, path), sys.stderr)
+        return [sentence_of(error, path)]
+    bar.end(f"{line}{bar.number}", sys.stdout)
+    return []
 
 
 def _train(arguments: argparse.Namespace) -> int:
     from napari_resunet.engine.train import TrainConfig
-    from napari_resunet.session.commands import TrainOptions, train_model
+    from napari_resunet.session.train_files import TrainOptions, train_model
 
     known = {field.name for field in fields(TrainConfig)}
     given = {name: value for name, value in vars(arguments).items() if name in known}
@@ -341,7 +427,7 @@ def _train(arguments: argparse.Namespace) -> int:
         synthetic=arguments.synthetic,
         overwrite=arguments.overwrite,
     )
-    bar = _Bar("training")
+    bar = Bar("training")
     try:
         for event in train_model(options, config):
             bar(event)
@@ -351,7 +437,7 @@ def _train(arguments: argparse.Namespace) -> int:
     return _status(bar)
 
 
-def _status(bar: _Bar) -> int:
+def _status(bar: Bar) -> int:
     """Return the exit status, and say so if files were skipped."""
     if not bar.n_skipped:
         return 0
@@ -363,7 +449,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from napari_resunet.session.api import load_model
     from napari_resunet.session.evaluate import ImageScore, evaluate_folder
 
-    bar = _Bar("evaluating")
+    bar = Bar("evaluating")
     scores = []
     try:
         for event in evaluate_folder(
@@ -382,18 +468,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise FileError(
             "None of the images could be scored: correct the files named above."
         )
-    _print_table(scores, by_group=arguments.by == "group")
+    print_table(scores, by_group=arguments.by == "group")
     return _status(bar)
-
-
-def _print_table(scores: Sequence[ImageScore], by_group: bool) -> None:
-    from napari_resunet.session.evaluate import table
-
-    rows = table(scores, by_group=by_group)
-    print(f"{'group':<24}{'images':>8}" + "".join(f"{n:>16}" for n in rows[0].values))
-    for row in rows:
-        numbers = "".join(f"{v:>16.3f}" for v in row.values.values())
-        print(f"{row.group:<24}{row.n_images:>8}{numbers}")
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -49,6 +49,10 @@ class FileError(ResunetError):
     """An image, a labels file, or a folder cannot be read or written."""
 
 
+class DiskFullError(FileError):
+    """The disk has no room for a file, or the user may not use more of it."""
+
+
 class SessionError(FileError):
     """A session folder is damaged, foreign, in use, or unsafe to open."""
 

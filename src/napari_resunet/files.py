@@ -1,7 +1,8 @@
-"""Atomic files, and images on disk: reading TIFF, PNG, and JPEG, writing label TIFFs."""
+"""Atomic files, and images on disk: reading TIFF, PNG, and JPEG."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import math
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.errors import FileError, ImageError
+from napari_resunet.errors import DiskFullError, FileError, ImageError
 from napari_resunet.tiff_reader import (
     StatedAxes,
     StoredImage,
@@ -134,7 +135,8 @@ def _umask() -> int:
 
 def cannot_write(target: Path, error: OSError) -> FileError:
     """Make the error for a file that cannot be written."""
-    return FileError(
+    kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else FileError
+    return kind(
         f"{shown(target)} cannot be written ({error.strerror or plain(error)}): choose "
         "another folder or free some space, and try again."
     )
@@ -173,14 +175,15 @@ def check_regular(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileError(f"There is no file {shown(path)}.") from error
     except (OSError, ValueError) as error:
-        raise _closed(path, error) from error
+        raise cannot_open(path, error) from error
     if stat.S_ISDIR(mode):
         raise FileError(f"{shown(path)} is a folder: give the files in it.")
     if not stat.S_ISREG(mode):
         raise FileError(f"{shown(path)} is a pipe or a device, not a file.")
 
 
-def _closed(path: Path, error: Exception) -> FileError:
+def cannot_open(path: Path, error: Exception) -> FileError:
+    """Make the error for a file or folder that cannot be opened."""
     return FileError(
         f"{shown(path)} cannot be opened ({_reason(error)}): check its name and that you "
         "may read it."
@@ -219,7 +222,17 @@ def read_stored(path: Path, axes: str | None = None) -> StoredImage:
     ImageError
         If `axes` does not name each dimension.
     """
-    stored = _decoded(path, indices=False)
+    return with_axes(path, _decoded(path, indices=False), axes)
+
+
+def with_axes(path: Path, stored: StoredImage, axes: str | None) -> StoredImage:
+    """Name the axes of an image as the user does, if the user does.
+
+    Raises
+    ------
+    ImageError
+        If `axes` does not name each dimension.
+    """
     if axes is None:
         return stored
     if len(axes) != stored.array.ndim:
@@ -276,7 +289,7 @@ def _decoded(path: Path, indices: bool) -> StoredImage:
     except UnreadableError as error:
         raise FileError(f"{shown(path)} cannot be read as an image: {error}.") from error
     except PermissionError as error:
-        raise _closed(path, error) from error
+        raise cannot_open(path, error) from error
     except Exception as error:  # each decoder raises its own errors
         raise _damaged(path) from error
 
@@ -326,30 +339,6 @@ def _plain_picture(picture: Image, indices: bool) -> Image:
     if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         return picture.convert("RGB")
     return picture
-
-
-def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
-    """Write labels as a compressed TIFF, all or nothing.
-
-    They are stored as uint16 or uint32, whichever is enough, or int32 if any is negative.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be written.
-    """
-    import tifffile
-
-    dtype = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
-    with atomic_path(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            labels.astype(np.int32 if labels.min(initial=0) < 0 else dtype),
-            # By default three planes would be written as RGB.
-            photometric="minisblack",
-            compression="zlib",
-            bigtiff=labels.nbytes > BIGTIFF_BYTES,
-        )
 
 
 HASHED_BYTES = 2**28

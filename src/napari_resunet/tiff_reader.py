@@ -9,9 +9,9 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -52,6 +52,14 @@ MICROMETRES = dict.fromkeys(
 ) | {"m": 1e6, "cm": 1e4, "mm": 1e3, "nm": 1e-3, "inch": 25_400.0}
 """In a unit, as OME and ImageJ call it; ImageJ escapes the µ."""
 
+SECONDS = (
+    dict.fromkeys(("s", "sec", "second", "seconds"), 1.0)
+    | dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3)
+    | dict.fromkeys(("min", "minute", "minutes"), 60.0)
+    | dict.fromkeys(("h", "hour", "hours"), 3600.0)
+)
+"""In a unit of time."""
+
 
 class UnreadableError(Exception):
     """Why a TIFF cannot be read; the message does not name the file."""
@@ -71,12 +79,16 @@ class StoredImage:
         What was left out, one sentence each.
     pixel_size : float or None
         Side of a pixel in micrometres; None if the file does not state it.
+    steps : mapping of str to float
+        From pixel to pixel along X, Y, and Z, in micrometres, and along T, in seconds;
+        only what the file states.
     """
 
     array: npt.NDArray[Any]
     axes: str
     notices: tuple[str, ...] = ()
     pixel_size: float | None = None
+    steps: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,37 +209,51 @@ def _read(tiff: TiffFile, n_bytes: int, is_whole: bool) -> StoredImage:
     notices = [*parts[0].notices, *_left_out(tiff.series, len(parts), first)]
     if not is_whole:
         notices.append("The file is damaged or was cut short: its last pages are missing.")
-    return StoredImage(array, _named(axes), tuple(notices), _pixel_size(tiff))
+    steps = _steps(tiff)
+    side = math.sqrt(steps.get("Y", 0) * steps.get("X", 0))
+    pixel_size = side if PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] else None
+    return StoredImage(array, _named(axes), tuple(notices), pixel_size, steps)
 
 
-def _pixel_size(tiff: TiffFile) -> float | None:
-    """Read the side of a pixel, if the file is one of OME or ImageJ.
+def _steps(tiff: TiffFile) -> dict[str, float]:
+    """Read how long the steps along the axes are, if the file is one of OME or ImageJ.
 
     The resolution of other files is that of a screen or of a print.
     """
-    try:
-        height, width = _ome_pixel(tiff) if tiff.is_ome else _imagej_pixel(tiff)
-        side = math.sqrt(height * width)
-    except (LookupError, ValueError, TypeError, ArithmeticError, ElementTree.ParseError):
-        return None
-    return side if PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] else None
+    step = _ome_step if tiff.is_ome else _imagej_step
+    found = {axis: _known(step, tiff, axis) for axis in "XYZT"}
+    low, high = PIXEL_SIZES
+    return {a: s for a, s in found.items() if s is not None and low <= s <= high}
 
 
-def _ome_pixel(tiff: TiffFile) -> tuple[float, ...]:
+def _known(
+    step: Callable[[TiffFile, str], float], tiff: TiffFile, axis: str
+) -> float | None:
+    with suppress(
+        LookupError, ValueError, TypeError, ArithmeticError, ElementTree.ParseError
+    ):
+        return step(tiff, axis)
+    return None
+
+
+def _ome_step(tiff: TiffFile, axis: str) -> float:
     elements = ElementTree.fromstring(tiff.ome_metadata or "").iter()
     stated = next(iter([e.attrib for e in elements if e.tag.endswith("}Pixels")]), {})
-    return tuple(
-        float(stated[f"PhysicalSize{axis}"])
-        * MICROMETRES[stated.get(f"PhysicalSize{axis}Unit", "µm").lower()]
-        for axis in PIXEL_AXES
-    )
+    name, units, unit = f"PhysicalSize{axis}", MICROMETRES, "µm"
+    if axis == "T":
+        name, units, unit = "TimeIncrement", SECONDS, "s"
+    return float(stated[name]) * units[stated.get(f"{name}Unit", unit).lower()]
 
 
-def _imagej_pixel(tiff: TiffFile) -> tuple[float, ...]:
-    unit = MICROMETRES[str((tiff.imagej_metadata or {})["unit"]).lower()]
-    tags = tiff.pages.first.tags
-    per_unit = [tags[f"{axis}Resolution"].value for axis in PIXEL_AXES]
-    return tuple(unit * pixels_over[1] / pixels_over[0] for pixels_over in per_unit)
+def _imagej_step(tiff: TiffFile, axis: str) -> float:
+    stated = tiff.imagej_metadata or {}
+    if axis == "T":
+        return float(stated["finterval"])
+    unit = MICROMETRES[str(stated["unit"]).lower()]
+    if axis == "Z":
+        return unit * float(stated["spacing"])
+    pixels, over = tiff.pages.first.tags[f"{axis}Resolution"].value
+    return float(unit * over / pixels)
 
 
 def _kind(series: TiffPageSeries) -> tuple[Any, ...]:

@@ -18,6 +18,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Task = Literal["instances", "classes"]
+MeasureGroup = Literal["basic", "all"]
+"""Which columns a measurement has: "all" adds the shape."""
 DeviceChoice = Literal["auto", "cuda", "mps", "cpu"]
 LabelArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]

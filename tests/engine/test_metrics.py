@@ -6,6 +6,7 @@ from napari_resunet.engine.metrics import (
     Tolerance,
     count_found,
     dice,
+    links_kept,
     mean_ap,
     score,
 )
@@ -68,3 +69,16 @@ def test_objects_that_are_found_are_counted():
     assert count_found(truth, found, none) == (2, 3)
     assert count_found(truth, found, np.array([3])) == (2, 2)
     assert count_found(np.zeros_like(truth), found, none) == (0, 0)
+
+
+def test_links_between_frames_are_right_if_the_number_stays():
+    frame = squares()
+    film = np.stack([frame, frame, frame])
+    assert links_kept(film, 2 * film) == (6, 6)
+    switched = 2 * film
+    switched[2][frame == 3] = 99
+    assert links_kept(film, switched) == (5, 6)
+    missed = film.copy()
+    missed[1][frame == 7] = 0
+    assert links_kept(film, missed) == (4, 6)
+    assert links_kept(film[:1], film[:1]) == (0, 0)

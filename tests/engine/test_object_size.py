@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,14 +45,25 @@ def test_what_was_found_has_a_size_unless_it_is_little_or_classes(nuclei):
 
 def test_the_size_of_the_latest_objects_is_learned(nuclei):
     image, labels = nuclei
-    large = Example(image, labels, scale=0.5)
+    info, size = ModelInfo(), median_diameter(labels)
+    larger = Example(image, labels, scale=24 / (1.3 * size))
     empty = Example(image, np.zeros_like(labels))
     measured = Example(image, labels, pixel_size=0.25)
-    info, size = ModelInfo(), median_diameter(labels)
-    assert learned_size([measured, large], info) == ObjectSize(48.0)
-    assert learned_size([large, measured, empty], info) == ObjectSize(size, size / 4)
+    assert learned_size([measured, larger], info).pixels == pytest.approx(1.3 * size)
+    assert learned_size([larger, measured, empty], info) == ObjectSize(size, size / 4)
     assert learned_size([empty], info) is None
     assert learned_size([Example(image, labels, scale=100.0)], info) is None
+
+
+def test_no_size_is_learned_from_images_of_clearly_different_sizes(nuclei):
+    image, labels = nuclei
+    small, large = (Example(image, labels, scale=s) for s in (1.2, 0.6))
+    assert learned_size([small, large], ModelInfo()) is None
+    # Of the same size in micrometres, at two magnifications.
+    same = [replace(small, pixel_size=0.5), replace(large, pixel_size=0.25)]
+    assert learned_size(same, ModelInfo()) == ObjectSize(40.0, 10.0)
+    # The pixel size of one is not known, so pixels are compared.
+    assert learned_size([small, same[1]], ModelInfo()) is None
 
 
 def test_classes_are_as_large_as_the_user_said(nuclei):

@@ -96,7 +96,7 @@ def test_what_was_learned_elsewhere_is_taken_and_the_user_is_told(starter, propo
     config = FineTuneConfig(steps=3, batch=1, patch=64, n_evaluations=2, lr=3e-4)
     result = drain(fine_tune_steps(starter, [example], config, choose("cpu")))
     assert result.improved
-    assert "Nothing was corrected on that part" in result.message
+    assert "Nothing was corrected there" in result.message
 
 
 def test_missing_what_lies_in_a_narrow_strip_costs(starter):

@@ -8,7 +8,12 @@ from unittest.mock import NonCallableMagicMock, create_autospec
 from napari_resunet.plugin.views.page_protocols import SignalLike
 from napari_resunet.plugin.views.protocol import DockView
 
-ANSWERS = {"ask_class_names": (), "ask_copy": False, "ask_unsaved": "lose"}
+ANSWERS = {
+    "ask_class_names": (),
+    "ask_copy": False,
+    "ask_replace": False,
+    "ask_unsaved": "lose",
+}
 """What the fake answers to questions that a user cannot cancel by None."""
 
 

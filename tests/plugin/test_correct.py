@@ -39,7 +39,7 @@ def test_it_fits_its_room(section):
     assert section.sizeHint().height() <= HEIGHT
     inside = section.rect()
     buttons = section.findChildren(QAbstractButton)
-    assert len(buttons) == len(TOOLS) + 5
+    assert len(buttons) == len(TOOLS) + 6
     for button in buttons:
         corner = button.mapTo(section, button.rect().bottomRight())
         assert inside.contains(corner), button.objectName()

@@ -9,13 +9,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
-from qtpy.QtCore import QObject, QPoint, QPointF, QRect, Qt
+from qtpy.QtCore import QObject, QPoint, QPointF, QRect, Qt, QTimer
 from qtpy.QtGui import QAction, QShortcut, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
     QCheckBox,
     QComboBox,
+    QDialog,
     QDoubleSpinBox,
     QFileDialog,
     QLabel,
@@ -71,6 +72,9 @@ CLICKS = {
     "open_session": "session.open_clicked",
     "move_session": "session.move_clicked",
     "export_labels": "results.export_clicked",
+    "measure": "results.measure_clicked",
+    "save_table": "results.save_table_clicked",
+    "save_into_image": "results.save_into_clicked",
     "open_sample": "welcome.sample_clicked",
     "flip_versions": "versions.flip_clicked",
     "next_difference": "versions.next_difference_clicked",
@@ -86,12 +90,14 @@ VALUE_SIGNALS = (
     "model.version_chosen",
     "model.device_chosen",
     "segment.scope_changed",
+    "segment.stack_chosen",
     "segment.own_labels_chosen",
     "segment.foreground_changed",
     "segment.split_changed",
     "correct.verified_area_changed",
     "correct.map_toggled",
     "correct.contours_toggled",
+    "results.column_chosen",
     "versions.compare_toggled",
     "fine_tune.auto_fine_tune_switched",
 )
@@ -447,6 +453,7 @@ def test_a_warning_gives_way_to_the_hint(
 @pytest.mark.parametrize("step", STEPS)
 def test_an_open_step_fits_beside_the_others(dock: Dock, step: Any) -> None:
     dock.segment.set_own_labels([("1", "mine")], "1")
+    dock.segment.set_stack("film")
     dock.fine_tune.interrupted.set_text("A fine-tuning was interrupted at 40 %.")
     dock.fine_tune.plot.start()
     dock.fine_tune.set_result_text("Finds 12 of the 14 held-out objects right.")
@@ -470,6 +477,36 @@ def test_one_step_is_open_at_a_time(dock: Dock, qtbot: QtBot) -> None:
         assert dock.steps.opened == name
     assert find(dock, QWidget, "export_labels").isVisible()
     assert not find(dock, QWidget, "segment").isVisible()
+
+
+def answer(choose: Any) -> None:
+    """Act on the dialog that opens next."""
+
+    def act() -> None:
+        dialog = QApplication.activeModalWidget()
+        assert isinstance(dialog, QDialog)
+        choose(dialog)
+
+    QTimer.singleShot(0, act)
+
+
+def test_formats_to_export_are_check_boxes_that_stay_as_they_were(dock: Dock) -> None:
+    def choose(dialog: QDialog) -> None:
+        boxes = dialog.findChildren(QCheckBox)
+        shown = [(box.text(), box.isChecked()) for box in boxes]
+        assert shown == [
+            ("OME-TIFF labels", True), ("ImageJ ROIs", False), ("QuPath GeoJSON", False)
+        ]  # fmt: skip
+        boxes[0].click()
+        boxes[2].click()
+        dialog.accept()
+
+    answer(choose)
+    assert dock.results.ask_formats() == ("geojson",)
+    answer(lambda dialog: dialog.reject())
+    assert dock.results.ask_formats() is None
+    answer(lambda dialog: dialog.accept())
+    assert dock.results.ask_formats() == ("geojson",)
 
 
 @pytest.mark.parametrize("step", STEPS)

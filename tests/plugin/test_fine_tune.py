@@ -8,7 +8,7 @@ import pytest
 from harness import CLOSE, NEW, OLD, SHAPE, Headless
 
 from napari_resunet._package import STARTER
-from napari_resunet.corrections.training_set import Correction
+from napari_resunet.corrections.training_set import Correction, CorrectionLog
 from napari_resunet.engine.differences import compare
 from napari_resunet.engine.outcome import IN_USE, HeldOutScore
 from napari_resunet.errors import Cancelled
@@ -47,6 +47,7 @@ class FakeWorkers:
     def __init__(self):
         self.requests, self.events, self.result = [], [STEP], result()
         self.segmented, self.compared = [], []
+        self.corrections = CorrectionLog()
 
     def fine_tune(self, request, token):
         self.requests.append(request)
@@ -137,7 +138,7 @@ def test_a_better_model_is_a_version_in_use_and_proposes_again(bench):
     (request,) = bench.workers.requests
     assert isinstance(request, FineTuneRequest)
     assert request.seconds == 120
-    assert request.corrections[0].verified.all()
+    assert request.images[0].corrections[0].verified.all()
     title = "1: learned from 4 objects, finds 12 of 14"
     assert bench.state.versions.current.title == title
     words = "Finds 12 of the 14 held-out objects right (before: 7)."
@@ -202,7 +203,7 @@ def test_everything_in_view_is_right(bench):
     (request,) = bench.requests_after(1)
     seen = targets.seen(bench.image, bench.viewer)
     assert np.array_equal(binding.review.plane(()).verified, seen)
-    assert request.corrections[0].n_objects == 3
+    assert request.images[0].corrections[0].n_objects == 3
 
 
 def test_only_what_was_edited_and_its_surroundings(bench):
@@ -230,7 +231,7 @@ def test_what_is_verified_is_learned_from_without_a_question(bench):
     bench.app.fine_tune.fine_tune()
     bench.view.fine_tune.ask_what_is_right.assert_not_called()
     (request,) = bench.requests_after(1)
-    assert request.corrections[0].verified.sum() == 500
+    assert request.images[0].corrections[0].verified.sum() == 500
     assert np.array_equal(binding.review.plane(()).verified, region)
 
 
@@ -270,6 +271,62 @@ def test_what_was_learned_from_other_images_counts(bench):
     )
 
 
+def verified_on_two(bench):
+    """Verify the slices of two images of other sizes, channels, and object sizes."""
+    bench.verified()
+    bench.state.chosen.auto, bench.state.chosen.scale = False, 2.0
+    wide = bench.viewer.add_image(np.zeros((2, 60, 70)), axis_labels=("c", "y", "x"))
+    bench.state.choose(str(wide.unique_id))
+    bench.state.chosen.choose_channels((1,))
+    bench.app.layers.make_binding(wide).layer.data[0, 20:40, 20:40] = 3
+    bench.app.review.mark_verified()
+
+
+def test_it_learns_from_every_image_with_verified_areas(bench):
+    verified_on_two(bench)
+    assert bench.data_text == (
+        "Will learn from 2 objects in 2 areas on 2 images, 2 of them edited by you."
+    )
+    bench.app.fine_tune.fine_tune()
+    (request,) = bench.requests_after(1)
+    assert [x.image.channels for x in request.images] == [None, (1,)]
+    assert [x.scale for x in request.images] == [2.0, None]
+    assert [x.auto_scale for x in request.images] == [False, True]
+    shapes = [x.corrections[0].labels.shape for x in request.images]
+    assert shapes == [SHAPE, (60, 70)]
+
+
+def test_what_is_verified_on_another_image_needs_no_question(bench):
+    bench.verified()
+    another = bench.viewer.add_image(np.ones(SHAPE), name="another")
+    bench.state.choose(str(another.unique_id))
+    bench.app.fine_tune.fine_tune()
+    bench.view.fine_tune.ask_what_is_right.assert_not_called()
+    (request,) = bench.requests_after(1)
+    assert len(request.images) == 1
+
+
+def test_after_the_image_was_removed_the_new_model_proposes_the_shown_one(bench):
+    bench.verified()
+    bench.app.fine_tune.fine_tune()
+    bench.step()
+    another = bench.viewer.add_image(np.ones(SHAPE), name="another")
+    bench.viewer.layers.remove(bench.image)
+    bench.app.layers.make_binding(another)
+    bench.app.segment.segment = None  # only `renew` may ask for it
+    bench.state.chosen.cache(proposal_of(SHAPE))
+    bench.step()
+    bench.step()
+    assert [r.image.image_id for r in bench.workers.segmented] == [str(another.unique_id)]
+
+
+def proposal_of(shape):
+    """Make a stand-in for a proposal of a whole plane."""
+    whole = tuple(slice(0, n) for n in shape)
+    maps = SimpleNamespace(maps=np.zeros((3, 1, 1)))
+    return SimpleNamespace(index=(), roi=whole, maps=maps, diameter=None)
+
+
 def test_after_segment_nobody_is_asked_to_learn_from_guesses(bench):
     bench.painted()
     bench.app.segment.segment()
@@ -277,6 +334,17 @@ def test_after_segment_nobody_is_asked_to_learn_from_guesses(bench):
     hint = bench.view.status.set_hint.call_args.args[0]
     assert "Mark as verified" in hint
     assert "Fine-tune" not in hint + bench.message
+
+
+def test_what_was_verified_on_images_that_are_not_open_is_enough(bench):
+    bench.painted()
+    labels, mask = np.ones(SHAPE, np.int32), np.ones(SHAPE, bool)
+    whole = slice(0, SHAPE[0]), slice(0, SHAPE[1])
+    known = Correction("another image", (), whole, labels, mask, mask)
+    bench.workers.corrections.restore(known, None)
+    bench.app.fine_tune.fine_tune()
+    bench.view.fine_tune.ask_what_is_right.assert_not_called()
+    assert [request.images for request in bench.requests_after(1)] == [()]
 
 
 # Too close to call --------------------------------------------------------------------
@@ -458,7 +526,7 @@ def test_it_learns_from_the_image_that_was_verified_whatever_is_shown_by_then(be
     bench.timers.fire()
     bench.step()
     (request,) = bench.workers.requests
-    assert request.image.image_id == key
+    assert request.images[0].image.image_id == key
 
 
 def test_a_wish_that_waits_ends_with_the_dock(bench):

@@ -14,7 +14,9 @@ from napari_resunet.plugin.controllers.keys import KeysController
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.tools import KEYS, TOOLS
 
-ACTIONS = ("segment", "mark_verified", "done", "next", "fine_tune", "contours")
+ACTIONS = (
+    "segment", "mark_verified", "done", "done_next", "next", "fine_tune", "contours",
+)  # fmt: skip
 
 
 @pytest.fixture

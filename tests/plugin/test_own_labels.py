@@ -50,7 +50,6 @@ def test_the_labels_of_the_user_become_those_of_the_image(own):
     assert own.find("tool_merge").isEnabled()
     own.until(lambda: "3 objects · 1 edit" in own.find("verified_text").text())
     assert "Nothing is verified" in own.find("verified_text").text()
-    assert offered(own) == []
 
 
 def test_they_are_the_users_corrections(own):
@@ -175,13 +174,44 @@ def test_only_what_fits_is_offered_and_what_is_selected_comes_first(own):
     assert offered(own) == []
 
 
-def test_labels_that_the_image_got_meanwhile_are_not_replaced(own):
-    own.viewer.add_labels(cells())
-    own.click("use_labels")
-    own.layers.make_binding(own.image).layer.data[50, 70] = 5
-    own.wait()
-    assert "already has labels" in own.message
-    assert own.binding.layer.data.sum() == 5
+@pytest.fixture
+def asked(own, monkeypatch):
+    """The dock, which notes what it asks; the user's answer is `own.answer`."""
+    own.questions, own.answer = [], True
+
+    def ask(sentence):
+        own.questions.append(sentence)
+        return own.answer
+
+    monkeypatch.setattr(own.view.segment, "ask_replace", ask)
+    return own
+
+
+def test_labels_that_the_image_got_meanwhile_are_replaced_only_if_the_user_says_so(asked):
+    asked.answer = False
+    asked.viewer.add_labels(cells())
+    asked.click("use_labels")
+    asked.layers.make_binding(asked.image).layer.data[50, 70] = 5
+    asked.wait()
+    assert asked.binding.layer.data.sum() == 5
+    assert len(asked.questions) == 1
+
+
+def test_labels_that_were_corrected_elsewhere_come_home(asked):
+    asked.viewer.add_labels(cells(), name="first")
+    use(asked)
+    asked.mark("slice")
+    home = cells()
+    home[30:40, 40:50] = 3  # in Fiji, the second object was split
+    asked.viewer.layers.selection.active = asked.viewer.add_labels(home, name="from Fiji")
+    use(asked)
+    assert "Those of 'from Fiji' take their place" in asked.questions[0]
+    assert np.array_equal(asked.binding.layer.data, home)
+    review = asked.binding.review.plane(())
+    assert not review.verified[home == 3].any()
+    assert review.verified[home != 3].all()
+    asked.binding.layer.undo()
+    assert np.array_equal(asked.binding.layer.data, cells())
 
 
 def test_an_image_that_is_removed_meanwhile(own):

@@ -8,7 +8,8 @@ from harness import on_disk
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_resunet.session.store.folder import SessionFolder, read_description
+from napari_resunet.session.store.directory import read_description
+from napari_resunet.session.store.folder import SessionFolder
 
 
 def test_a_lost_folder_is_written_again_elsewhere(dock, image_of_nuclei, tmp_path):

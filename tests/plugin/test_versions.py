@@ -17,6 +17,7 @@ from napari_resunet.plugin.messages import (
     version_from,
     version_of,
 )
+from napari_resunet.session.labels_api import read_labels
 from napari_resunet.session.settings import MAX_LEARNED
 from napari_resunet.session.store.models import VersionRecord, list_versions
 from napari_resunet.types import Lineage, ObjectSize
@@ -195,14 +196,19 @@ def test_each_version_is_compared_at_its_own_size(two, starter, monkeypatch):
 
 
 def test_exported_labels_tell_how_they_were_made(two, tmp_path, monkeypatch):
-    path = tmp_path / "out"
     section = two.app.view.results
-    monkeypatch.setattr(section, "ask_export", lambda suggested: path)
+    monkeypatch.setattr(section, "ask_formats", lambda: ("ome-tiff", "roi", "geojson"))
+    monkeypatch.setattr(section, "ask_export", lambda suggested: tmp_path / "out")
     two.app.review.choose_area("slice")
     two.click("mark_verified")
     two.find("export_labels").click()
     two.until(lambda: two.app.session_jobs.current is None)
-    assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), two.labels.data)
+    labels = two.labels.data
+    assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), labels)
+    for name in ("out_rois.zip", "out.geojson"):
+        assert np.array_equal(read_labels(tmp_path / name, labels.shape), labels)
+    found = json.loads((tmp_path / "out.geojson").read_text("utf-8"))["features"]
+    assert found[0]["properties"] == {"objectType": "annotation", "name": "Verified area"}
     about = json.loads((tmp_path / "out.json").read_text("utf-8"))
     autosave = two.app.autosave
     record = list_versions(autosave.folder.root)["v002"]

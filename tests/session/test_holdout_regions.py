@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from napari_resunet.corrections.training_set import Correction, as_example
+from napari_resunet.session.holdout import holdout_regions
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.folder import SessionFolder
-from napari_resunet.session.workers import holdout_regions
 
 SIDE = 200
 

@@ -23,7 +23,8 @@ from napari_resunet.session.store import labels as label_store
 from napari_resunet.session.store import recent, schema
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot, marks_of
-from napari_resunet.session.store.folder import SessionFolder, SessionInUse, copy_session
+from napari_resunet.session.store.directory import copy_session
+from napari_resunet.session.store.folder import SessionFolder, SessionInUse
 from napari_resunet.session.store.history import (
     Run,
     append_history,
@@ -530,3 +531,14 @@ def test_an_empty_state_takes_patches():
     state = LabelsSnapshot.empty(SHAPE)
     state.put(stroke(0, 0, 2))
     assert state.labels[:20, :20].min() == 2
+
+
+def test_labels_that_wait_to_be_written_are_read(session, key, monkeypatch):
+    session.put_deltas(key, (), [stroke(10, 10, 4)])
+    assert session.flush(60)
+    monkeypatch.setattr(SessionFolder, "is_there", False)  # the drive is away
+    session.put_deltas(key, (), [stroke(40, 10, 5)])
+    other = with_one_image(session, shape=(3, *SHAPE), axes="ZYX")
+    session.put_deltas(other, (2,), [stroke(10, 10, 6)])
+    assert session.planes(other) == [(2,)]
+    assert session.load_plane(other, (2,)).labels[15, 15] == 6

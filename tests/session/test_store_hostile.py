@@ -20,7 +20,8 @@ from napari_resunet.session.restore import RestoredImage, restore_steps
 from napari_resunet.session.store import models, recent
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.delta import LabelDelta
-from napari_resunet.session.store.folder import SessionFolder, read_description
+from napari_resunet.session.store.directory import read_description
+from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.images import load_image
 from napari_resunet.session.store.safety import inside, local_file
 from napari_resunet.session.store.schema import ImageRecord

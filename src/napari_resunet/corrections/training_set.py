@@ -14,8 +14,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_resunet.corrections.object_edits import count_objects
+from napari_resunet.corrections.review import ReviewMask
+from napari_resunet.errors import CorrectionError
 from napari_resunet.types import Example, Index, LabelArray, MaskArray, Window
-from napari_resunet.windows import overlap, relative
+from napari_resunet.windows import bounding_window, overlap, relative
 
 Key = tuple[str, Index]
 
@@ -126,6 +128,49 @@ class CorrectionLog:
 
     def __len__(self) -> int:
         return len(self._latest)
+
+
+CONTEXT = 64
+"""Image pixels around a verified region that the network sees but does not learn from."""
+
+
+def correction_of(
+    image_id: str, index: Index, plane: npt.NDArray[Any], review: ReviewMask
+) -> Correction:
+    """Copy the verified region of a plane with its labels.
+
+    Parameters
+    ----------
+    image_id : str
+        Key of the image.
+    index : tuple of int
+        Position of the plane in the stack.
+    plane : integer array, shape (Y, X)
+        The labels now.
+    review : ReviewMask
+        What is edited and verified; brought up to date.
+
+    Raises
+    ------
+    CorrectionError
+        If a verified label is negative.
+    """
+    review.sync(plane)
+    if (plane[review.verified] < 0).any():
+        where = f" of slice {', '.join(map(str, index))}" if index else ""
+        raise CorrectionError(
+            f"The labels{where} hold negative numbers, which are neither objects nor "
+            "background: erase them, or give them other numbers."
+        )
+    window = bounding_window(review.verified, CONTEXT)
+    return Correction(
+        image_id=image_id,
+        index=index,
+        window=window,
+        labels=plane[window].astype(np.int32),
+        verified=review.verified[window].copy(),
+        edited=review.edited[window].copy(),
+    )
 
 
 COUNTED = 512

@@ -29,6 +29,7 @@ from napari_resunet.engine.normalize import (
     statistics,
 )
 from napari_resunet.errors import ImageError, OutOfMemoryError, ResunetError
+from napari_resunet.tiff_reader import PIXEL_AXES
 from napari_resunet.types import (
     Channels,
     FloatArray,
@@ -47,7 +48,7 @@ SPECTRAL_AXIS = "E"
 
 SAMPLE_BLOCK = 256
 SAMPLE_BLOCKS = 24
-PIXEL_AXES = "YX"
+
 CHANNEL_AXES = "CS"
 COMBINED = Normalization(mean=0.0, std=1.0)
 """How channels are made comparable before they are combined, whatever the model."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,38 @@ def count_found(
     return int(counts[rows].sum()), int(counts.sum())
 
 
+def links_kept(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, int]:
+    """Count the links between consecutive frames that are right, and all of them.
+
+    A true object that is there in two consecutive frames is a link. It is right if the
+    objects found in its place (IoU of 0.5 or more) have one number in both frames.
+
+    Parameters
+    ----------
+    true_labels, labels : integer arrays, shape (n_frames, …, Y, X)
+        Numbers are those of tracks; 0 is background.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    pairs = map(overlapping_pairs, true_labels, labels)
+    frames = [(set(p.true_ids.tolist()), _partners(p)) for p in pairs]
+    right = total = 0
+    for (before, was), (after, now) in pairwise(frames):
+        links = before & after
+        total += len(links)
+        right += sum(i in was and was[i] == now.get(i) for i in links)
+    return right, total
+
+
+def _partners(pairs: Pairs) -> dict[int, int]:
+    rows, columns, _ = _match(pairs, 0.5)
+    true, found = pairs.true_ids[rows], pairs.found_ids[columns]
+    return dict(zip(true.tolist(), found.tolist(), strict=True))
+
+
 def _apply(tolerance: Tolerance, pairs: Pairs) -> Pairs:
     iou = pairs.iou
     if tolerance.accepted is not None:
@@ -185,6 +218,25 @@ class Pairs:
         return len(self.true_ids), len(self.found_ids)
 
 
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The objects of a label image.
+
+    Attributes
+    ----------
+    ids : integer array, shape (n,)
+        Their labels, ascending.
+    places : int array, one for each pixel
+        Position in `ids`; negative in the background.
+    areas : int array, shape (n,)
+        Pixels of each.
+    """
+
+    ids: npt.NDArray[Any]
+    places: npt.NDArray[np.intp]
+    areas: npt.NDArray[np.intp]
+
+
 def overlapping_pairs(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Pairs:
     """Compute the IoU of each pair of objects that overlap, in memory for these only.
 
@@ -195,24 +247,33 @@ def overlapping_pairs(true_labels: npt.NDArray[Any], labels: npt.NDArray[Any]) -
     """
     if true_labels.shape != labels.shape:
         raise ValueError(f"Shapes differ: {true_labels.shape} and {labels.shape}.")
-    true_ids, rows, true_areas = _objects(true_labels)
-    found_ids, columns, found_areas = _objects(labels)
-    both = (rows >= 0) & (columns >= 0)
+    return overlaps(objects_of(true_labels), objects_of(labels))
+
+
+def overlaps(true: Objects, found: Objects) -> Pairs:
+    """Compute what `overlapping_pairs` does, of objects of images of the same shape."""
+    both = (true.places >= 0) & (found.places >= 0)
     codes, overlap = np.unique(
-        rows[both] * len(found_ids) + columns[both], return_counts=True
+        true.places[both] * len(found.ids) + found.places[both], return_counts=True
     )
-    rows, columns = np.divmod(codes, max(1, len(found_ids)))
-    union = true_areas[rows] + found_areas[columns] - overlap
-    return Pairs(true_ids, found_ids, rows, columns, overlap / union)
+    rows, columns = np.divmod(codes, max(1, len(found.ids)))
+    union = true.areas[rows] + found.areas[columns] - overlap
+    return Pairs(true.ids, found.ids, rows, columns, overlap / union)
 
 
-def _objects(
-    labels: npt.NDArray[Any],
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the objects, the index of that at each pixel (negative if none), and areas."""
-    ids, places, areas = np.unique(labels, return_inverse=True, return_counts=True)
+def objects_of(labels: npt.NDArray[Any]) -> Objects:
+    """List the objects of a label image; 0 and below is background."""
+    flat = labels.ravel()
+    # Counting takes a fiftieth of the time of sorting, but memory for the largest label.
+    if flat.size and flat.min() >= 0 and flat.max() <= flat.size:
+        counts = np.bincount(flat.astype(np.intp, copy=False))
+        ids = np.flatnonzero(counts[1:]) + 1
+        places = np.full(counts.size, -1)
+        places[ids] = np.arange(ids.size)
+        return Objects(ids, places[flat], counts[ids])
+    ids, places, areas = np.unique(flat, return_inverse=True, return_counts=True)
     n_background = int((ids <= 0).sum())
-    return ids[n_background:], places.ravel() - n_background, areas[n_background:]
+    return Objects(ids[n_background:], places - n_background, areas[n_background:])
 
 
 def _match(

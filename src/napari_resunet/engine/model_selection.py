@@ -71,8 +71,7 @@ DISAGREES = (
 OLD_STAYS = "The old model stays: verify a larger area and fine-tune again."
 LOOK = "Look at the new proposal to judge it."
 NOT_CORRECTED_THERE = (
-    "Nothing was corrected on that part, so it only tells what was lost there, not what "
-    "was gained elsewhere."
+    "Nothing was corrected there, so it tells what was lost, not what was gained."
 )
 
 Predictions = dict[int, HeldOutPrediction]

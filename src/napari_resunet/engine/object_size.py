@@ -146,19 +146,33 @@ def found_diameter(labels: LabelArray, info: ModelInfo) -> float | None:
     return None if info.task == "classes" else median_diameter(labels, MIN_FOUND)
 
 
-def learned_size(examples: Sequence[Example], info: ModelInfo) -> ObjectSize | None:
-    """Measure the objects of the latest example that has any; None if none has.
+SAME_SIZE = 1.4
+"""Object sizes that differ by a larger factor are not those of one kind of image."""
 
-    The latest counts, because proposals for its image are what the user sees next.
+
+def learned_size(examples: Sequence[Example], info: ModelInfo) -> ObjectSize | None:
+    """Measure the objects of the latest example that has any.
+
+    The latest counts, because proposals for its image are what the user sees next. None if
+    no example has objects, or if they are clearly larger in some images than in others:
+    then no size is right for all, and that of each image is estimated.
     """
-    for example in reversed(examples):
-        known = example.scale is not None or info.task == "classes"
-        diameter = info.diameter / (example.scale or 1.0) if known else None
-        if diameter is None:
-            diameter = median_diameter(example.labels)
-        if diameter is not None:
-            return ObjectSize.measured(diameter, example.pixel_size)
-    return None
+    found = [size for e in examples if (size := _size_of(e, info)) is not None]
+    if not found:
+        return None
+    um = [size.um for size in found]
+    sizes = [u for u in um if u is not None]
+    if len(sizes) < len(found):
+        sizes = [size.pixels for size in found if size.pixels is not None]
+    return found[-1] if max(sizes) <= SAME_SIZE * min(sizes) else None
+
+
+def _size_of(example: Example, info: ModelInfo) -> ObjectSize | None:
+    known = example.scale is not None or info.task == "classes"
+    diameter = info.diameter / (example.scale or 1.0) if known else None
+    if diameter is None:
+        diameter = median_diameter(example.labels)
+    return None if diameter is None else ObjectSize.measured(diameter, example.pixel_size)
 
 
 def min_size_fraction(images: Sequence[TrainingImage], info: ModelInfo) -> float:

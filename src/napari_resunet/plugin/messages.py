@@ -41,6 +41,21 @@ NOTHING_MARKED = (
     "Nothing is marked as verified yet: correct what is wrong, then mark the area."
 )
 NO_EDITS = "You have not edited anything in this image yet."
+NOT_MEASURED = "Click Measure… first."
+NOT_MEASURED_NOW = (
+    "Labels, pixels, or the verified area have changed since the measurement: click "
+    "Measure… again."
+)
+CLASSES_IN_TABLE = (
+    "napari's table has one row per label, but a class has many pieces: click Save table… "
+    "to see them."
+)
+NO_TABLE_WIDGET = (
+    "napari's features table is not available: click Save table… to see the numbers."
+)
+NO_LIST = "Add images first: click Images, or drop them onto the dock."
+FIRST_IMAGE = "This is the first image."
+LAST_IMAGE = "This is the last image."
 IN_USE = "It is in use."
 NO_FILE = "The bundled model has no file of its own."
 NOT_DELETABLE = "The starter and the version in use cannot be deleted."
@@ -71,6 +86,9 @@ class UIState:
         Whether the model in use is one of classes.
     can_go_back, can_save : bool
         Whether there is an earlier version, and whether a model is loaded.
+    item, n_items : int
+        The number of the open image in the list of images, 0 if it is not in it, and how
+        many there are.
     """
 
     no_image: str
@@ -82,6 +100,8 @@ class UIState:
     classes: bool
     can_go_back: bool
     can_save: bool
+    item: int = 0
+    n_items: int = 0
 
 
 def disabled_reasons(now: UIState) -> dict[ControlName, str]:
@@ -109,12 +129,24 @@ def disabled_reasons(now: UIState) -> dict[ControlName, str]:
         "new_classes": now.no_image or busy,
         "mark_verified": unseen or labels,
         "next": now.no_image or busy,
+        "done_next": "" if now.item else NO_IMAGE,
+        "previous_image": _no_step(now, now.item > 1, FIRST_IMAGE),
+        "next_image": _no_step(now, now.item < now.n_items, LAST_IMAGE),
+        "propose_all": ("" if now.n_items else NO_LIST) or busy,
+        "export_all": ("" if now.n_items else NO_LIST) or busy,
         "show_map": no_maps,
         "contours": "" if now.has_labels else NO_LABELS,
         "use_labels": busy,
+        "measure": labels or busy,
         "foreground": no_maps,
         "split": merges or no_maps,
     }
+
+
+def _no_step(now: UIState, possible: bool, sentence: str) -> str:
+    if not now.n_items:
+        return NO_LIST
+    return "" if possible else sentence
 
 
 def counted(n: int, what: str) -> str:
@@ -155,6 +187,9 @@ HINTS: dict[ControlName, str] = {
         "Open Learn and click Fine-tune: the model learns from what you verified. Or "
         "verify more first: Next shows where."
     ),
+    "done_next": (
+        "Click Done & next to open the next image, or Next to correct and verify more here."
+    ),
     "next": "Click Next: it shows where the model is least sure. Correct and verify there.",
 }
 """What to do next, by the button that is highlighted."""
@@ -187,6 +222,21 @@ def results_text(counts: Counts | None, version: str) -> str:
     verified = f"{counts.verified:,} of them verified" if counts.pixels else ""
     found = ", ".join(filter(None, (objects, verified)))
     return f"{found}\nModel in use: {version}".strip()
+
+
+def measured_text(n: int, problem: str, position: str) -> str:
+    """Describe a table, and which part of it napari shows."""
+    if position:
+        problem = f"Labels are used in several slices; napari's table shows {position}."
+    return f"{counted(n, 'object')} measured. {problem}".strip()
+
+
+def label_too_large(last: int, n: int) -> str:
+    """Say why napari's table cannot show objects with such numbers."""
+    return (
+        f"napari's table needs a row for each number up to {last:,}, but there are only "
+        f"{counted(n, 'object')}: click Save table… to see them."
+    )
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ other. No Qt, no napari, no torch.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_resunet._package import STARTER
-from napari_resunet.session.settings import MAX_LEARNED, Scope, Settings
+from napari_resunet.session.queue import Queue
+from napari_resunet.session.settings import MAX_LEARNED, Scope, Settings, Stack
 from napari_resunet.session.store.models import CheckpointRecord, VersionRecord
+from napari_resunet.session.store.schema import QueueItem
 from napari_resunet.types import (
     Channels,
     Decoding,
@@ -28,7 +30,7 @@ from napari_resunet.types import (
 if TYPE_CHECKING:
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import Proposal
-    from napari_resunet.session.workers import ModelReady
+    from napari_resunet.session.workers import CorrectedImage, ModelReady
 
 MAX_MAP_BYTES = 2**30
 """Size limit of the cached prediction maps; beyond it, the oldest planes lose theirs."""
@@ -193,6 +195,10 @@ class ImageState:
         model that learned no object size, estimated. `shared.scale_for` is the one in use.
     auto : bool
         Whether the user has set no object size.
+    stack : {"separate", "volume", "film"}
+        What the slices are: objects of a volume or a film are linked.
+    answered : bool
+        Whether the user said if the first dimension is channels or slices.
     """
 
     channels: Channels | None = None
@@ -200,6 +206,8 @@ class ImageState:
     channel_names: tuple[str, ...] = ()
     scale: float | None = None
     auto: bool = True
+    stack: Stack = "separate"
+    answered: bool = False
     _from_slider: Channels | None = None
     _cache: OrderedDict[tuple[tuple[int, ...], str], Proposal] = field(
         default_factory=OrderedDict
@@ -322,6 +330,13 @@ class AppState:
         Pixels at network resolution that are predicted in a second, as soon as measured.
     folder : Path or None
         The session folder, as soon as there is one.
+    queue : Queue
+        The images to work on.
+    chosen_files : set of str
+        Keys of the items whose files the user chose; a session may name any file.
+    unlearned : dict of str to CorrectedImage or None
+        What was verified on images that left the viewer since the last fine-tuning; None
+        once it is in the training set.
     interrupted : Interrupted or None
         The fine-tuning that *Resume* resumes.
     counts : Counts or None
@@ -334,6 +349,8 @@ class AppState:
     """Lists, buttons, and counts must be refreshed."""
     outdated = Signal(str)
     """Proposals of the chosen image are out of date; a sentence says why."""
+    proposed = Signal(str)
+    """All labels that were asked for are proposed for an image (its key)."""
     renew = Signal(object, str)
     """Propose labels for an image (its key) again; a sentence says why."""
     area_verified = Signal()
@@ -346,6 +363,8 @@ class AppState:
     """An entry for the history of fine-tunings."""
     checkpoint = Signal(object, object, object)
     """Checkpoint of the running fine-tuning, its base Version, and its image key."""
+    session_opened = Signal()
+    """A session was opened, with all that it has."""
     training_over = Signal()
     """A fine-tuning ended or was cancelled, so it cannot be resumed."""
     version_edited = Signal(object)
@@ -361,6 +380,9 @@ class AppState:
         self.device_text = ""
         self.speed: float | None = None
         self.folder: Path | None = None
+        self.queue = Queue()
+        self.chosen_files: set[str] = set()
+        self.unlearned: dict[str, CorrectedImage | None] = {}
         self.interrupted: Interrupted | None = None
         self.counts: Counts | None = None
         self.position: tuple[int | None, str] = (None, "")
@@ -373,6 +395,12 @@ class AppState:
         self.device: DeviceChoice = settings.device
         self.decoding = Decoding(settings.foreground, settings.split)
         self.learn_while_correcting = settings.learn_while_correcting
+
+    def begin_queue(self, items: Iterable[QueueItem]) -> None:
+        """Use the queue of a session."""
+        self.queue = Queue(items)
+        self.chosen_files.clear()
+        self.unlearned.clear()
 
     def image(self, key: str | None) -> ImageState:
         """Return the settings of an image; make them if there are none."""

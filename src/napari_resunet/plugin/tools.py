@@ -57,7 +57,9 @@ class Tool:
         return f"{self.does} (key {self.key}: {effect}; Esc leaves the tool)"
 
 
-Action = Literal["segment", "mark_verified", "fine_tune", "next", "done", "contours"]
+Action = Literal[
+    "segment", "mark_verified", "fine_tune", "next", "done", "done_next", "contours"
+]
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,14 @@ KEYS = (
     Key("mark_verified", "R", "R", "Mark the area as verified: it is right"),
     Key("next", "N", "N", "Next: where the model is least sure"),
     Key("done", "Shift-N", "Shift+N", "Done here: mark it, then Next"),
+    Key("done_next", "Q", "Q", "Done & next: this image is done, open the next one"),
     Key("fine_tune", "T", "T", "Fine-tune: learn from what is verified"),
     Key("contours", "H", "H", "Contours or filled labels"),
 )
 KEY_OF: dict[Action, str] = {key.action: key.shown for key in KEYS}
 NEXT_KEY = KEY_OF["next"]
 CONTOURS_KEY = KEY_OF["contours"]
+DONE_KEY = KEY_OF["done_next"]
 
 LIST_KEY = "?"
 """Key in the window that lists the keys. napari knows no key of this name, because where it

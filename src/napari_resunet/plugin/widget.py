@@ -7,6 +7,7 @@ app belongs to the window, and a dock only shows its view.
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -22,11 +23,18 @@ from napari_resunet.plugin.controllers.fine_tune import FineTuneController
 from napari_resunet.plugin.controllers.guide import GuideController
 from napari_resunet.plugin.controllers.image import ImageController
 from napari_resunet.plugin.controllers.keys import KeysController
+from napari_resunet.plugin.controllers.link import LinkController
+from napari_resunet.plugin.controllers.measure import MeasureController
 from napari_resunet.plugin.controllers.next_region import NextRegionController
 from napari_resunet.plugin.controllers.object_tools import ObjectToolsController
 from napari_resunet.plugin.controllers.own_labels import OwnLabelsController
 from napari_resunet.plugin.controllers.painting import PaintingController
+from napari_resunet.plugin.controllers.queue import QueueController
+from napari_resunet.plugin.controllers.queue_ahead import AheadController
+from napari_resunet.plugin.controllers.queue_layers import QueueLayers
+from napari_resunet.plugin.controllers.queue_propose import ProposeAllController
 from napari_resunet.plugin.controllers.review import ReviewController
+from napari_resunet.plugin.controllers.save_into import SaveIntoController
 from napari_resunet.plugin.controllers.segment import SegmentController
 from napari_resunet.plugin.controllers.session_place import SessionPlace
 from napari_resunet.plugin.controllers.sessions import SessionsController
@@ -36,6 +44,7 @@ from napari_resunet.plugin.controllers.versions import VersionsController
 from napari_resunet.plugin.controllers.welcome import WelcomeController
 from napari_resunet.plugin.jobs import Backend, JobRunner
 from napari_resunet.plugin.layers.collection import Layers
+from napari_resunet.plugin.layers.features_table import open_table
 from napari_resunet.plugin.layers.gl_context import CanvasContext
 from napari_resunet.plugin.layers.overlays import Overlays
 from napari_resunet.plugin.qt_backend import QtTimers, ThreadBackend
@@ -94,9 +103,12 @@ class App:
         self.workers = Workers()
         self.jobs, self.redraws = JobRunner(backend), JobRunner(backend)
         self.session_jobs, self.background = JobRunner(backend), JobRunner(backend)
-        self.previews = JobRunner(backend)
+        self.previews, self.opens = JobRunner(backend), JobRunner(backend)
+        self.records, self.adds = JobRunner(backend), JobRunner(backend)
+        self.pictures, self.aheads = JobRunner(backend), JobRunner(backend)
         self._build_work(timers)
         self._build_session(timers)
+        self._build_queue(timers)
         self._build_guide()
         self.layers.changed.connect(self._layers_changed)
         self.redraws.failed.connect(self.status.show_failure)
@@ -111,7 +123,11 @@ class App:
             state, layers, view, jobs, self.redraws, workers, timers
         )
         self.versions = VersionsController(state, layers, overlays, view, jobs, workers)
+        self.link = LinkController(state, layers, view, jobs)
         self.own_labels = OwnLabelsController(state, layers, view, jobs)
+        self.measure = MeasureController(
+            state, layers, overlays, view, jobs, partial(open_table, layers.viewer)
+        )
         self.status = StatusController(state, layers, view, jobs)
         self.painting = PaintingController(state, layers, view, timers)
         self.classes = ClassButtonsController(state, layers, view.correct.classes)
@@ -141,8 +157,26 @@ class App:
             corrections, self.take_settings,
         )  # fmt: skip
         self.export = ExportController(
-            state, layers, view, self.session_jobs, self.autosave
+            state, layers, view, self.session_jobs, self.autosave, self.jobs
         )
+        self.save_into = SaveIntoController(
+            state, layers, view, self.session_jobs, self.export.describe
+        )
+
+    def _build_queue(self, timers: Timers) -> None:
+        state, layers, view = self.state, self.layers, self.view
+        self.queue_layers = QueueLayers(
+            state, layers, view, self.opens, self.records, self.jobs, self.workers,
+            self.autosave, timers,
+        )  # fmt: skip
+        self.propose_all = ProposeAllController(
+            state, layers, view, self.jobs, self.pictures, self.workers,
+            self.queue_layers, self.autosave,
+        )  # fmt: skip
+        self.read_ahead = AheadController(
+            state, self.aheads, self.jobs, self.workers, self.queue_layers, timers
+        )
+        self.queue = QueueController(state, layers, view, self.queue_layers, self.adds)
 
     def _build_guide(self) -> None:
         state, layers, view = self.state, self.layers, self.view
@@ -157,6 +191,7 @@ class App:
                 "mark_verified": self.review.mark_verified,
                 "done": self._done_here,
                 "next": self.next_region.start,
+                "done_next": self.queue.done,
                 "fine_tune": self.fine_tune.fine_tune,
                 "contours": self.painting.toggle_contours,
             },
@@ -190,9 +225,11 @@ class App:
             return
         self._ended = True
         self.fine_tune.shut_down()
+        self.queue.shut_down()
         self.place.shut_down()
         for jobs in (
             self.jobs, self.redraws, self.session_jobs, self.background, self.previews,
+            self.opens, self.records, self.adds, self.pictures, self.aheads,
         ):  # fmt: skip
             jobs.abandon()
         # Disconnected first, because our own overlays leave the viewer now.
@@ -202,8 +239,8 @@ class App:
         self.tools.unbind()
         self.training_data.shut_down()
         for part in (
-            self.keys, self.classes, self.next_region, self.review, self.image,
-            self.segment, self.overlays,
+            self.read_ahead, self.queue_layers, self.measure, self.keys, self.classes,
+            self.next_region, self.review, self.image, self.segment, self.overlays,
         ):  # fmt: skip
             part.shut_down()
 

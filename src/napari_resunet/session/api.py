@@ -28,6 +28,8 @@ from napari_resunet.network.model_file import Model, model_path, read_model
 from napari_resunet.session import arguments
 from napari_resunet.session.object_size import scale_from
 from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
+from napari_resunet.session.settings import Stack
+from napari_resunet.session.stacks import number_stack, stack_of
 from napari_resunet.types import (
     Decoding,
     DeviceChoice,
@@ -78,7 +80,7 @@ def load_model(name: str | Path = STARTER) -> Model:
         If the model does not fit into memory.
     """
     model = find_model(name)
-    _notify(model.notice, None)
+    notify(model.notice, None)
     return model
 
 
@@ -98,6 +100,7 @@ def segment(
     diameter: float | str | ObjectSize | None = None,
     pixel_size: float | None = None,
     decoding: Decoding | None = None,
+    stack: Stack | None = None,
     device: DeviceChoice = "auto",
     on_event: OnEvent | None = None,
 ) -> LabelArray:
@@ -123,6 +126,11 @@ def segment(
     decoding : Decoding or None
         Foreground threshold and split level, each 0 to 1; None is 0.5 for both, the
         model's own levels.
+    stack : {"separate", "volume", "film"} or None
+        What the slices of a stack are. In a volume, an object has one number in all slices
+        of Z, and in a film in all frames of T (and slices of Z, if there are any), where
+        it can be followed from one to the next. If the stack has one axis, it is that one.
+        None guesses: a film if there is T, else a volume if there is Z, else separate.
     device : {"auto", "cuda", "mps", "cpu"}
         Where to compute.
     on_event : callable or None
@@ -131,8 +139,9 @@ def segment(
     Returns
     -------
     int32 array, shape of the image without channels
-        0 is background. Objects are numbered from 1 in each plane; for a model of
-        classes, the values are classes. The axes are in the order of the image's.
+        0 is background. Objects are numbered from 1 over the whole stack, without gaps;
+        for a model of classes, the values are classes. The axes are in the order of the
+        image's.
 
     Raises
     ------
@@ -148,7 +157,7 @@ def segment(
     reader = arguments.reader_of(image, axes, channels)
     return segment_planes(
         reader, model, diameter=diameter, pixel_size=pixel_size, decoding=decoding,
-        device=device, on_event=on_event,
+        stack=stack, device=device, on_event=on_event,
     )[0]  # fmt: skip
 
 
@@ -159,6 +168,7 @@ def segment_planes(
     diameter: float | str | ObjectSize | None = None,
     pixel_size: float | None = None,
     decoding: Decoding | None = None,
+    stack: Stack | None = None,
     device: DeviceChoice = "auto",
     on_event: OnEvent | None = None,
 ) -> tuple[LabelArray, float | None]:
@@ -171,6 +181,8 @@ def segment_planes(
     arguments.check_on_event(on_event)
     size, decoding = arguments.diameter_of(diameter), arguments.decoding_of(decoding)
     pixel_size = arguments.pixel_size_of(pixel_size)
+    arguments.check_stack(stack)
+    known = stack_of(stack, reader.stack_axes, model.info.task)
     scale = scale_from(size, model.info, pixel_size)
     with memory_errors():
         targets = [Target(index, reader.window) for index in reader.indices()]
@@ -187,6 +199,8 @@ def segment_planes(
                         on_event(event)
                 case _:
                     assert_never(event)
+        if known is not None:
+            labels = drain(number_stack(labels, reader.stack_axes, known), on_event)
         return reader.in_given_order(labels), scale
 
 
@@ -215,7 +229,8 @@ def fine_tune(
         One to three channels of each image that the network sees, as for `segment`.
     diameter : float, str, ObjectSize, or None
         Object size in the examples, as for `segment`; None measures each one's labels.
-        The new model remembers the size of the last example.
+        The new model remembers the size of the last example, unless the examples' sizes
+        differ by a factor of more than 1.4.
     steps : int or None
         Number of training steps, at least 1; None trains for `seconds`.
     seconds : float or None
@@ -253,7 +268,7 @@ def fine_tune(
         training_set = []
         read = arguments.examples_of(examples, model.info, channels, size)
         for example, notice in read:
-            _notify(notice, on_event)
+            notify(notice, on_event)
             training_set.append(example)
         events = fine_tune_steps(model, training_set, config, choose(device))
         result = drain(events, partial(_report, on_event) if on_event else None)
@@ -300,11 +315,11 @@ def score(true_labels: npt.ArrayLike, labels: npt.ArrayLike) -> Score:
                 f"{found.labels.shape}: give two labels images of the same plane."
             )
         for made in (truth, found):
-            _notify(made.notice, None)
+            notify(made.notice, None)
         return metrics.score(truth.labels, found.labels)
 
 
-def _notify(notice: str, on_event: OnEvent | None) -> None:
+def notify(notice: str, on_event: OnEvent | None) -> None:
     """Send a notice as an event, or as a warning if nobody listens."""
     if notice and on_event is not None:
         on_event(Notice(notice))

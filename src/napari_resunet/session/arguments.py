@@ -6,20 +6,25 @@ becomes the pixels that `segment` would see. The code below the API trusts its a
 
 from __future__ import annotations
 
+import math
 import operator
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.engine.image_reader import ImageReader
+from napari_resunet.engine.image_reader import CHANNEL_AXES, ImageReader
 from napari_resunet.errors import ArgumentError, CorrectionError, ImageError
 from napari_resunet.masks import MaskLabels, labels_from_mask
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
+from napari_resunet.session.formats.layout import guessed_axes
+from napari_resunet.session.measurements import DEPTH, MeasureRequest
 from napari_resunet.session.object_size import scale_from
 from napari_resunet.session.settings import (
     DIAMETER_WANTED,
@@ -29,13 +34,18 @@ from napari_resunet.session.settings import (
     SCALE,
     SPLIT,
     Number,
+    Stack,
     read_diameter,
 )
+from napari_resunet.tiff_reader import PIXEL_AXES, STACK_AXES
 from napari_resunet.types import (
+    MAX_MAPS,
+    PIXEL_SIZES,
     Decoding,
     DeviceChoice,
     Example,
     MaskArray,
+    MeasureGroup,
     ModelInfo,
     ObjectSize,
     Statistics,
@@ -45,6 +55,7 @@ from napari_resunet.types import (
 MAX_STEPS = 10**9
 MAX_FLOAT = sys.float_info.max
 MAX_SEED = 2**63 - 1
+MAX_SIDE, MAX_PIXELS = 2**31 - 1, 2**36
 
 
 def of_type(name: str, value: Any, kind: type, hint: str) -> None:
@@ -106,6 +117,13 @@ def check_device(value: Any) -> None:
     if not isinstance(value, str) or value not in get_args(DeviceChoice):
         names = ", ".join(repr(name) for name in get_args(DeviceChoice))
         raise ArgumentError(f"device must be one of {names}, not {_shown(value)}.")
+
+
+def check_stack(value: Any) -> None:
+    """Refuse everything but what the slices of a stack can be."""
+    if value is not None and (not isinstance(value, str) or value not in get_args(Stack)):
+        names = ", ".join(repr(name) for name in get_args(Stack))
+        raise ArgumentError(f"stack must be one of {names}, not {_shown(value)}.")
 
 
 def check_on_event(value: Any) -> None:
@@ -177,6 +195,87 @@ def array_of(name: str, value: Any, kind: type[CorrectionError | ImageError]) ->
             f"The {name} cannot be read as an array: give a numpy array, with one number "
             "for each pixel."
         ) from error
+
+
+def labels_and_axes(labels: Any, axes: Any) -> tuple[npt.NDArray[Any], str]:
+    """Read labels of any number of planes, and what their axes are."""
+    array = array_of("labels image", labels, CorrectionError)
+    if array.dtype.kind not in "bui":
+        raise CorrectionError(
+            f"The labels image holds {array.dtype}: give whole numbers, one per object."
+        )
+    axes = guessed_axes(array.ndim) if axes is None else axes_of(axes, array.ndim)
+    return (array.astype(np.uint8) if array.dtype.kind == "b" else array), axes
+
+
+def axes_of(value: Any, ndim: int | None) -> str:
+    """Read the axes of labels: one letter for each dimension, without channels."""
+    of_type("axes", value, str, "a string with one letter for each dimension")
+    axes = str(value).upper()
+    letters = len(set(axes)) == len(axes) and set(axes) <= set(STACK_AXES + PIXEL_AXES)
+    if not letters or not set(PIXEL_AXES) <= set(axes) or ndim not in (None, len(axes)):
+        raise ArgumentError(
+            "axes must have one letter for each dimension, each once, of P, T, Z, Y and X, "
+            f"not {_shown(value)}."
+        )
+    return axes
+
+
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """Read the shape of labels."""
+    if value is None:
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) < 2:
+        raise ArgumentError(
+            f"shape must be a tuple of whole numbers, rows and columns last, not "
+            f"{_shown(value)}."
+        )
+    shape = tuple(whole_number("shape", n, 1, MAX_SIDE) for n in value)
+    if math.prod(shape) > MAX_PIXELS:
+        raise ArgumentError(f"shape must be that of labels that fit into memory: {shape}.")
+    return shape
+
+
+def names_of(value: Any) -> tuple[str, ...]:
+    """Read the names of classes."""
+    known = isinstance(value, (tuple, list)) and all(isinstance(n, str) for n in value)
+    if not known or len(value) > MAX_MAPS:
+        raise ArgumentError(
+            f"class_names must be a list of names, background first, not {_shown(value)}."
+        )
+    return tuple(value)
+
+
+def step_of(name: str, value: Any) -> float | None:
+    """Read the distance of slices in micrometres, or the time between frames in seconds."""
+    return None if value is None else real_number(name, value, *PIXEL_SIZES)
+
+
+def measurements_of(value: Any) -> dict[int, dict[str, float]]:
+    """Read the measurements of each label."""
+    if value is None:
+        return {}
+    of_type("measurements", value, Mapping, "a mapping of each label to its values")
+    found: dict[int, dict[str, float]] = {}
+    for label, values in value.items():
+        number = whole_number("A label of measurements", label, 0, MAX_SIDE)
+        of_type("measurements", values, Mapping, "a mapping of names to values")
+        found[number] = {str(name): _measured(one) for name, one in values.items()}
+    return found
+
+
+def _measured(value: Any) -> float:
+    """Read a number that may be unknown."""
+    if isinstance(value, (float, np.floating)):
+        return float(value)
+    return real_number("A measurement", value, -MAX_FLOAT, MAX_FLOAT)
+
+
+def file_of(value: Any) -> Path:
+    """Read the name of a file."""
+    if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+        raise ArgumentError(f"path must be the name of a file, not {_shown(value)}.")
+    return Path(value)
 
 
 def _masked(name: str, kind: type[CorrectionError | ImageError]) -> Any:
@@ -265,6 +364,89 @@ def labels_of(labels: Any, info: ModelInfo | None = None) -> MaskLabels:
     if info is None:
         return labels_from_mask(array)
     return labels_from_mask(array, info.task, info.n_maps)
+
+
+AXES_OF_LABELS = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "PTZYX"}
+
+
+def measure_request(
+    labels: Any,
+    image: Any,
+    axes: Any,
+    channel_names: Any,
+    pixel_size: Any,
+    verified: Any,
+    class_names: Any,
+    volume: Any,
+    group: Any,
+) -> MeasureRequest:
+    """Read what to measure."""
+    array = array_of("labels image", labels, CorrectionError)
+    if array.dtype.kind not in "iu":
+        raise CorrectionError(
+            f"The labels image holds {array.dtype}, not whole numbers: give each object a "
+            "number, for example with skimage.measure.label."
+        )
+    if image is None and axes is None:
+        axes = AXES_OF_LABELS.get(array.ndim)
+    reader = reader_of(array if image is None else image, axes, None)
+    of_type("volume", volume, bool, "True or False")
+    if not isinstance(group, str) or group not in get_args(MeasureGroup):
+        raise ArgumentError(f"group must be 'basic' or 'all', not {_shown(group)}.")
+    mask = None if verified is None else array_of("mask 'verified'", verified, ImageError)
+    planes = None if mask is None else _planes(mask != 0, reader, "The mask 'verified'")
+    return MeasureRequest(
+        labels=_planes(array, reader, "The labels image"),
+        stack_axes=reader.stack_axes,
+        levels=() if image is None else reader.levels,
+        axes=reader.axes,
+        channel_names=_names_of("channel_names", channel_names),
+        verified=None if planes is None else planes.__getitem__,
+        pixel_size=_sides_of(pixel_size, 3 if volume else 2),
+        class_names=_names_of("class_names", class_names),
+        volume=volume,
+        group=cast("MeasureGroup", group),
+    )
+
+
+def _planes(array: npt.NDArray[Any], reader: ImageReader, what: str) -> Any:
+    """Put the axes of labels or of a mask in the order (*stack, Y, X)."""
+    axes = [a for a in reader.axes if a not in CHANNEL_AXES]
+    have = dict(zip(reader.axes, reader.levels[0].shape, strict=True))
+    if array.shape != tuple(have[a] for a in axes):
+        raise CorrectionError(
+            f"{what} has the shape {array.shape}, which does not fit an image of "
+            f"{tuple(reader.levels[0].shape)} with the axes '{reader.axes}': name the axes "
+            "as they are, for example axes='CYX'."
+        )
+    return array.transpose([axes.index(a) for a in (*reader.stack_axes, *PIXEL_AXES)])
+
+
+def _sides_of(value: Any, n: int) -> tuple[float, ...] | None:
+    """Read the sides of a pixel: one number, or one for each axis."""
+    if value is None:
+        return None
+    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes)):
+        if len(value) != n:
+            order = (DEPTH + PIXEL_AXES)[-n:].lower()
+            raise ArgumentError(
+                f"pixel_size must be one number of micrometres, or {n} in the order "
+                f"{', '.join(order)}, not {len(value)} numbers."
+            )
+        return tuple(number_of("pixel_size", side, PIXEL_SIZE) for side in value)
+    return (number_of("pixel_size", value, PIXEL_SIZE),) * n
+
+
+def _names_of(name: str, value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    texts = isinstance(value, Sequence) and all(isinstance(x, str) for x in value)
+    if isinstance(value, str) or not texts:
+        raise ArgumentError(
+            f"{name} must be a list of names, such as ['DAPI', 'actin'], not "
+            f"{_shown(value)}."
+        )
+    return tuple(value)
 
 
 def _check_mask(name: str, mask: MaskArray | None, shape: tuple[int, ...]) -> None:

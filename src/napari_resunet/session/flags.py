@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from napari_resunet.files import shown
-from napari_resunet.session.settings import DIAMETER_WANTED, read_diameter
+from napari_resunet.session.settings import (
+    DIAMETER_WANTED,
+    EXPORTS,
+    LABELS_NAME,
+    LABELS_NAME_WANTED,
+    TRACKS,
+    read_diameter,
+)
 from napari_resunet.tiff_reader import KNOWN_AXES
 from napari_resunet.types import ObjectSize
 
@@ -30,6 +37,20 @@ def path(text: str) -> Path:
     if not text.strip():
         raise wrong("a name", text)
     return Path(text)
+
+
+def name_pattern(text: str) -> str:
+    """Read a pattern for the names of files."""
+    if not text.strip() or set(text) & set("/\\"):
+        raise wrong("a pattern for names without their folder, for example '*.tif'", text)
+    return text
+
+
+def labels_name(text: str) -> str:
+    """Read a name for labels in an OME-Zarr image."""
+    if not LABELS_NAME.fullmatch(text):
+        raise wrong(LABELS_NAME_WANTED, text)
+    return text
 
 
 def number(least: float, most: float, example: str) -> Callable[[str], float]:
@@ -101,6 +122,15 @@ def channels(text: str) -> tuple[int, ...]:
         if len(numbers) <= MOST_CHANNELS and min(numbers) >= 0:
             return numbers
     raise wrong("one to three channels, counted from 0, for example 0,2", text)
+
+
+def formats(text: str) -> tuple[str, ...]:
+    """Read names of formats to write besides TIFF."""
+    known = [choice.key for choice in (*EXPORTS[1:], TRACKS)]
+    found = dict.fromkeys(part.strip().lower() for part in text.split(","))
+    if not found or not set(found) <= set(known):
+        raise wrong(f"one or more of {', '.join(known)}, for example {known[0]}", text)
+    return tuple(found)
 
 
 def names(text: str) -> tuple[str, ...]:

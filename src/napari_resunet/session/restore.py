@@ -29,7 +29,12 @@ from napari_resunet.session.store.models import (
     version_files,
 )
 from napari_resunet.session.store.safety import local_file
-from napari_resunet.session.store.schema import ImageRecord, plane_name, source_path
+from napari_resunet.session.store.schema import (
+    ImageRecord,
+    SessionFile,
+    plane_name,
+    source_path,
+)
 
 States = dict[tuple[int, ...], LabelsSnapshot]
 
@@ -88,7 +93,7 @@ def restore_steps(
     folder: SessionFolder,
 ) -> Generator[Progress | RestoredImage, None, Restored]:
     """Read a session; damaged parts are left out and named in `Restored.notices`."""
-    images, notices = folder.file.images, list(folder.notices)
+    images, notices = images_in_viewer(folder.file), list(folder.notices)
     for number, record in enumerate(images):
         yield Progress(number, len(images), f"opening '{record.name}'")
         states = _states(folder, record, notices)
@@ -102,6 +107,15 @@ def restore_steps(
     history = _history(folder.root, notices)
     last = folder.last_version
     return Restored(versions, corrections, history, interrupted, notices, last)
+
+
+def images_in_viewer(file: SessionFile) -> list[ImageRecord]:
+    """List the images to show: of those that were added to the queue, the open one only."""
+    items = {item.key: item for item in file.queue}
+    current = items.get(file.current_item)
+    shown = file.current_image if current is None else current.image
+    away = {item.image for item in file.queue if not item.is_layer} - {shown}
+    return [image for image in file.images if image.key not in away]
 
 
 def _states(folder: SessionFolder, record: ImageRecord, notices: list[str]) -> States:

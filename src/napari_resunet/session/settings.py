@@ -21,10 +21,17 @@ from napari_resunet.types import (
     SIZE_IN_UM,
     Decoding,
     DeviceChoice,
+    MeasureGroup,
     ObjectSize,
 )
 
 Scope = Literal["visible", "slice", "stack"]
+Stack = Literal["separate", "volume", "film"]
+
+LABELS_NAME = re.compile(r"(?!__)\w(?:[\w. -]{0,98}[\w-])?")
+"""Names of labels in an image: every disk can hold them, and zarr keeps none for itself."""
+
+LABELS_NAME_WANTED = "a name of letters, digits, '-', '_', '.', and spaces"
 
 
 class Choice(NamedTuple):
@@ -70,6 +77,30 @@ SCOPES = (
     Choice("slice", "Slice", "The whole slice that the viewer shows now"),
     Choice("stack", "Stack", "Every slice of the image"),
 )
+STACK = (
+    "What the slices are: a film (objects have one number through time), a volume (through "
+    "Z), or separate; if not given, guessed from the axes"
+)
+STACKS = (
+    Choice("separate", "Separate", "Each slice has objects of its own"),
+    Choice("volume", "One volume", "An object has one number in all slices"),
+    Choice("film", "A film", "An object has one number in all frames"),
+)
+MEASURE_GROUPS = (
+    Choice("basic", "Size and intensities", "Label, size, place, and intensities"),
+    Choice("all", "Shape too", "Also perimeter, axes, and so on: a millisecond per object"),
+)
+EXPORT = "Formats to export"
+TRACKS = Choice("ctc", "Tracks", "A folder for the Cell Tracking Challenge")
+EXPORTS = (
+    Choice("ome-tiff", "OME-TIFF labels", "Pixels, with axes and pixel size"),
+    Choice("roi", "ImageJ ROIs", "Outlines for Fiji's ROI Manager"),
+    Choice("geojson", "QuPath GeoJSON", "Outlines for QuPath, with classes"),
+)
+MEASUREMENTS = Choice(
+    "measurements", "Measurements (CSV)",
+    "A table for each image, one of all objects, and a summary with a line per image",
+)  # fmt: skip
 FOREGROUND = Number(
     title="Foreground threshold",
     description="Lower finds more and larger objects; higher fewer and smaller ones",
@@ -168,3 +199,26 @@ class Settings(BaseModel):
     split: float = SPLIT.field()
     minutes: float = MINUTES.field()
     learn_while_correcting: bool = False
+
+
+class MeasureSettings(BaseModel):
+    """What *Measure* asks for.
+
+    Attributes
+    ----------
+    group : {"basic", "all"}
+        Which columns.
+    volume : bool
+        Whether an object goes through all slices.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    group: MeasureGroup = Field(
+        default="basic", title="Columns", description="What is measured of each object"
+    )
+    volume: bool = Field(
+        default=False,
+        title="One volume",
+        description="An object has the same number in all of its slices",
+    )

@@ -7,7 +7,7 @@ own thread. Nothing here knows layers or widgets.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 from napari_resunet.corrections.training_set import Correction, CorrectionLog, as_example
 from napari_resunet.errors import ResunetError
 from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.session.holdout import holdout_regions
 from napari_resunet.session.object_size import corrected_scale
 from napari_resunet.session.store.models import CheckpointRecord, load_checkpoint
 from napari_resunet.types import (
     Channels,
     Decoding,
     DeviceChoice,
-    Example,
     LabelArray,
     Statistics,
     Target,
     Task,
-    Window,
 )
-from napari_resunet.windows import moved, overlap, relative
+from napari_resunet.windows import relative
 
 if TYPE_CHECKING:
     from napari_resunet.engine.checkpoint import TrainerState
@@ -131,15 +130,31 @@ class DecodeRequest:
 
 
 @dataclass(frozen=True, eq=False)
-class FineTuneRequest:
-    """Fine-tune on all corrections so far; `auto_scale` lets them set the scale."""
+class CorrectedImage:
+    """What to learn from one image; `auto_scale` lets its corrections set the scale."""
 
-    model: Model | str
-    device: DeviceChoice
     image: ImageSnapshot
     corrections: tuple[Correction, ...]
     scale: float | None
     auto_scale: bool
+
+
+@dataclass(frozen=True, eq=False)
+class RecordRequest:
+    """Add what is verified on an image to the training set, to learn from it later."""
+
+    model: Model | str
+    device: DeviceChoice
+    corrected: CorrectedImage
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuneRequest:
+    """Fine-tune on all corrections so far and on those of some images, the latest last."""
+
+    model: Model | str
+    device: DeviceChoice
+    images: tuple[CorrectedImage, ...]
     decoding: Decoding
     seconds: float
 
@@ -225,7 +240,7 @@ class Workers:
         self, request: SegmentRequest, token: CancelToken
     ) -> Generator[SegmentEvent, None, None]:
         """Propose labels; one Proposal for each target."""
-        model = yield from self._loaded(request.model, request.device)
+        model = yield from self.loaded(request.model, request.device)
         with plain_errors():
             segmenter = self._segmenter_for(model, request.device)
             reader = _reader(request.image)
@@ -291,16 +306,13 @@ class Workers:
         self, request: FineTuneRequest, token: CancelToken
     ) -> Generator[FineTuneEvent, None, FineTuneResult]:
         """Add corrections to the training set, and fine-tune a copy of the model on it."""
-        model = yield from self._loaded(request.model, request.device)
+        model = yield from self.loaded(request.model, request.device)
         with plain_errors():
             from napari_resunet.engine.device import choose
             from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 
-            scale = request.scale
-            if request.auto_scale:
-                scale = corrected_scale(request.corrections, model.info) or scale
-            scale = scale or 1.0
-            self._record(model, request.image, request.corrections, scale)
+            for corrected in request.images:
+                self._record(model, corrected)
             result = yield from fine_tune_steps(
                 model,
                 self.corrections.examples(),
@@ -310,6 +322,14 @@ class Workers:
                 request.decoding,
             )
         return replace(result, n_images=self.corrections.n_images)
+
+    def record(
+        self, request: RecordRequest, token: CancelToken
+    ) -> Generator[ModelEvent, None, None]:
+        """Add the corrections of an image to the training set."""
+        model = yield from self.loaded(request.model, request.device)
+        with plain_errors():
+            self._record(model, request.corrected)
 
     def resume(
         self, request: ResumeRequest, token: CancelToken
@@ -324,7 +344,7 @@ class Workers:
             If the checkpoint is damaged, or belongs to another model or to other
             corrections.
         """
-        model = yield from self._loaded(request.model, request.device)
+        model = yield from self.loaded(request.model, request.device)
         yield Progress(0, 0, "opening the checkpoint")
         with plain_errors():
             from napari_resunet.engine.device import choose
@@ -342,7 +362,7 @@ class Workers:
             )
         return replace(result, n_images=self.corrections.n_images)
 
-    def _loaded(
+    def loaded(
         self, model: Model | str, device: DeviceChoice
     ) -> Generator[ModelEvent, None, Model]:
         """Load a model that is only a name, and report it."""
@@ -386,17 +406,15 @@ class Workers:
             self._statistics[key] = reader.measure(model.info.normalization)
         return self._statistics[key]
 
-    def _record(
-        self,
-        model: Model,
-        image: ImageSnapshot,
-        corrections: Sequence[Correction],
-        scale: float,
-    ) -> None:
+    def _record(self, model: Model, corrected: CorrectedImage) -> None:
         """Add corrections to the training set, with the pixels around them."""
+        image, scale = corrected.image, corrected.scale
+        if corrected.auto_scale:
+            scale = corrected_scale(corrected.corrections, model.info) or scale
+        scale = scale or 1.0
         reader = _reader(image)
         measured = self._measure(model, image, reader)
-        for correction in corrections:
+        for correction in corrected.corrections:
             crop = reader.read(correction.index, *correction.window)
             earlier = self.corrections.latest(correction.key)
             held_out = holdout_regions(correction, earlier, scale)
@@ -409,51 +427,6 @@ def _reader(image: ImageSnapshot) -> ImageReader:
     from napari_resunet.engine.image_reader import ImageReader
 
     return ImageReader(image.levels, image.axes, image.channels)
-
-
-MIN_NEW_FRACTION = 0.5
-"""Fraction of a new held-out region that was not verified before, so never learned from."""
-
-
-def holdout_regions(
-    correction: Correction, earlier: tuple[Correction, Example] | None, scale: float
-) -> tuple[Window, ...]:
-    """Keep the held-out regions of a plane, and choose one in the newly verified area.
-
-    A region that was learned from cannot judge later models: the model knows it by heart,
-    so no new model would score better there.
-
-    Parameters
-    ----------
-    correction : Correction
-        The plane as it is now.
-    earlier : (Correction, Example) or None
-        The same plane as it was last learned from.
-    scale : float
-        Rescale factor from image pixels to network resolution.
-
-    Returns
-    -------
-    tuple of (slice, slice)
-        Rows and columns in pixels of the correction's window, the new region last.
-        Regions that are no longer verified are left out.
-    """
-    from napari_resunet.engine.validation import choose_holdout_region
-
-    regions: list[Window] = []
-    unseen = correction.verified
-    if earlier is not None:
-        before, example = earlier
-        inside = (
-            relative(overlap(moved(s, before.window), correction.window), correction.window)
-            for s in example.held_out
-        )
-        regions = [s for s in inside if correction.verified[s].any()]
-        unseen = unseen & ~before.verified_in(correction.window)
-    new = choose_holdout_region(correction.labels, unseen, correction.edited, scale)
-    if new is not None and unseen[new].mean() > MIN_NEW_FRACTION:
-        regions.append(new)
-    return tuple(regions)
 
 
 def _config(trainer_state: TrainerState) -> FineTuneConfig:

@@ -8,6 +8,7 @@ moves it and asks before the window closes; `sessions` opens earlier ones.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.pixels import save_pixels
+from napari_resunet.session.queue import item_key
 from napari_resunet.session.store.folder import (
     CLOSE_SECONDS,
     SessionFolder,
@@ -225,6 +227,28 @@ class Autosave:
             images = tuple(image for image in file.images if image.key != key)
             self.folder.update(file.model_copy(update={"images": images}))
 
+    def put_away(self, layer_id: str) -> bool:
+        """Hand over all labels of an image before it leaves the viewer.
+
+        Returns
+        -------
+        bool
+            False if there are labels that no session can take.
+        """
+        self._follow()
+        watch = self._watches.get(layer_id)
+        if watch is None:
+            return True
+        if self.folder is None and not self._start_if_needed(math.inf):
+            return not watch.has_work(math.inf)
+        found = watch.capture_all(math.inf)
+        if found and self._session_key(watch) is None:
+            return False
+        self._hand_over({layer_id: found})
+        watch.unbind()
+        del self._watches[layer_id]
+        return True
+
     def draw_thumbnail_soon(self) -> None:
         """Draw the thumbnail in the next round."""
         self._next_thumbnail = 0.0
@@ -270,6 +294,7 @@ class Autosave:
             for key, _ in self._open_watches()
             if (image := self._layers.image(key))
         ]
+        names += [Path(item.path).parent.name for item in self._state.queue.added]
         path = new_folder(names[0] if names else "session", sessions_folder())
         try:
             self.use(SessionFolder.create(path))
@@ -280,8 +305,10 @@ class Autosave:
         return True
 
     def _has_something(self, seconds: float) -> bool:
-        return self.training.has_something() or any(
-            w.has_work(seconds) for _, w in self._open_watches()
+        return (
+            self.training.has_something()
+            or bool(self._state.queue.added)
+            or any(w.has_work(seconds) for _, w in self._open_watches())
         )
 
     # What is handed over ------------------------------------------------------------
@@ -401,6 +428,10 @@ class Autosave:
     def _describe(self) -> None:
         """Update session.json; it is written only if it changed."""
         assert self.folder is not None
+        for layer_id, key in self.keys.items():
+            item = self._state.queue.get(item_key(layer_id))
+            if item is not None and item.image != key:
+                self._state.queue.update(item.key, image=key)
         on_disk, file = self.training.on_disk, self.folder.file
         self.folder.update(
             build_manifest(

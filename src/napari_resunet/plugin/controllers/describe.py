@@ -8,6 +8,7 @@ from typing import Any
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.session_images import mutable_fields
 from napari_resunet.plugin.state import AppState, ImageState
+from napari_resunet.session.queue import item_key, items_to_save
 from napari_resunet.session.store.manifest import fitting_image
 from napari_resunet.session.store.schema import (
     ImageRecord,
@@ -67,6 +68,8 @@ def build_manifest(
         update={
             "images": images,
             "current_image": keys.get(state.image_key or "", file.current_image),
+            "queue": items_to_save(state.queue),
+            "current_item": _current_item(state, file),
             "current_version": _version(file, state, on_disk),
             "settings": file.settings.model_copy(update=settings),
         }
@@ -97,6 +100,12 @@ def _combined(settings: ImageState, keys: Mapping[str, str]) -> dict[str, Any]:
     partners = tuple(keys[x] for x in settings.partners if x in keys)
     whole = len(partners) == len(settings.partners)
     return {"partners": partners} if whole else {"partners": (), "channels": None}
+
+
+def _current_item(state: AppState, file: SessionFile) -> str:
+    """Return the key of the item that is open, or else of the one that was open last."""
+    key = item_key(state.image_key or "")
+    return key if key in state.queue else file.current_item
 
 
 def _version(file: SessionFile, state: AppState, on_disk: Collection[int]) -> int:

@@ -17,18 +17,32 @@ from napari_resunet.plugin.controllers.shared import (
 )
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers.collection import Layers
+from napari_resunet.plugin.layers.readers import read_file
 from napari_resunet.plugin.layers.session_images import record_of
+from napari_resunet.plugin.messages import counted
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import DockView
-from napari_resunet.session.export import describe_labels, export_labels, record_of_model
+from napari_resunet.session.export import (
+    SUFFIXES,
+    LabelsToExport,
+    describe_labels,
+    export_labels,
+    record_of_model,
+)
+from napari_resunet.session.queue_export import ExportAllRequest, Exported, export_all
+from napari_resunet.session.queue_images import OpenRequest
+from napari_resunet.session.settings import MEASUREMENTS
 from napari_resunet.session.store.models import VersionRecord, file_hash
-from napari_resunet.session.store.schema import SessionSettings
+from napari_resunet.session.store.schema import (
+    ImageRecord,
+    SessionSettings,
+)
 
-SUFFIX = ".tif"
+NOTHING_TO_EXPORT = "There are no labels to export yet: click Propose all first."
 
 
 class ExportController:
-    """Writes labels to a file that the user chooses.
+    """Writes labels to files, in the formats that the user chooses.
 
     Parameters
     ----------
@@ -37,11 +51,13 @@ class ExportController:
     layers : Layers
         The labels.
     view : DockView
-        Asks for a file.
+        Asks for formats and a file.
     jobs : JobRunner
-        Writes it in a thread.
+        Writes them in a thread.
     autosave : Autosave
         Knows the image's record and the versions on disk.
+    work : JobRunner
+        The long job, which exports all images.
     """
 
     def __init__(
@@ -51,13 +67,15 @@ class ExportController:
         view: DockView,
         jobs: JobRunner,
         autosave: Autosave,
+        work: JobRunner,
     ) -> None:
         self._state, self._layers, self._view = state, layers, view
-        self._jobs, self._autosave = jobs, autosave
+        self._jobs, self._autosave, self._work = jobs, autosave, work
         view.results.export_clicked.connect(self.ask)
+        view.queue.export_all_clicked.connect(self.ask_all)
 
     def ask(self) -> None:
-        """Ask for a file and write the labels of the chosen image into it."""
+        """Ask for formats and a file, and write the labels of the chosen image."""
         binding = chosen_labels(self._state, self._layers)
         image = chosen_image(self._state, self._layers)
         if binding is None or image is None or self._jobs.current is not None:
@@ -65,20 +83,80 @@ class ExportController:
                 "There are no labels to export yet: click Segment first.", "warning"
             )
             return
-        path = self._view.results.ask_export(f"{binding.layer.name}{SUFFIX}")
+        formats = self._view.results.ask_formats()
+        if not formats:
+            return
+        suggested = f"{binding.layer.name}{SUFFIXES[formats[0]][0]}"
+        path = self._view.results.ask_export(suggested)
         if path is None:
             return
-        if path.suffix.lower() not in (".tif", ".tiff"):
-            path = path.with_name(path.name + SUFFIX)
         labels = np.array(binding.layer.data, np.int32)
-        about, model_file = self._about(image, binding, labels), self._model_file()
+        about, model_file = self.describe(image, binding, labels)
+        export = LabelsToExport(labels, about, self._class_names(), binding.verified())
         self._jobs.start(
             Job(
                 "session",
-                lambda token: _export_steps(path, labels, about, model_file),
+                lambda token: _export_steps(path, export, formats, model_file),
                 self._exported,
             )
         )
+
+    def describe(
+        self, image: Any, binding: Any, labels: Any
+    ) -> tuple[dict[str, Any], Path | None]:
+        """Describe how labels were made; return the model file too if it needs a hash."""
+        return self._about(image, binding, labels), self._model_file()
+
+    def _class_names(self) -> tuple[str, ...]:
+        model = self._state.versions.current.model
+        return model.info.class_names if self._state.is_classes and model else ()
+
+    def ask_all(self) -> None:
+        """Ask for a folder, and write the labels of all images of the list into it."""
+        if self._work.current is not None:
+            return
+        # Handed over is enough: what waits to be written is read too.
+        self._autosave.flush(0.0)
+        folder, items = self._autosave.folder, self._with_labels()
+        if folder is None or not items:
+            self._view.set_message(NOTHING_TO_EXPORT, "warning")
+            return
+        wanted = self._view.results.ask_formats(measure=True)
+        target = self._view.queue.ask_folder() if wanted else None
+        if not wanted or target is None:
+            return
+        request = ExportAllRequest(
+            items, folder, target, self._version(), folder.file.settings,
+            formats=tuple(key for key in wanted if key in SUFFIXES),
+            class_names=self._class_names(),
+            measure="basic" if MEASUREMENTS.key in wanted else None,
+        )  # fmt: skip
+        self._work.start(
+            Job("export all", lambda token: export_all(request, token), self._all_exported)
+        )
+
+    def _with_labels(self) -> list[tuple[OpenRequest, ImageRecord]]:
+        """List the images of the list that have labels in the session."""
+        folder = self._autosave.folder
+        if folder is None:
+            return []
+        pairs = ((i, folder.file.image(i.image)) for i in self._state.queue.items)
+        chosen = self._state.chosen_files
+        return [
+            (
+                OpenRequest(i, record, folder, read_file if i.key in chosen else None),
+                record,
+            )
+            for i, record in pairs
+            if record is not None and folder.planes(record.key)
+        ]
+
+    def _all_exported(self, result: Exported) -> None:
+        text = f"The labels of {counted(result.n, 'image')} were exported."
+        left = [*result.failures[:1]]
+        if len(result.failures) > 1:
+            left.append(f"{counted(len(result.failures) - 1, 'other image')} failed too.")
+        self._view.set_message(" ".join([text, *left]), "warning" if left else "info")
 
     def _about(self, image: Any, binding: Any, labels: Any) -> dict[str, Any]:
         key = binding.image_id
@@ -114,9 +192,12 @@ class ExportController:
 
 
 def _export_steps(
-    path: Path, labels: Any, about: dict[str, Any], model_file: Path | None
+    path: Path,
+    export: LabelsToExport,
+    formats: tuple[str, ...],
+    model_file: Path | None,
 ) -> Generator[None, None, Path]:
     yield None
     if model_file is not None and model_file.is_file():
-        about["model"]["sha256"] = file_hash(model_file)
-    return export_labels(path, labels, about)
+        export.about["model"]["sha256"] = file_hash(model_file)
+    return export_labels(path, export, formats)

@@ -19,7 +19,6 @@ from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.messages import (
     NO_EDITS,
     NOTHING_VERIFIED,
-    counted,
     duration,
     interrupted_text,
     result_text,
@@ -29,6 +28,7 @@ from napari_resunet.plugin.state import AppState, Version
 from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.views.protocol import DockView, Right
 from napari_resunet.session.workers import (
+    CorrectedImage,
     FineTuneRequest,
     ModelReady,
     ResumeRequest,
@@ -37,7 +37,7 @@ from napari_resunet.session.workers import (
 from napari_resunet.types import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from napari.layers import Image
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from napari_resunet.session.store.models import CheckpointRecord
     from napari_resunet.session.workers import FineTuneEvent
 
+LEARNING = "Learning from all verified areas; you can keep painting."
 NO_MODEL = (
     "The model that the interrupted fine-tuning began with was deleted: discard it, and "
     "click Fine-tune to start a new one."
@@ -95,8 +96,8 @@ class FineTuneController:
         self._state, self._layers, self._view = state, layers, view
         self._jobs, self._workers, self._mark_right = jobs, workers, mark_right
         self._has_before = False
-        self._wanted: str | None = None
-        """Key of the image from which to learn automatically, once no job runs."""
+        self._wanted = False
+        """Whether to learn automatically, once no job runs."""
         self._soon = timers.once(0, self._start_automatically)
         section = view.fine_tune
         section.fine_tune_clicked.connect(self.fine_tune)
@@ -110,7 +111,7 @@ class FineTuneController:
 
     def shut_down(self) -> None:
         """Start no more fine-tunings."""
-        self._wanted = None
+        self._wanted = False
         self._soon.stop()
 
     def refresh(self) -> None:
@@ -128,7 +129,7 @@ class FineTuneController:
         if image is None or self._jobs.current is not None:
             return
         if self._is_verified() or self._ask(image):
-            self._learn(image)
+            self._learn()
 
     def _ask(self, image: Image) -> bool:
         """Ask what is right, and mark it; return whether there is something to learn."""
@@ -150,8 +151,11 @@ class FineTuneController:
         return True
 
     def _is_verified(self) -> bool:
-        binding = chosen_labels(self._state, self._layers)
-        return binding is not None and bool(binding.review.verified_planes())
+        """Return whether anything is verified on any image, open or not."""
+        bindings = self._layers.bindings().values()
+        verified = any(binding.review.verified_planes() for binding in bindings)
+        learned_before = len(self._workers.corrections) > 0
+        return verified or bool(self._state.unlearned) or learned_before
 
     def stop(self) -> None:
         """End fine-tuning early with the best so far."""
@@ -159,10 +163,10 @@ class FineTuneController:
             self._jobs.stop()
             self._view.set_message("Stopping; the best so far is kept.")
 
-    def _learn(self, image: Image) -> None:
-        binding, key = self._layers.make_binding(image), image_layers.layer_id_of(image)
+    def _learn(self) -> None:
+        """Learn from what is verified on all images."""
         try:
-            corrections = tuple(binding.corrections())
+            images = tuple(self._corrected_images())
         except CorrectionError as error:
             self._view.set_message(str(error), "warning")
             return
@@ -170,32 +174,42 @@ class FineTuneController:
         request = FineTuneRequest(
             model=base.to_use,
             device=self._state.device,
-            image=snapshot_of(self._state, self._layers, image),
-            corrections=corrections,
-            scale=scale_for(self._state, image),
-            auto_scale=self._state.image(key).auto,
+            images=images,
             decoding=self._state.decoding,
             seconds=60.0 * self._view.fine_tune.minutes,
         )
-        things = "what you verified"
-        if not self._state.is_classes:
-            things = counted(binding.counts()[0], "object")
-        self._view.set_message(f"Learning from {things}; you can keep painting.")
+        self._state.unlearned.clear()
+        self._view.set_message(LEARNING)
         self._view.fine_tune.plot.start()
         self._state.log("begin", time=now())
-        self._start(request, base, key)
+        self._start(request, base, self._state.image_key)
+
+    def _corrected_images(self) -> Iterator[CorrectedImage]:
+        """Collect what is verified on each image, the chosen one last."""
+        yield from filter(None, self._state.unlearned.values())
+        chosen = self._state.image_key
+        bindings = self._layers.bindings()
+        for key in sorted(bindings, key=lambda key: key == chosen):
+            image, corrections = self._layers.image(key), bindings[key].corrections()
+            if image is not None and corrections:
+                yield CorrectedImage(
+                    snapshot_of(self._state, self._layers, image),
+                    tuple(corrections),
+                    scale_for(self._state, image),
+                    self._state.image(key).auto,
+                )
 
     # Automatically ------------------------------------------------------------------
 
     def switch_auto(self, on: bool) -> None:
         """Switch fine-tuning after each newly verified area on or off."""
         self._state.learn_while_correcting = on
-        self._wanted = None
+        self._wanted = False
 
     def area_verified(self) -> None:
         """Learn from the area as soon as no job runs; at most one request waits."""
         if self._state.learn_while_correcting:
-            self._wanted = self._state.image_key
+            self._wanted = True
         self._follow()
 
     def _follow(self) -> None:
@@ -204,16 +218,10 @@ class FineTuneController:
             self._soon.start()
 
     def _start_automatically(self) -> None:
-        if self._wanted is None or self._jobs.current is not None:
-            return
-        # The user may look at another image by now.
-        image, binding = (
-            self._layers.image(self._wanted),
-            self._layers.binding(self._wanted),
-        )
-        self._wanted = None
-        if image is not None and binding is not None and binding.review.verified_planes():
-            self._learn(image)
+        if self._wanted and self._jobs.current is None:
+            self._wanted = False
+            if self._is_verified():
+                self._learn()
 
     # After a crash ------------------------------------------------------------------
 
@@ -323,7 +331,9 @@ class FineTuneController:
         self._view.set_message(result.message, "info" if result.improved else "warning")
         self._state.changed.emit()
         if result.improved:
-            self._state.renew.emit(key, result.message)
+            # The user may have gone on to another image.
+            here = self._layers.image(key) is not None
+            self._state.renew.emit(key if here else self._state.image_key, result.message)
         elif result.candidate is not None:
             self._let_choose(result.candidate.info.lineage.model_id)
 

@@ -10,11 +10,13 @@ from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.messages import HINTS, results_text, step_texts
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import ControlName, DockView, StepName
+from napari_resunet.session.queue import item_key
 
 STEP_OF: dict[ControlName, StepName] = {
     "segment": "segment",
     "mark_verified": "correct",
     "next": "correct",
+    "done_next": "correct",
     "fine_tune": "learn",
 }
 
@@ -68,7 +70,10 @@ class GuideController:
         if not counts.pixels:
             return "mark_verified"
         learned = self._learned.get(self._state.image_key)
-        return "next" if learned == counts.pixels else "fine_tune"
+        if learned != counts.pixels:
+            return "fine_tune"
+        key = item_key(self._state.image_key)
+        return "done_next" if self._state.queue.unfinished(key) else "next"
 
     @property
     def _labelled(self) -> tuple[str | None, bool]:

@@ -72,8 +72,6 @@ class ImageController:
         """Key of the image that was chosen last."""
         self._known: set[str] = set()
         """Keys of the images whose files were asked for their axes."""
-        self._answered: set[str] = set()
-        """Keys of the images whose first dimension the user named."""
         self.circle = SizeCircle(overlays, timers)
         view.image.image_chosen.connect(state.choose)
         view.image.pin_toggled.connect(self.pin)
@@ -153,7 +151,7 @@ class ImageController:
         image = chosen_image(self._state, self._layers)
         if image is None:
             return
-        self._answered.add(image_layers.layer_id_of(image))
+        self._state.chosen.answered = True
         self._state.chosen.choose_channels(None)
         # In this order: a warning about labels that no longer fit must stay.
         self._state.outdated.emit(ARE_CHANNELS if are_channels else ARE_SLICES)
@@ -222,7 +220,7 @@ class ImageController:
         """Return how many planes may be channels, and whether they are, if answered."""
         if n := image_layers.n_unclear(image):
             return n, None
-        if image.ndim == 3 and image_layers.layer_id_of(image) in self._answered:
+        if image.ndim == 3 and self._state.chosen.answered:
             return image_layers.full_shape(image)[0], image_layers.n_channels(image) > 0
         return 0, None
 

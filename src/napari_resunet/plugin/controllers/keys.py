@@ -14,6 +14,7 @@ CONTROLS: Mapping[Action, ControlName] = {
     "mark_verified": "mark_verified",
     "done": "mark_verified",
     "next": "next",
+    "done_next": "done_next",
     "fine_tune": "fine_tune",
 }
 """The button whose reasons also hold for the key."""

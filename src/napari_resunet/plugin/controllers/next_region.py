@@ -27,7 +27,6 @@ from napari_resunet.session.next_region import (
     find_next,
 )
 from napari_resunet.session.workers import Workers
-from napari_resunet.types import Index
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -141,7 +140,7 @@ class NextRegionController:
                 self._state.image(found.image_id).scale = found.proposal.scale
             apply_proposal(self._state, self._layers, image, found.proposal)
         self._state.choose(found.image_id)
-        _show_plane(self._layers.viewer, image, found.index)
+        targets.show_plane(self._layers.viewer, image, found.index)
         window = found.region.window
         self.frame.draw(image, [targets.frame_of(window)], window)
         self._framed = self._in_view()
@@ -184,14 +183,3 @@ def why(found: Found, classes: bool) -> str:
         sure = "overall" if classes else f"of its {things}"
         return f"The model is sure {sure}; it is least sure here."
     return f"The model is unsure about {n} {things if n > 1 else things[:-1]} here."
-
-
-def _show_plane(viewer: Any, image: Image, index: Index) -> None:
-    """Move the sliders to a plane."""
-    channel, position, stack = image_layers.channel_axis(image), [], list(index)
-    now = np.asarray(image.world_to_data(viewer.dims.point[-image.ndim :]))
-    for axis in range(image.ndim - 2):
-        position.append(now[axis] if axis == channel else stack.pop(0))
-    world = image.data_to_world((*position, 0, 0))
-    for axis in range(image.ndim - 2):
-        viewer.dims.set_point(viewer.dims.ndim - image.ndim + axis, world[axis])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels
 
+from napari_resunet.corrections.object_edits import Edit
 from napari_resunet.events import Progress
 from napari_resunet.masks import labels_from_mask
 from napari_resunet.plugin.controllers.shared import chosen_image
@@ -25,14 +26,14 @@ from napari_resunet.plugin.messages import IMAGE_REMOVED
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.workers import plain_errors
-from napari_resunet.types import LabelArray, Task
+from napari_resunet.types import Index, LabelArray, Task
 
 MAX_OFFSET = 0.5
 """A Labels layer may be shifted against its image by fewer pixels."""
 
-HAS_LABELS = (
-    "This image already has labels: remove their layer first if those of '{}' are to "
-    "take their place."
+REPLACE = (
+    "The image has labels already. Those of '{name}' take their place where the two "
+    "differ; nothing is verified there any more. Ctrl-Z takes it back, slice by slice."
 )
 
 
@@ -168,12 +169,9 @@ class OwnLabelsController:
         return chosen_image(self._state, self._layers)
 
     def _offered(self) -> list[Labels]:
-        """List the layers that fit, aligned ones first; none if the image has labels."""
+        """List the layers that fit, aligned ones first."""
         image = self._image()
         if image is None:
-            return []
-        binding = self._layers.binding(image_layers.layer_id_of(image))
-        if binding is not None and (binding.edits or binding.review.planes):
             return []
         found = [x for x in self._layers.user_labels() if fits(x, image)]
         return sorted(found, key=lambda layer: not lies_over(layer, image))
@@ -188,14 +186,33 @@ class OwnLabelsController:
         if sentence := _refusal(own, source, binding, image):
             self._view.set_message(sentence, "warning")
             return
+        has_labels = bool(binding.edits or binding.review.planes) or not binding.is_empty
+        if has_labels and not self._view.segment.ask_replace(
+            REPLACE.format(name=source.name)
+        ):
+            return
         stack = np.ndindex(image_layers.stack_shape(image))
         for index, plane in zip(stack, own.labels, strict=True):
-            if plane.any():
+            if has_labels:
+                _replace(binding, index, plane)
+            elif plane.any():
                 binding.import_plane(index, plane)
-        binding.show()
+        if not has_labels:
+            binding.show()  # which empties napari's undo
         source.visible = False
         self._view.set_message(_copied_text(own, source.name), "info")
         self._state.changed.emit()
+
+
+def _replace(binding: LabelsBinding, index: Index, labels: LabelArray) -> None:
+    """Write labels where they differ, as an edit of the user's that is not verified."""
+    before = binding.plane(index)
+    whole = slice(0, before.shape[0]), slice(0, before.shape[1])
+    edit = Edit.between(before, labels, whole)
+    if len(edit):
+        differs = before != labels
+        binding.edit(index, edit)
+        binding.unverify(index, differs)
 
 
 def fits(layer: Labels, image: Image) -> bool:
@@ -226,8 +243,6 @@ def _title(layer: Labels, image: Image | None) -> str:
 def _refusal(own: OwnLabels, source: Labels, binding: LabelsBinding, image: Image) -> str:
     if binding.locked:
         return LOCKED
-    if not binding.is_empty:
-        return HAS_LABELS.format(source.name)
     n_planes = int(np.prod(image_layers.stack_shape(image)))
     if own.labels.shape != (n_planes, *image_layers.plane_shape(image)):
         return f"The image changed: '{source.name}' no longer fits it."

@@ -231,6 +231,7 @@ class SegmentController:
 
         def done(result: None) -> None:
             self._view.set_message(sentence)
+            self._state.proposed.emit(key)
 
         self._jobs.start(
             Job(

@@ -9,10 +9,10 @@ from napari_resunet.errors import FileError
 from napari_resunet.plugin.controllers.autosave import Autosave
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.views.protocol import DockView
+from napari_resunet.session.store.directory import copy_session
 from napari_resunet.session.store.folder import (
     CLOSE_SECONDS,
     SessionFolder,
-    copy_session,
 )
 from napari_resunet.session.store.recent import free_name, remember
 

@@ -16,16 +16,14 @@ from napari_resunet._package import STARTER
 from napari_resunet.errors import FileError
 from napari_resunet.events import Progress
 from napari_resunet.plugin.controllers.autosave import Autosave
+from napari_resunet.plugin.controllers.reopen import Reopener
 from napari_resunet.plugin.controllers.session_place import SessionPlace
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers
-from napari_resunet.plugin.layers.appearance import apply_style
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.session_images import (
     add_image,
     is_safe_to_open,
-    restore_axes,
-    restore_labels,
     restore_transform,
 )
 from napari_resunet.plugin.messages import (
@@ -38,15 +36,21 @@ from napari_resunet.plugin.messages import (
 from napari_resunet.plugin.state import AppState, Interrupted
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.pixels import is_image, read_pixels
+from napari_resunet.session.queue import item_key
 from napari_resunet.session.restore import Restored, RestoredImage, restore_steps
+from napari_resunet.session.store.directory import copy_session
 from napari_resunet.session.store.folder import (
     SessionFolder,
     SessionInUse,
-    copy_session,
 )
 from napari_resunet.session.store.history import Entry, last_run
 from napari_resunet.session.store.recent import free_name, recent_sessions, sessions_folder
-from napari_resunet.session.store.schema import ImageRecord, SessionFile, SessionSettings
+from napari_resunet.session.store.schema import (
+    ImageRecord,
+    QueueItem,
+    SessionFile,
+    SessionSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +102,7 @@ class SessionsController:
         self._jobs, self._work = jobs, work
         self._autosave, self._place = autosave, place
         self._corrections, self._take_settings = corrections, take_settings
+        self._reopener = Reopener(state, layers, autosave)
         self._missing: list[RestoredImage] = []
         self._unfit: list[str] = []
         view.session.open_clicked.connect(self.ask)
@@ -167,6 +172,7 @@ class SessionsController:
 
     def _read(self, folder: SessionFolder) -> None:
         self._missing, self._unfit = [], []
+        self._state.begin_queue(item for item in folder.file.queue if not item.is_layer)
         self._view.set_message("Opening the session …", "info")
 
         def restored(result: Restored) -> None:
@@ -209,6 +215,7 @@ class SessionsController:
             self._report(folder.file.name, still, notices)
         finally:
             self._resume_autosave()
+        self._state.session_opened.emit()
 
     def _resume_autosave(self) -> None:
         self._autosave.resume()
@@ -226,35 +233,25 @@ class SessionsController:
     # Images -------------------------------------------------------------------------
 
     def _add(self, image: RestoredImage, data: Any, layer: Image | None = None) -> None:
-        record, layers = image.record, self._layers
+        record, viewer = image.record, self._layers.viewer
+        item = self._item_of(record)
         if layer is not None:
             restore_transform(layer, record)
-        layer = layer or self._open_already(record)
-        layer = layer or add_image(layers.viewer, record, data)
-        restore_axes(layer, record)
-        apply_style(layer, record.look)
-        key = image_layers.layer_id_of(layer)
-        self._restore_choices(key, record)
-        if not (record.labels_name or image.states):
-            # Only another image is combined with its pixels.
-            self._autosave.adopt_pixels(key, record.key, image.fingerprint)
-            return
-        binding = layers.make_binding(layer)
-        fits = image_layers.stack_shape(layer) == record.stack_shape
-        fits &= binding.review.shape == record.plane_shape
-        if fits:
-            restore_labels(binding, record, image.states)
-        else:
-            self._unfit.append(f"The labels of '{record.name}' do not fit the image.")
-        if fits:
-            self._autosave.adopt(key, record.key, image.states, image.fingerprint)
+            if item is not None:
+                path, reader = image_layers.source_of(layer)
+                origin = image_layers.Origin(item.key, path or "", reader)
+                image_layers.set_origin(layer, origin)
+        elif item is not None:
+            layer = add_image(viewer, record, data, item.key)
+        layer = layer or self._open_already(record) or add_image(viewer, record, data)
+        sentence = self._reopener.restore(layer, image)
+        if sentence:
+            self._unfit.append(sentence)
 
-    def _restore_choices(self, key: str, record: ImageRecord) -> None:
-        state = self._state.image(key)
-        # What is combined is found when all images are there.
-        state.choose_channels(None if record.partners else record.channels)
-        state.channel_names = record.channel_names or state.channel_names
-        state.auto, state.scale = record.auto, record.object_scale
+    def _item_of(self, record: ImageRecord) -> QueueItem | None:
+        """Return the item of the queue that an image was opened from, if it was."""
+        added = self._state.queue.added
+        return next((item for item in added if item.image == record.key), None)
 
     def _open_already(self, record: ImageRecord) -> Image | None:
         """Find the image among the layers without labels of ours."""
@@ -325,10 +322,15 @@ class SessionsController:
         state.versions.restore(versions, current, restored.last_version)
         self._autosave.training.restore(numbers)
         layer_ids = {key: layer_id for layer_id, key in self._autosave.keys.items()}
+        self._restore_queue(file, layer_ids)
         state.interrupted = None
         if (record := restored.interrupted) is not None:
             state.interrupted = Interrupted(record, layer_ids.get(record.image))
         self._corrections.clear()
+        for item in state.queue.added:
+            layer_ids.setdefault(item.image, item.key)
+            if item.image and file.image(item.image) is not None:
+                self._autosave.keys.setdefault(item.key, item.image)
         for saved in restored.corrections:
             image_id = layer_ids.get(saved.record.image, saved.record.image)
             self._corrections.restore(saved.correction(image_id), saved.example)
@@ -337,6 +339,17 @@ class SessionsController:
         self._take_settings(file.settings)
         if file.current_image in layer_ids:
             state.choose(layer_ids[file.current_image])
+
+    def _restore_queue(self, file: SessionFile, layer_ids: dict[str, str]) -> None:
+        """Restore the list of images, with the layers that are in the viewer now."""
+        items = []
+        for item in file.queue:
+            if not item.is_layer:
+                items.append(item)
+            elif item.image in layer_ids:
+                key = item_key(layer_ids[item.image])
+                items.append(item.model_copy(update={"key": key}))
+        self._state.begin_queue(items)
 
     def _combine(self, file: SessionFile, layer_ids: dict[str, str]) -> None:
         """Combine images again as the session says, where all of them were found."""

@@ -13,6 +13,7 @@ from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.messages import NO_IMAGE, UIState, disabled_reasons, duration
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import ControlName, DockView
+from napari_resunet.session.queue import item_key
 
 
 class StatusController:
@@ -101,4 +102,6 @@ class StatusController:
             classes=self._state.is_classes,
             can_go_back=versions.previous() is not None,
             can_save=self._state.model is not None,
+            item=self._state.queue.position(item_key(self._state.image_key or "")),
+            n_items=len(self._state.queue),
         )

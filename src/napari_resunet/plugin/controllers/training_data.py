@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from napari_resunet.corrections.object_edits import count_objects
 from napari_resunet.corrections.training_set import Correction, CorrectionLog, count_areas
-from napari_resunet.plugin.controllers.shared import chosen_image, chosen_labels
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.messages import learns_from_text
@@ -49,12 +48,12 @@ class Counts:
 
 
 class TrainingDataController:
-    """Counts what is verified on the chosen image, and what was learned from elsewhere.
+    """Counts what is verified on all images, and what was learned from elsewhere.
 
     Parameters
     ----------
     state : AppState
-        The chosen image.
+        Whether the model is one of classes.
     layers : Layers
         The labels.
     view : DockView
@@ -90,9 +89,13 @@ class TrainingDataController:
 
     def show(self) -> None:
         """Show what Fine-tune will learn from."""
-        binding = chosen_labels(self._state, self._layers)
-        here = {} if binding is None else self._count(binding)
-        elsewhere = self._corrections.other_than(here)
+        here: dict[tuple[str, Index], Counts] = {}
+        for binding in self._layers.bindings().values():
+            here |= self._count(binding)
+        left = [c for image in filter(None, self._state.unlearned.values())
+                for c in image.corrections]  # fmt: skip
+        others = self._corrections.other_than({*here, *(c.key for c in left)})
+        elsewhere = [*left, *others]
         total = Counts.total([*here.values(), *map(Counts.of, elsewhere)])
         images = {image_id for image_id, _ in here} | {c.image_id for c in elsewhere}
         objects = None if self._state.is_classes else total.objects
@@ -104,7 +107,7 @@ class TrainingDataController:
 
     def _count(self, binding: LabelsBinding) -> dict[tuple[str, Index], Counts]:
         """Count each verified plane; again only the shown one, and what changed."""
-        image = chosen_image(self._state, self._layers)
+        image = self._layers.image(binding.image_id)
         shown = image and image_layers.shown_index(image, self._layers.viewer)
         found = {}
         for index in binding.review.verified_planes():

@@ -7,6 +7,7 @@ labels in `labels`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class Layers(Bound):
         Layers were added, removed, renamed, or moved, or the view was rotated.
     stroke : Signal(str)
         The user changed labels; carries their image's key.
+    picked : Signal(str)
+        Another label was selected; carries their image's key.
     data_changed : Signal(str)
         The image with this key got other pixels.
     carried : Signal(str)
@@ -54,6 +57,7 @@ class Layers(Bound):
 
     changed = Signal()
     stroke = Signal(str)
+    picked = Signal(str)
     data_changed = Signal(str)
     carried = Signal(str)
     notice = Signal(str)
@@ -142,6 +146,32 @@ class Layers(Bound):
             self.viewer.add_layer(binding.layer)
         return self._bindings[key]
 
+    def let_go(self, image: Image) -> list[Any]:
+        """Hide the layers of an image, and treat them as if they were removed.
+
+        Returns
+        -------
+        list of Layer
+            The layers, to be removed when there is time: napari takes long for that.
+        """
+        binding = self.binding(image_layers.layer_id_of(image))
+        leaving = [image] if binding is None else [binding.layer, image]
+        if binding is not None:
+            self._release(binding)
+        for layer in leaving:
+            layer.metadata = {**layer.metadata, image_layers.OURS: True}
+            layer.visible = False
+        self._changed()
+        return leaving
+
+    def remove(self, leaving: list[Any]) -> None:
+        """Remove layers that were let go, all at once if napari can do that."""
+        layers = self.viewer.layers
+        with getattr(layers, "batched_update", nullcontext)():
+            for layer in leaving:
+                if layer in layers:
+                    layers.remove(layer)
+
     def regions(self) -> list[Choice]:
         """List the areas that can be verified, each (key, title).
 
@@ -193,11 +223,15 @@ class Layers(Bound):
     def _binding_connections(self, binding: LabelsBinding) -> Iterator[Connection]:
         # Methods, not our signals' `emit`: psygnal would call it to guess its arguments.
         yield binding.stroke, self._stroke
+        yield binding.picked, self._picked
         yield binding.lost, self._lost
         yield binding.notice, self._notice
 
     def _stroke(self, key: str) -> None:
         self.stroke.emit(key)
+
+    def _picked(self, key: str) -> None:
+        self.picked.emit(key)
 
     def _notice(self, sentence: str) -> None:
         self.notice.emit(sentence)
@@ -274,5 +308,4 @@ def _used_planes(binding: LabelsBinding) -> list[Index]:
     """List the planes with labels, or with anything proposed or verified."""
     planes = binding.review.planes
     marked = {i for i, p in planes.items() if p.proposed.any() or p.verified.any()}
-    stack = [n for axis, n in enumerate(binding.shape[:-2]) if axis != binding.channel]
-    return [i for i in np.ndindex(*stack) if i in marked or binding.plane(i).any()]
+    return [i for i in binding.indices() if i in marked or binding.plane(i).any()]

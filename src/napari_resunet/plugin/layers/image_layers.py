@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.components import ViewerModel
@@ -21,16 +23,14 @@ from napari_resunet.plugin.layers.geometry import (
     place_of,
     plane_transform,
 )
-from napari_resunet.session.store.safety import local_file
+from napari_resunet.session.queue_images import MAX_UNCLEAR
+from napari_resunet.session.store.safety import local_file, local_folder
 from napari_resunet.session.workers import ImageSnapshot
 from napari_resunet.types import PIXEL_SIZES, Channels, Window
 
 CHANNEL_NAMES = ("c", "ch", "channel", "channels")
 OURS = "napari-resunet"
 """Key in the metadata of the layers that we add as overlays."""
-
-MAX_UNCLEAR = 4
-"""The first of three dimensions may be channels if it has up to this many planes."""
 
 FILE_LETTERS = dict(zip("CSEZTPYX", "cccztpyx", strict=True))
 """Names of the dimensions that a TIFF states, by tifffile's letters."""
@@ -41,9 +41,46 @@ REAL_NUMBERS = "buif"
 """Kinds of NumPy dtype that can be segmented."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the layer of an image of the queue comes from.
+
+    Attributes
+    ----------
+    image_id : str
+        The id of the image, which it has again when it is opened again.
+    path : str
+        Its file; empty if there is none.
+    reader : str or None
+        Plugin that read the file.
+    """
+
+    image_id: str
+    path: str
+    reader: str | None = None
+
+
+_origins: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
+
+
+def set_origin(layer: Any, origin: Origin) -> None:
+    """Give a layer the id of its image, before it is added to the viewer."""
+    _origins[layer] = origin
+
+
 def layer_id_of(layer: Any) -> str:
     """Return the id of a layer, which does not change when the layer is renamed."""
-    return str(layer.unique_id)
+    origin = _origins.get(layer)
+    return str(layer.unique_id) if origin is None else origin.image_id
+
+
+def source_of(layer: Any) -> tuple[str | None, str | None]:
+    """Return the file that a layer was opened from, and the plugin that read it."""
+    origin = _origins.get(layer)
+    if origin is not None:
+        return origin.path or None, origin.reader
+    path = layer.source.path
+    return (str(path) if path else None), layer.source.reader_plugin
 
 
 def is_overlay(layer: Any) -> bool:
@@ -84,10 +121,19 @@ def name_axes(layer: Image) -> tuple[str, ...]:
 
 def _source_file(layer: Image) -> Path | None:
     """Return the local file that a layer was opened from."""
-    text = str(layer.source.path or "")
+    return local_file(_source(layer))
+
+
+def source_folder(layer: Image) -> Path | None:
+    """Return the local folder that a layer was opened from."""
+    return local_folder(_source(layer))
+
+
+def _source(layer: Image) -> str:
+    text = source_of(layer)[0] or ""
     if text and "://" not in text and text[0] not in "/\\":
         text = os.path.abspath(text)  # from `napari cells.tif`
-    return local_file(text)
+    return text
 
 
 def n_unclear(layer: Image) -> int:
@@ -96,6 +142,11 @@ def n_unclear(layer: Image) -> int:
         return 0
     n = full_shape(layer)[0]
     return n if 2 <= n <= MAX_UNCLEAR else 0
+
+
+def n_settled(layer: Image) -> int:
+    """Return the number of planes that are known to be channels or slices; 0 if unclear."""
+    return 0 if layer.rgb or layer.ndim != 3 or n_unclear(layer) else full_shape(layer)[0]
 
 
 def settle_axis(layer: Image, are_channels: bool) -> None:
@@ -191,6 +242,34 @@ def pixel_size(layer: Image) -> float | None:
     area = abs(np.linalg.det(plane_transform(layer)[0]))
     side = float(np.sqrt(area * np.prod([(1 * unit).to("um").magnitude for unit in units])))
     return side if PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] else None
+
+
+def pixel_sides(layer: Image, depth: int | None = None) -> tuple[float, ...] | None:
+    """Return the sides of a pixel in micrometres, (y, x) or (z, y, x).
+
+    Parameters
+    ----------
+    layer : Image
+        The image.
+    depth : int or None
+        The dimension of the image along which z lies.
+
+    Returns
+    -------
+    tuple of float, or None
+        None if the units are no lengths, or the sides are out of range.
+    """
+    axes = [*([] if depth is None else [depth]), layer.ndim - 2, layer.ndim - 1]
+    units = [layer.units[axis] for axis in axes]
+    if not all(unit.is_compatible_with("um") for unit in units):
+        return None
+    lengths = np.linalg.norm(matrix_of(layer)[:-1, :-1], axis=0)
+    sides = tuple(
+        float(lengths[axis] * (1 * unit).to("um").magnitude)
+        for axis, unit in zip(axes, units, strict=True)
+    )
+    within = all(PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] for side in sides)
+    return sides if within else None
 
 
 def _joined(

@@ -23,8 +23,7 @@ from napari_resunet.corrections.object_edits import (
     free_label,
 )
 from napari_resunet.corrections.review import ReviewMask, ReviewState
-from napari_resunet.corrections.training_set import Correction
-from napari_resunet.errors import CorrectionError
+from napari_resunet.corrections.training_set import Correction, correction_of
 from napari_resunet.plugin.layers.appearance import layer_style
 from napari_resunet.plugin.layers.bound import Bound, Connection, MouseCallbacks
 from napari_resunet.plugin.layers.brush import Brush
@@ -38,13 +37,9 @@ from napari_resunet.plugin.layers.image_layers import (
 )
 from napari_resunet.session.store.schema import LayerStyle
 from napari_resunet.types import Index, LabelArray, MaskArray, Task, Window
-from napari_resunet.windows import bounding_window
 
 if TYPE_CHECKING:
     from napari_resunet.session.segmenter import Proposal
-
-CONTEXT = 64
-"""Image pixels around a verified region that the network sees but does not learn from."""
 
 CONTOUR, LARGE_CONTOUR, LARGE_SIDE = 1, 2, 1024
 """Thickness of the contours, also of planes with a longer side than this: thin ones would
@@ -86,6 +81,8 @@ class LabelsBinding(Bound):
         How many edits of the user there are: strokes and tools, without those undone.
     stroke : Signal(str)
         The user changed labels; carries the image's key.
+    picked : Signal(str)
+        Another label was selected; carries the image's key.
     lost : Signal(str)
         The layer got data that cannot be used; carries the image's key.
     notice : Signal(str)
@@ -93,6 +90,7 @@ class LabelsBinding(Bound):
     """
 
     stroke = Signal(str)
+    picked = Signal(str)
     lost = Signal(str)
     notice = Signal(str)
 
@@ -102,6 +100,7 @@ class LabelsBinding(Bound):
         self._in_stroke = False
         self._writing = False
         self.edits = self._undone = 0
+        self._assigned = 0
         self._highest = 0
         """The highest label that we know of."""
         self._covers: set[str] = set()
@@ -140,6 +139,7 @@ class LabelsBinding(Bound):
         yield self.layer.events.set_data, self._changed
         yield self.layer.events.editable, self._locked_or_not
         yield self.layer.events.data, self._replaced
+        yield self.layer.events.selected_label, self._picked
         yield MouseCallbacks(self.layer.mouse_drag_callbacks), self._drag
 
     def fits(self, image: Image) -> bool:
@@ -168,6 +168,11 @@ class LabelsBinding(Bound):
         return ""
 
     @property
+    def revision(self) -> tuple[int, int]:
+        """Changes whenever labels are proposed, painted, or undone."""
+        return self._assigned, self.edits
+
+    @property
     def locked(self) -> bool:
         """Whether the user locked the labels."""
         return not self.layer.editable
@@ -183,6 +188,16 @@ class LabelsBinding(Bound):
         """Return a view of one plane of the labels, shape (Y, X)."""
         plane: LabelArray = np.asarray(self.layer.data)[self._data_index(index)]
         return plane
+
+    def verified(self) -> MaskArray | None:
+        """Copy what is verified, in the shape of the labels; None if nothing is."""
+        planes = {index: p.verified for index, p in self.review.planes.items()}
+        if not any(verified.any() for verified in planes.values()):
+            return None
+        found = np.zeros(self.shape, bool)
+        for index, verified in planes.items():
+            found[self._data_index(index)] = verified
+        return found
 
     def write_proposal(self, proposal: Proposal) -> None:
         """Write a proposal where the user has not edited or verified."""
@@ -212,6 +227,34 @@ class LabelsBinding(Bound):
         self._pending.append((index, window, roi, labels, task))
         if not self._in_stroke:
             self._write_pending()
+
+    def reviewed(self) -> tuple[LabelArray, MaskArray]:
+        """Copy all labels, and what no proposal may change; shapes are (*stack, Y, X)."""
+        labels = np.asarray(self.layer.data)
+        labels = labels if self.channel is None else labels.squeeze(self.channel)
+        protected = np.zeros(labels.shape, bool)
+        for index in np.ndindex(labels.shape[:-2]):
+            review = self.review.planes.get(index)
+            if review is None:  # nothing was proposed there
+                protected[index] = labels[index] != 0
+                continue
+            review.sync(labels[index])
+            protected[index] = review.protected
+        return labels.copy(), protected
+
+    def renumber(self, labels: LabelArray) -> None:
+        """Give objects other numbers, which is no edit of the user.
+
+        Parameters
+        ----------
+        labels : int32 array, shape (*stack, Y, X)
+            The same objects as now, and the same labels where the user edited or verified.
+        """
+        for index, review in self.review.planes.items():
+            self._put(index, labels[index])
+            review.last_written = labels[index].copy()
+        self.show()
+        self.brush.drop()
 
     def restore(self, index: Index, labels: LabelArray, review: ReviewMask) -> None:
         """Restore a plane from the session; call `show` after the last one."""
@@ -310,7 +353,10 @@ class LabelsBinding(Bound):
         CorrectionError
             If a verified label is negative.
         """
-        return [self._correction(index) for index in self.review.verified_planes()]
+        return [
+            correction_of(self.image_id, index, self.plane(index), self.review.plane(index))
+            for index in self.review.verified_planes()
+        ]
 
     def counts(self) -> tuple[int, int]:
         """Count verified objects and verified pixels over all planes."""
@@ -320,6 +366,16 @@ class LabelsBinding(Bound):
             objects += count_objects(self.plane(index)[verified])
             pixels += int(verified.sum())
         return objects, pixels
+
+    def indices(self) -> list[Index]:
+        """List all planes."""
+        leading = enumerate(self.shape[:-2])
+        stack = [n for axis, n in leading if axis != self.channel]
+        return list(np.ndindex(*stack))
+
+    def n_objects(self) -> int:
+        """Count the objects of all planes."""
+        return sum(count_objects(self.plane(index)) for index in self.indices())
 
     def edited(self) -> dict[Index, MaskArray]:
         """Return what the user edited on each plane that has edits."""
@@ -335,25 +391,6 @@ class LabelsBinding(Bound):
         if self.channel is not None:
             where.insert(self.channel, 0)
         return tuple(where)
-
-    def _correction(self, index: Index) -> Correction:
-        review, plane = self.review.plane(index), self.plane(index)
-        review.sync(plane)
-        window = bounding_window(review.verified, CONTEXT)
-        if (plane[review.verified] < 0).any():
-            where = f" of slice {', '.join(map(str, index))}" if index else ""
-            raise CorrectionError(
-                f"The labels{where} hold negative numbers, which are neither objects nor "
-                "background: erase them, or give them other numbers."
-            )
-        return Correction(
-            image_id=self.image_id,
-            index=index,
-            window=window,
-            labels=plane[window].astype(np.int32),
-            verified=review.verified[window].copy(),
-            edited=review.edited[window].copy(),
-        )
 
     def _write_pending(self) -> None:
         pending, self._pending = self._pending, []
@@ -391,6 +428,7 @@ class LabelsBinding(Bound):
 
     def _replaced(self, event: Any) -> None:
         """Check data that other code assigned, before they are read."""
+        self._assigned += 1
         if self._writing or not self.unusable:
             return
         converted = self._converted()
@@ -413,6 +451,9 @@ class LabelsBinding(Bound):
         if data.dtype.kind not in "bui" or low < limits.min or high > limits.max:
             return None
         return data.astype(np.int32)
+
+    def _picked(self, event: Any) -> None:
+        self.picked.emit(self.image_id)
 
     def _changed(self, event: Any) -> None:
         if self._writing:

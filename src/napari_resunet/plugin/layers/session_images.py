@@ -16,6 +16,7 @@ from napari_resunet.files import IMAGE_SUFFIXES
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.appearance import apply_style, image_style
 from napari_resunet.plugin.layers.labels import LabelsBinding
+from napari_resunet.session.settings import Stack
 from napari_resunet.session.store.delta import LabelsSnapshot
 from napari_resunet.session.store.images import draw_thumbnail
 from napari_resunet.session.store.manifest import fitting_image
@@ -48,6 +49,10 @@ class ImageSettings(Protocol):
         """Names of the channels, if its file states them."""
 
     @property
+    def stack(self) -> Stack:
+        """What the slices are."""
+
+    @property
     def scale(self) -> float | None:
         """Rescale factor from image pixels to network resolution; None if unknown."""
 
@@ -76,6 +81,7 @@ def record_of(
         If a session cannot hold such an image.
     """
     data = image_layers.finest(layer)
+    source, reader = image_layers.source_of(layer)
     record = fitting_image(
         {
             "key": new_id(),
@@ -83,8 +89,8 @@ def record_of(
             "dtype": str(np.dtype(data.dtype)),
             "axes": image_layers.axes_of(layer),
             "rgb": bool(layer.rgb),
-            "source": str(layer.source.path) if layer.source.path else None,
-            "reader": layer.source.reader_plugin,
+            "source": source,
+            "reader": reader,
             **mutable_fields(layer, binding, settings),
         }
     )
@@ -113,6 +119,7 @@ def mutable_fields(
         "channel_names": tuple(map(plain_name, settings.channel_names)),
         "object_scale": settings.scale,
         "auto": settings.auto,
+        "stack": settings.stack,
         "look": image_style(layer),
     }
 
@@ -144,18 +151,26 @@ def _floats(values: Any) -> tuple[float, ...]:
     return tuple(float(x) for x in values)
 
 
-def add_image(viewer: ViewerModel, image: ImageRecord, data: Any) -> Image:
-    """Add the layer of a record, without a transform that napari rejects."""
+def add_image(
+    viewer: ViewerModel, image: ImageRecord, data: Any, image_id: str = ""
+) -> Image:
+    """Add the layer of a record, without a transform that napari rejects.
+
+    An `image_id` is that of an image of the queue.
+    """
     place = _transform_of(image)
     if "C" in image.axes:
         # The axis labels say which dimension holds the channels.
         place.setdefault("axis_labels", tuple(image.axes[: image.ndim].lower()))
     try:
-        layer = viewer.add_image(data, name=image.name, rgb=image.rgb, **place)
+        layer = Image(data, name=image.name, rgb=image.rgb, **place)
     except Exception:  # napari may reject units or a matrix in many ways
         log.warning("The transform of '%s' was not restored", image.name, exc_info=True)
-        layer = viewer.add_image(data, name=image.name, rgb=image.rgb)
-    assert isinstance(layer, Image)
+        layer = Image(data, name=image.name, rgb=image.rgb)
+    if image_id:
+        origin = image_layers.Origin(image_id, image.source or "", image.reader)
+        image_layers.set_origin(layer, origin)
+    viewer.add_layer(layer)
     return layer
 
 

@@ -158,6 +158,17 @@ def camera_of(viewer: Any) -> Any:
     return getattr(viewer, "scene", viewer).camera
 
 
+def show_plane(viewer: Any, image: Image, index: Index) -> None:
+    """Move the sliders to a plane."""
+    channel, position, stack = image_layers.channel_axis(image), [], list(index)
+    now = np.asarray(image.world_to_data(viewer.dims.point[-image.ndim :]))
+    for axis in range(image.ndim - 2):
+        position.append(now[axis] if axis == channel else stack.pop(0))
+    world = image.data_to_world((*position, 0, 0))
+    for axis in range(image.ndim - 2):
+        viewer.dims.set_point(viewer.dims.ndim - image.ndim + axis, world[axis])
+
+
 def shapes_region(shapes: Shapes, layer: Image, viewer: ViewerModel) -> MaskArray:
     """Return a mask of the closed shapes on the shown slice, shape (Y, X).
 

@@ -8,7 +8,7 @@ from qtpy.QtCore import QRectF, QSize, Signal
 from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_resunet.plugin.tools import CONTOURS_KEY, NEXT_KEY, TOOLS
+from napari_resunet.plugin.tools import CONTOURS_KEY, DONE_KEY, NEXT_KEY, TOOLS
 from napari_resunet.plugin.views.class_buttons import ClassButtons
 from napari_resunet.plugin.views.tool_buttons import IconButton
 from napari_resunet.plugin.views.widgets import (
@@ -121,6 +121,7 @@ class CorrectSection(Section):
     mark_verified_clicked = Signal()
     unmark_clicked = Signal()
     next_clicked = Signal()
+    done_clicked = Signal()
     map_toggled = Signal(bool)
     contours_toggled = Signal(bool)
 
@@ -190,6 +191,16 @@ class CorrectSection(Section):
         )
         self._map.setCheckable(True)
         self._map.clicked.connect(self.map_toggled)
-        self.add_wide(make_row(next_, self._map))
+        done = make_button(
+            # A single one would be a shortcut of Qt.
+            "Done && next",
+            "done_next",
+            f"This image is done: open the next one (key {DONE_KEY}). Its labels are "
+            "saved, but nothing is marked as verified",
+        )
+        done.clicked.connect(self.done_clicked)
+        for button in (next_, self._map, done):
+            button.setMinimumWidth(60)
+        self.add_wide(make_row(next_, self._map, done))
         self._legend = MapLegend()
         self.add_wide(self._legend)

@@ -40,6 +40,7 @@ from napari_resunet.plugin.views.protocol import (
     MessageKind,
     PageName,
 )
+from napari_resunet.plugin.views.queue import QueueSection, dropped_paths
 from napari_resunet.plugin.views.results import ResultsSection
 from napari_resunet.plugin.views.segment import SegmentSection
 from napari_resunet.plugin.views.session import SessionSection
@@ -50,12 +51,15 @@ from napari_resunet.plugin.views.welcome import Welcome
 from napari_resunet.plugin.views.widgets import WheelGuard
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+
     from napari_resunet.plugin.views.protocol import DockView
 
 SAVE_SUFFIX = "safetensors"
 OPEN_FILTER = "Models (*.safetensors *.pt *.pth);;All files (*)"
 SAVE_FILTER = "Models (*.safetensors)"
 TITLES: dict[PageName, str] = {
+    "images": "Images",
     "versions": "Versions of the model",
     "session": "Session",
     "keys": "Keys",
@@ -77,6 +81,7 @@ class Dock(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.image = ImageSection()
+        self.queue = QueueSection()
         self.model = ModelBar()
         self.status = StatusLine()
         self.segment = SegmentSection()
@@ -92,6 +97,8 @@ class Dock(QWidget):
         self._controls = {name: self._control(name) for name in CONTROLS}
         self._tooltips = {name: w.toolTip() for name, w in self._controls.items()}
         self.model.page_wanted.connect(self.show_page)
+        self.queue.bar.page_wanted.connect(self._show_images)
+        self.setAcceptDrops(True)
         self.model.keys_wanted.connect(self._show_keys)
         self._list_keys = QShortcut(QKeySequence(LIST_KEY), self)
         self._list_keys.activated.connect(self._show_keys)
@@ -150,6 +157,20 @@ class Dock(QWidget):
         names = [name.strip() for name in text.split(",")]
         return tuple(name for name in names if name) if accepted else ()
 
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Take files and folders."""
+        if event is not None and dropped_paths(event.mimeData()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Add them to the list of images."""
+        if event is not None and self.queue.add_dropped(event.mimeData()):
+            event.acceptProposedAction()
+
+    def _show_images(self) -> None:
+        shown = self._pages.currentWidget() is self._page["images"]
+        self.show_page("steps" if shown else "images")
+
     def _show_keys(self) -> None:
         self.show_page("keys")
 
@@ -183,9 +204,10 @@ class Dock(QWidget):
         self._steps_or_welcome.addWidget(_scrolling(_column(self.welcome)))
         self._page: dict[PageName, QWidget] = {
             "steps": self._steps_or_welcome,
-            "versions": self._drawer("versions", self.versions),
-            "session": self._drawer("session", self.session),
-            "keys": self._drawer("keys", KeysPage()),
+            "images": self._drawer("images", self.queue),
+            "versions": self._drawer("versions", _scrolling(_column(self.versions))),
+            "session": self._drawer("session", _scrolling(_column(self.session))),
+            "keys": self._drawer("keys", _scrolling(_column(KeysPage()))),
         }
         self._pages = QStackedWidget()
         for page in self._page.values():
@@ -202,6 +224,7 @@ class Dock(QWidget):
         first = QHBoxLayout()
         first.setSpacing(6)
         first.addWidget(self.image.chooser, 1)
+        first.addWidget(self.queue.bar)
         first.addWidget(self.model.menu_button)
         header = QVBoxLayout()
         header.setSpacing(4)
@@ -222,7 +245,7 @@ class Dock(QWidget):
         column = QVBoxLayout(drawer)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(row)
-        column.addWidget(_scrolling(_column(content)), 1)
+        column.addWidget(content, 1)
         return drawer
 
     def _connect_acted(self) -> None:

@@ -420,6 +420,8 @@ class ImageSection(Section):
     def _add_image(self) -> None:
         self._images = KeyedCombo("image", "Image", "No image in the viewer")
         self._images.chosen.connect(self.image_chosen)
+        # In the header, a long name must not widen the dock.
+        self._images.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._pin = QToolButton()
         self._pin.setObjectName("pin_image")
         self._pin.setText("Pin")

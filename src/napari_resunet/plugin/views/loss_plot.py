@@ -1,22 +1,17 @@
-"""The live plot of a fine-tuning, the only place that uses pyqtgraph.
+"""The live plot of a fine-tuning.
 
 It shows one thing: what the model finds on the held-out part, or the training loss.
-Importing pyqtgraph takes about half a second, so that happens with the first point and not
-when the dock opens.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
 from dataclasses import dataclass
 from typing import Any
 
-import qtpy
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer
 
-HEIGHT = 108
+from napari_resunet.plugin.views.plot import Plot, import_pyqtgraph
+
 REDRAW_MS = 150
 """Shortest time between two redraws: a fast GPU must not flood the GUI thread."""
 
@@ -34,33 +29,21 @@ class Items:
     before: Any
 
 
-def import_pyqtgraph() -> Any:
-    """Import pyqtgraph for the Qt binding that is already in use."""
-    os.environ["PYQTGRAPH_QT_LIB"] = qtpy.API_NAME
-    return importlib.import_module("pyqtgraph")
-
-
-class LossPlot(QWidget):
+class LossPlot(Plot):
     """Values over the steps of one run; an empty room until the first one is added."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setFixedHeight(HEIGHT)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName("What the model finds while fine-tuning")
+        super().__init__("What the model finds while fine-tuning")
         self._training: Points = []
         self._held_out: Points = []
         self._before: float | None = None
         self._objects: int | None = None
         self._loss_shown = False
-        self._plot: Any = None
         self._items: Items | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self.redraw)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
 
     def start(self) -> None:
         """Forget the previous run, and show an empty plot."""
@@ -145,13 +128,6 @@ class LossPlot(QWidget):
         self._plot.setLabel("left", self.title)
         self._set_range()
 
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Follow a change of napari's theme."""
-        super().changeEvent(event)
-        themed = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
-        if event is not None and event.type() in themed and self._plot is not None:
-            self._apply_theme()
-
     def _set_range(self) -> None:
         """Fix the axis from nothing to everything right; the loss has no such limits."""
         top = 1.0 if self._objects is None else max(1, self._objects)
@@ -161,15 +137,13 @@ class LossPlot(QWidget):
             self._plot.setYRange(0, top)
 
     def _build(self) -> Items:
-        pg = import_pyqtgraph()
-        self._plot = pg.PlotWidget(parent=self)
-        # The wheel must scroll the dock, and there is nothing to drag here.
-        self._plot.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        layout = self.layout()
-        if layout is not None:
-            layout.addWidget(self._plot)
-        self._add_axes()
+        pg = self.make_plot(self.title, "step")
+        # At the end of the line of the start, where no curve crosses its name.
+        self._plot.showAxis("right")
+        names = self._plot.getAxis("right")
+        names.setStyle(tickLength=0)
+        names.setWidth(44)
+        names.setPen(None)
         training = self._plot.plot(pen=TRAINING_COLOR)
         held_out = self._plot.plot(
             pen=pg.mkPen(HELD_OUT_COLOR, width=2),
@@ -182,32 +156,11 @@ class LossPlot(QWidget):
         self._plot.addItem(before, ignoreBounds=True)
         items = Items(training, held_out, before)
         self._items = items
-        self._apply_theme()
+        self.apply_theme()
         return items
 
-    def _add_axes(self) -> None:
-        self._plot.hideButtons()
-        for side, text in (("left", self.title), ("bottom", "step")):
-            # Later texts keep the size, and the colour of the theme.
-            self._plot.setLabel(side, text, **{"font-size": "8pt"})
-            self._plot.getAxis(side).enableAutoSIPrefix(False)
-        # At the end of the line of the start, where no curve crosses its name.
-        self._plot.showAxis("right")
-        self._plot.getAxis("right").setStyle(tickLength=0)
-        self._plot.getAxis("right").setWidth(44)
-        # pyqtgraph would cut off the descenders of the axis label.
-        self._plot.getPlotItem().layout.setContentsMargins(0, 0, 4, 6)
-
-    def _apply_theme(self) -> None:
-        self.ensurePolished()
-        palette = self.palette()
-        # A transparent plot would keep the background of the previous theme.
-        self._plot.setBackground(palette.color(self.backgroundRole()))
-        color = palette.color(self.foregroundRole())
-        for side in ("left", "bottom", "right"):
-            axis = self._plot.getAxis(side)
-            axis.setPen(color if side != "right" else None)
-            axis.setTextPen(color)
+    def color_items(self, color: Any) -> None:
+        """Draw the line of the start in the colour of texts."""
         if self._items is not None:
             pen = import_pyqtgraph().mkPen(color, style=Qt.PenStyle.DashLine)
             self._items.before.setPen(pen)

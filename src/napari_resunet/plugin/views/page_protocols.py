@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from napari_resunet.session.settings import MeasureSettings
 from napari_resunet.session.store.recent import RecentSession
 
 VersionControl = Literal[
@@ -62,12 +63,53 @@ class ResultsView(Protocol):
     """What was found, and where to take it."""
 
     export_clicked: SignalLike
+    measure_clicked: SignalLike
+    save_table_clicked: SignalLike
+    column_chosen: SignalLike
+    save_into_clicked: SignalLike
 
     def set_text(self, text: str) -> None:
         """Show what was found."""
 
+    def set_table_text(self, text: str) -> None:
+        """Show what was measured, or why that no longer counts."""
+
+    def set_columns(self, names: Sequence[str], current: str | None) -> None:
+        """Offer columns for the histogram, and show which one it is of."""
+
+    def show_histogram(
+        self, name: str, edges: Sequence[float], counts: Sequence[int]
+    ) -> None:
+        """Show the number of objects between each edge and the next; none clear it."""
+
+    def ask_measure(
+        self, before: MeasureSettings, *, volume: bool
+    ) -> MeasureSettings | None:
+        """Ask what to measure; None if the user cancels.
+
+        `volume` says whether an object may go through several slices.
+        """
+
+    def ask_table(self, suggested: str) -> Path | None:
+        """Ask for a file to write the table to; None if the user cancels."""
+
+    def ask_formats(self, *, measure: bool = False) -> tuple[str, ...] | None:
+        """Ask for keys of `settings.EXPORTS`; none or None if the user cancels.
+
+        With `measure`, the key of `settings.MEASUREMENTS` can be chosen as well.
+        """
+
     def ask_export(self, suggested: str) -> Path | None:
         """Ask for a file to write labels to; None if the user cancels."""
+
+    def set_can_save_into(self, possible: bool) -> None:
+        """Show whether labels can be saved into the image that they belong to."""
+
+    def ask_labels_name(self, suggested: str) -> str | None:
+        """Ask for a name for labels in an image; None if the user cancels."""
+
+    def ask_replace(self, name: str) -> bool:
+        """Ask whether to replace the labels of a name in an image."""
 
 
 class VersionsView(Protocol):

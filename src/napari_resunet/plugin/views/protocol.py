@@ -17,6 +17,7 @@ from napari_resunet.plugin.views.page_protocols import (
     SignalLike,
     VersionsView,
 )
+from napari_resunet.plugin.views.queue_protocol import QueueView
 from napari_resunet.session.store.recent import RecentSession
 
 ControlName = Literal[
@@ -35,6 +36,8 @@ ControlName = Literal[
     "load",
     "new_classes",
     "use_labels",
+    "measure",
+    "save_table",
     "mark_verified",
     "foreground",
     "split",
@@ -42,6 +45,11 @@ ControlName = Literal[
     "next",
     "show_map",
     "contours",
+    "done_next",
+    "previous_image",
+    "next_image",
+    "propose_all",
+    "export_all",
     ToolControl,
 ]
 """A button or slider that can be disabled with a reason."""
@@ -51,7 +59,7 @@ CONTROLS: tuple[ControlName, ...] = get_args(ControlName)
 StepName = Literal["segment", "correct", "learn", "results"]
 """A step of the dock, in the order of work."""
 
-PageName = Literal["steps", "versions", "session", "keys"]
+PageName = Literal["steps", "images", "versions", "session", "keys"]
 """What the dock shows below the status line."""
 
 MessageKind = Literal["info", "warning", "error"]
@@ -154,6 +162,7 @@ class SegmentView(Protocol):
 
     scope_changed: SignalLike
     segment_clicked: SignalLike
+    stack_chosen: SignalLike
     own_labels_chosen: SignalLike
     use_labels_clicked: SignalLike
     foreground_changed: SignalLike
@@ -170,8 +179,14 @@ class SegmentView(Protocol):
     ) -> None:
         """Offer Labels layers, each (key, title); without any the row is hidden."""
 
+    def ask_replace(self, sentence: str) -> bool:
+        """Ask whether other labels take the place of those that the image has."""
+
     def set_scope(self, key: str) -> None:
         """Show the chosen scope."""
+
+    def set_stack(self, key: str | None) -> None:
+        """Show what the slices of the image are; None hides it, for one slice."""
 
     def set_foreground(self, value: float) -> None:
         """Show the foreground threshold, 0 to 1."""
@@ -196,6 +211,7 @@ class CorrectView(Protocol):
     mark_verified_clicked: SignalLike
     unmark_clicked: SignalLike
     next_clicked: SignalLike
+    done_clicked: SignalLike
     map_toggled: SignalLike
     contours_toggled: SignalLike
 
@@ -336,6 +352,10 @@ class DockView(Protocol):
     @property
     def image(self) -> ImageView:
         """The section Image."""
+
+    @property
+    def queue(self) -> QueueView:
+        """The list of images."""
 
     @property
     def model(self) -> ModelView:

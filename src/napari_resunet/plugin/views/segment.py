@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
+    QMessageBox,
     QPushButton,
     QSizePolicy,
     QWidget,
@@ -23,6 +24,7 @@ from napari_resunet.session.settings import (
     SCOPE,
     SCOPES,
     SPLIT,
+    STACKS,
     Settings,
 )
 
@@ -96,6 +98,7 @@ class SegmentSection(Section):
 
     scope_changed = Signal(str)
     segment_clicked = Signal()
+    stack_chosen = Signal(str)
     own_labels_chosen = Signal(str)
     use_labels_clicked = Signal()
     foreground_changed = Signal(float)
@@ -110,6 +113,11 @@ class SegmentSection(Section):
         self._start = SegmentButton("Propose labels for the scope")
         self._start.clicked.connect(self.segment_clicked)
         self.add_wide(self._start)
+        self._stacks = KeyedCombo("stack", "What the slices are")
+        self._stacks.set_items(STACKS, "separate")
+        self._stacks.chosen.connect(self.stack_chosen)
+        self._stack_caption = self.add_row("Slices are", self._stacks)
+        self.set_stack(None)
         self._add_own_labels()
         self._add_sliders()
 
@@ -160,9 +168,21 @@ class SegmentSection(Section):
         self._own_row.setVisible(bool(choices))
         self._own_caption.setVisible(bool(choices))
 
+    def ask_replace(self, sentence: str) -> bool:
+        """Ask whether other labels take the place of those that the image has."""
+        answer = QMessageBox.question(self, "Replace the labels?", sentence)
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
     def set_scope(self, key: str) -> None:
         """Show the chosen scope."""
         self._scopes.set_current(key)
+
+    def set_stack(self, key: str | None) -> None:
+        """Show what the slices of the image are; None hides it, for one slice."""
+        if key is not None:
+            self._stacks.set_current(key)
+        self._stacks.setVisible(key is not None)
+        self._stack_caption.setVisible(key is not None)
 
     def set_foreground(self, value: float) -> None:
         """Show the foreground threshold, 0 to 1."""

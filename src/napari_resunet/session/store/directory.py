@@ -12,10 +12,19 @@ from pathlib import Path
 
 import filelock
 
+from napari_resunet.errors import FileError
+from napari_resunet.session.store.manifest import read_safely
 from napari_resunet.session.store.recent import free_name
-from napari_resunet.session.store.safety import inside
-from napari_resunet.session.store.schema import BACKUP, DESCRIPTION, LOCK, OWNER
+from napari_resunet.session.store.safety import inside, sealed
+from napari_resunet.session.store.schema import (
+    BACKUP,
+    DESCRIPTION,
+    LOCK,
+    OWNER,
+    SessionFile,
+)
 from napari_resunet.session.store.tiff import sync_folder
+from napari_resunet.types import new_id, now
 
 UNFINISHED = ".unfinished"
 """Suffix of a copy that is not complete yet."""
@@ -115,3 +124,33 @@ def _copy_synced(source: str | Path, target: str | Path) -> None:
     shutil.copy2(source, target)
     with open(target, "rb+") as stream:
         os.fsync(stream.fileno())
+
+
+def read_description(root: Path) -> SessionFile:
+    """Read the description in a folder.
+
+    Raises
+    ------
+    SessionError
+        If it is damaged, unsafe, or not a session.
+    """
+    return read_safely(root)[0]
+
+
+def copy_session(root: Path, target: Path) -> None:
+    """Copy a session as a new one; another window may have it open.
+
+    Raises
+    ------
+    FileError
+        If it cannot be copied.
+    """
+    file = read_description(root)
+    named = {"session_id": new_id(), "name": target.name, "changed": now()}
+    try:
+        copy_folder(root, target, sealed(file.model_copy(update=named)))
+    except OSError as error:
+        raise FileError(
+            f"The session cannot be copied to '{target}': choose another folder, or "
+            "free some space."
+        ) from error

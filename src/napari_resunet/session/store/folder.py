@@ -20,7 +20,6 @@ from napari_resunet.errors import FileError, SessionError
 from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot
 from napari_resunet.session.store.directory import (
     SessionLock,
-    copy_folder,
     delete_unfinished,
     move_folder,
 )
@@ -314,15 +313,19 @@ class SessionFolder:
     # Reading ------------------------------------------------------------------------
 
     def planes(self, image_key: str) -> list[Index]:
-        """List the planes of an image that have, or had, files on disk."""
+        """List the planes of an image that have, or had, files, or that will have some."""
         noted = map(plane_index, self._contents.planes.get(image_key, {}))
         known = {index for index in noted if index is not None}
-        return sorted(known.union(saved_planes(self.root, image_key)))
+        # What is being written is either waiting or on disk.
+        with self._disk["often"]:
+            with self._mutex:
+                known.update(index for key, index in self._waiting if key == image_key)
+            return sorted(known.union(saved_planes(self.root, image_key)))
 
     def load_plane(self, image_key: str, index: Index) -> LabelsSnapshot:
-        """Read a plane as far as possible; `plane_damage` lists what is lost.
+        """Read a plane as far as possible, with the changes that wait to be written.
 
-        It must be called before anything is written to the plane.
+        `plane_damage` lists what is lost.
 
         Raises
         ------
@@ -336,7 +339,12 @@ class SessionFolder:
                 "know: it is damaged. Choose another one."
             )
         with self._disk["often"]:
-            return self._plane((image_key, index)).load()
+            state = self._plane((image_key, index)).load()
+            with self._mutex:
+                waiting = list(self._waiting.get((image_key, index), {}).values())
+        for delta in waiting:
+            state.put(delta)
+        return state
 
     def plane_damage(self, image_key: str, index: Index) -> list[str]:
         """Describe what `load_plane` could not read."""
@@ -451,36 +459,6 @@ class SessionFolder:
 
 class SessionInUse(SessionError):
     """Another window has the session open."""
-
-
-def read_description(root: Path) -> SessionFile:
-    """Read the description in a folder.
-
-    Raises
-    ------
-    SessionError
-        If it is damaged, unsafe, or not a session.
-    """
-    return read_safely(root)[0]
-
-
-def copy_session(root: Path, target: Path) -> None:
-    """Copy a session as a new one; another window may have it open.
-
-    Raises
-    ------
-    FileError
-        If it cannot be copied.
-    """
-    file = read_description(root)
-    named = {"session_id": new_id(), "name": target.name, "changed": now()}
-    try:
-        copy_folder(root, target, sealed(file.model_copy(update=named)))
-    except OSError as error:
-        raise FileError(
-            f"The session cannot be copied to '{target}': choose another folder, or "
-            "free some space."
-        ) from error
 
 
 def _locked(root: Path) -> SessionLock:

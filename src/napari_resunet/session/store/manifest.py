@@ -29,6 +29,9 @@ from napari_resunet.session.store.schema import (
     plane_index,
 )
 
+Entry = tuple[str, int]
+"""Name of a list in the description, and a position in it."""
+
 ESSENTIAL = ("key", "shape", "dtype", "axes")
 """Fields without which an image cannot be shown."""
 
@@ -38,7 +41,9 @@ WORDS = {
     "translate": "position",
     "rotate": "rotation",
     "object_scale": "object size",
+    "stack": "kind of its slices",
     "contents": "list of what must be there",
+    "queue": "list of images",
     "look": "appearance",
     "labels_look": "appearance of the labels",
     "changed": "date",
@@ -174,11 +179,13 @@ def _without_damage(fields: dict[str, Any]) -> tuple[SessionFile, list[str]]:
             return file, shortened(list(damage))
         except ValidationError as error:
             found = error.errors(include_url=False, include_input=False)
-        gone: set[int] = set()
+        gone: set[Entry] = set()
         for one in found:
             place = (*one["loc"], *filter(None, [one.get("ctx", {}).get("field")]))
             damage[_leave_out(fields, place, gone)] = None
-        fields["images"] = [i for n, i in enumerate(fields["images"]) if n not in gone]
+        for name in {name for name, _ in gone}:
+            kept = [x for n, x in enumerate(fields[name]) if (name, n) not in gone]
+            fields[name] = kept
     raise ValueError("too much is damaged")
 
 
@@ -190,8 +197,13 @@ def shortened(sentences: list[str]) -> list[str]:
     return [*sentences[:MAX_SENTENCES], f"The same is true of {left} other parts."]
 
 
-def _leave_out(fields: dict[str, Any], place: tuple[int | str, ...], gone: set[int]) -> str:
+def _leave_out(
+    fields: dict[str, Any], place: tuple[int | str, ...], gone: set[Entry]
+) -> str:
     """Remove a damaged field, or add its image to `gone`; say which."""
+    if place[0] == "queue" and len(place) > 1 and isinstance(place[1], int):
+        gone.add(("queue", place[1]))
+        return f"Entry {place[1] + 1} of the list of images is damaged: add it again."
     if place[0] != "images" or len(place) < 2 or not isinstance(place[1], int):
         return _take(fields, place, "the session", "settings")
     image = fields["images"][place[1]]
@@ -199,7 +211,7 @@ def _leave_out(fields: dict[str, Any], place: tuple[int | str, ...], gone: set[i
     name = schema.plain_name(image.get("name")) if known else None
     called = f"'{name}'" if name and isinstance(name, str) else f"image {place[1] + 1}"
     if not known or len(place) < 3 or place[2] in ESSENTIAL:
-        gone.add(place[1])
+        gone.add(("images", place[1]))
         return (
             f"The description of {called} is damaged: it is left out, and its labels "
             "stay in the folder."

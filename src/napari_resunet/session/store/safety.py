@@ -64,15 +64,29 @@ def local_file(text: str | None) -> Path | None:
     checked before the system is asked: asking whether ``\\host\share`` exists would send
     the user's name to that host.
     """
+    path = _local(text)
+    try:
+        return path if path is not None and path.is_file() else None
+    except OSError:
+        return None
+
+
+def local_folder(text: str | None) -> Path | None:
+    """Return the path that a text names, if it is a folder on this computer; see above."""
+    path = _local(text)
+    try:
+        return path if path is not None and path.is_dir() else None
+    except OSError:
+        return None
+
+
+def _local(text: str | None) -> Path | None:
     if not text or len(text) > MAX_PATH or "://" in text or "\0" in text:
         return None
     if text.replace("\\", "/").startswith("//") or text.startswith("\\"):
         return None
     path = Path(text)
-    try:
-        return path if path.is_absolute() and path.is_file() else None
-    except OSError:
-        return None
+    return path if path.is_absolute() else None
 
 
 def set_aside(path: Path) -> Path:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from napari_resunet.session.settings import SCALE, Settings
+from napari_resunet.session.settings import SCALE, Settings, Stack
 from napari_resunet.session.store.safety import inside
 from napari_resunet.types import new_id, now
 
@@ -235,6 +235,8 @@ class ImageRecord(Record):
         Rescale factor from image pixels to network resolution.
     auto : bool
         Whether the object size is estimated.
+    stack : {"separate", "volume", "film"}
+        What the slices are.
     checked_objects : int
         Number of verified objects.
     edits : int
@@ -270,6 +272,7 @@ class ImageRecord(Record):
     )
     object_scale: float | None = SCALE.field()
     auto: bool = True
+    stack: Stack = "separate"
     checked_objects: int = Field(default=0, ge=0)
     edits: int = Field(default=0, ge=0, lt=10**9)
     look: ImageStyle | None = None
@@ -321,6 +324,54 @@ def _is_square(matrix: Matrix, n: int) -> bool:
     """Return whether a matrix is empty, or has n rows and columns and an inverse."""
     square = len(matrix) == n and all(len(row) == n for row in matrix)
     return not matrix or (square and abs(float(np.linalg.det(matrix))) > 0)
+
+
+QueueState = Literal["new", "proposed", "in work", "done", "skipped", "failed"]
+
+
+class QueueItem(Record):
+    """One image of the queue.
+
+    Attributes
+    ----------
+    key : str
+        Identifies it in the queue.
+    path : str
+        The file that it is in; empty for an image that came from memory.
+    series : int
+        Which of the images in the file.
+    name : str
+        Its name.
+    state : str
+        How far it is.
+    reason : str
+        Why it failed, in a sentence.
+    image : str
+        Key of its record; empty until it has labels.
+    is_layer : bool
+        Whether the user opened it in the viewer, where it stays.
+    objects : int or None
+        Number of objects; None until it is proposed.
+    unsure : float or None
+        How unsure the model was, 0 to 1; None until it is proposed.
+    seconds : float
+        Time that the user worked on it.
+    edits : int
+        Number of the user's edits.
+    """
+
+    key: str = Field(default_factory=new_id, pattern=KEY)
+    path: str = Field(default="", max_length=4096)
+    series: int = Field(default=0, ge=0, lt=10**4)
+    name: Name = "image"
+    state: QueueState = "new"
+    reason: Name = ""
+    image: str = Field(default="", pattern=r"^[a-z0-9]{0,32}$")
+    is_layer: bool = False
+    objects: int | None = Field(default=None, ge=0, lt=10**9)
+    unsure: Fraction | None = None
+    seconds: float = Field(default=0.0, ge=0, lt=10**9, allow_inf_nan=False)
+    edits: int = Field(default=0, ge=0, lt=10**9)
 
 
 class PlaneContents(Record):
@@ -392,6 +443,10 @@ class SessionFile(Record):
         In the order in which they were opened.
     current_image : str
         Key of the image in use.
+    queue : tuple of QueueItem
+        The images to work on, in order.
+    current_item : str
+        Key of the image of the queue in use; empty if there is none.
     current_version : int
         Number of the model version in use; 0 is the bundled model.
     settings : SessionSettings
@@ -406,6 +461,8 @@ class SessionFile(Record):
     programs: dict[str, str] = {}
     images: tuple[ImageRecord, ...] = Field(default=(), max_length=MAX_IMAGES)
     current_image: str = Field(default="", max_length=100)
+    queue: tuple[QueueItem, ...] = Field(default=(), max_length=MAX_IMAGES)
+    current_item: str = Field(default="", max_length=100)
     current_version: int = Field(default=0, ge=0)
     contents: Contents | None = None
     settings: SessionSettings = SessionSettings()

@@ -1,228 +1,36 @@
-"""What the command line runs on files: segment and train; `evaluate` scores."""
+"""Trains a model on folders of images with masks, and writes it."""
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from napari_resunet._package import STARTER, library_versions, starter_path
+from napari_resunet._package import library_versions
 from napari_resunet.engine.dataset import Pair, Skipped, find_pairs, prefetch
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.patches import TrainingImage, training_image
 from napari_resunet.engine.synthetic import domain_randomization
 from napari_resunet.engine.train import TrainConfig, check_checkpoint, train_steps
-from napari_resunet.errors import FileError, ImageError, ResunetError
+from napari_resunet.errors import FileError, ResunetError
 from napari_resunet.events import Notice, Progress
 from napari_resunet.files import (
-    cannot_write,
-    check_regular,
     check_writable,
-    content_hash,
-    plain_name,
-    read_stored,
     shown,
 )
 from napari_resunet.network.model_file import Model, new_model, with_new_maps
-from napari_resunet.session.api import OnEvent, load_model, segment_planes
-from napari_resunet.session.export import (
-    describe_labels,
-    export_labels,
-    note_path,
-    record_of_model,
-    written_before,
-)
+from napari_resunet.session.api import load_model
 from napari_resunet.session.object_size import scale_from
-from napari_resunet.session.settings import Settings
-from napari_resunet.session.store.models import VersionRecord, file_hash
-from napari_resunet.session.store.schema import ImageRecord
-from napari_resunet.tiff_reader import StoredImage
 from napari_resunet.types import (
     DeviceChoice,
     Example,
-    LabelArray,
     Lineage,
     ModelInfo,
     ObjectSize,
 )
-
-
-@dataclass(frozen=True)
-class SegmentOptions:
-    """How to segment files.
-
-    Attributes
-    ----------
-    output : Path
-        Folder for the labels.
-    model : str
-        "starter", or the path of a model file.
-    axes : str or None
-        One letter of "PTZCYXS" for each dimension; None reads them from the file.
-    channels : tuple of int or None
-        Channels that the network sees.
-    diameter : ObjectSize or None
-        Object size; None takes what the model learned, or estimates it.
-    device : {"auto", "cuda", "mps", "cpu"}
-        Where to compute.
-    overwrite : bool
-        Whether to replace labels that somebody changed, and files of other programs.
-    """
-
-    output: Path
-    model: str = STARTER
-    axes: str | None = None
-    channels: tuple[int, ...] | None = None
-    diameter: ObjectSize | None = None
-    device: DeviceChoice = "auto"
-    overwrite: bool = False
-
-
-def output_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Find a name for the labels of each image, so that no two are the same.
-
-    Parameters
-    ----------
-    images : sequence of Path
-        Image files.
-    folder : Path
-        Folder for the labels.
-
-    Returns
-    -------
-    dict of Path to Path
-        The labels of each image: ``NAME_labels.tif``. Images that differ only in their
-        folder or ending get ``FOLDER_NAME_ENDING_labels.tif``, with as many folders as
-        needed. An image that was given twice appears once.
-
-    Raises
-    ------
-    FileError
-        If no such names differ.
-    """
-    whole = {Path(os.path.realpath(path)): path for path in reversed(images)}
-    names = {path: path.stem for path in reversed(whole)}
-    longest = max((len(path.parts) for path in whole), default=0)
-    for n_folders in range(1, longest):
-        alike = _alike(names)
-        if not alike:
-            break
-        names |= {path: _long_name(path, n_folders) for path in alike}
-    if alike := _alike(names):
-        raise FileError(
-            f"The labels of {shown(whole[alike[0]])} and of another image would have the "
-            "same name: segment the two in runs of their own, with another -o."
-        )
-    return {whole[path]: folder / f"{name}_labels.tif" for path, name in names.items()}
-
-
-def _alike(names: dict[Path, str]) -> list[Path]:
-    """List the images whose names are the same but for upper and lower case."""
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    for path, name in names.items():
-        by_name[name.casefold()].append(path)
-    return [path for paths in by_name.values() if len(paths) > 1 for path in paths]
-
-
-def _long_name(path: Path, n_folders: int) -> str:
-    folders = [part.strip("/:\\") for part in path.parts[-1 - n_folders : -1]]
-    return "_".join([*filter(None, folders), path.stem, path.suffix[1:]])
-
-
-def segment_file(
-    path: Path, target: Path, model: Model, options: SegmentOptions, on_event: OnEvent
-) -> int:
-    """Write the labels of an image, and next to them a description of how they were made.
-
-    Parameters
-    ----------
-    path : Path
-        The image.
-    target : Path
-        Where the labels go; see `output_paths`.
-    model : Model
-        The model that the options name.
-    options : SegmentOptions
-        How to segment.
-    on_event : callable
-        Called with each Progress and Notice.
-
-    Returns
-    -------
-    int
-        Number of labels.
-    """
-    source = plain_name(Path(os.path.realpath(path)))
-    check_regular(path)
-    _check_free(target, source, options)
-    stored = read_stored(path, options.axes)
-    for notice in stored.notices:
-        on_event(Notice(f"{shown(path)}: {notice}"))
-    try:
-        reader = ImageReader([stored.array], stored.axes, options.channels)
-    except ImageError as error:
-        raise ImageError(f"{shown(path)}: {error}") from error
-    labels, scale = segment_planes(
-        reader, model, diameter=options.diameter, pixel_size=stored.pixel_size,
-        device=options.device, on_event=on_event,
-    )  # fmt: skip
-    about = _describe(path, stored, reader, labels, scale, options, model)
-    _check_free(target, source, options)  # once more, after minutes of work
-    export_labels(target, labels, about, overwrite=options.overwrite)
-    return int(about["n_objects"])
-
-
-def _check_free(target: Path, source: str, options: SegmentOptions) -> None:
-    try:
-        there = [path for path in (target, note_path(target)) if path.exists()]
-    except OSError as error:  # a name that is too long, for instance
-        raise cannot_write(target, error) from error
-    if there and not options.overwrite and not written_before(target, source):
-        raise FileError(
-            f"{shown(there[0])} is there already, and not as an earlier run on this image "
-            "wrote it: give another folder with -o, or --overwrite."
-        )
-
-
-def _describe(
-    path: Path,
-    stored: StoredImage,
-    reader: ImageReader,
-    labels: LabelArray,
-    scale: float | None,
-    options: SegmentOptions,
-    model: Model,
-) -> dict[str, Any]:
-    rgb = reader.axes.endswith("YXS")
-    image = ImageRecord(
-        name=plain_name(Path(path.stem)),
-        shape=stored.array.shape,
-        dtype=str(stored.array.dtype),
-        # Colours are samples in a record only if they are the last axis.
-        axes=reader.axes if rgb else reader.axes.replace("S", "C"),
-        rgb=rgb,
-        source=plain_name(Path(os.path.realpath(path))),
-        content_hash=content_hash(stored.array),
-        channels=tuple(reader.channels),
-        object_scale=scale,
-    )
-    settings = Settings(device=options.device, scope="stack")
-    return describe_labels(image, _version(model, options.model), settings, labels, None)
-
-
-def _version(model: Model, name: str) -> VersionRecord:
-    starter = name == STARTER
-    record = record_of_model(model.info, STARTER if starter else "loaded")
-    sha256 = file_hash(starter_path() if starter else Path(name))
-    return record.model_copy(update={"sha256": sha256})
-
 
 SYNTHETIC_SIDE = 320
 MODEL_SUFFIX = ".safetensors"

@@ -1,0 +1,320 @@
+"""Writes labels into an OME-Zarr image: at all of its levels, and as its NGFF version.
+
+The new labels are complete before they get their name, so a crash leaves the old ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.errors import CorrectionError, FileError
+from napari_resunet.files import atomic_path, shown
+from napari_resunet.ome_zarr.consolidated import update_consolidated
+from napari_resunet.ome_zarr.image import open_level
+from napari_resunet.ome_zarr.metadata import (
+    ImageMetadata,
+    damaged,
+    read_json,
+    read_metadata,
+)
+
+FOLDER = "labels"
+NOTE = "napari-resunet"
+"""Key of our description, beside the attributes of OME."""
+
+HASH = "labels_sha256"
+"""Key of the hash of the arrays as written, in our description."""
+
+TEMPORARY = ".resunet-labels-"
+"""How the names of folders begin in which labels are written."""
+
+DAY = 24 * 3600
+SIDE = 1024
+"""Rows and columns of a chunk."""
+
+Labels = npt.NDArray[Any]
+
+
+def labels_path(image: Path, name: str) -> Path:
+    """Return the folder of labels in an image."""
+    return image / FOLDER / name
+
+
+def read_label_note(image: Path, name: str) -> dict[str, Any] | None:
+    """Read our description of labels in an image; None if they are not ours.
+
+    Labels that a crash left aside are put back first.
+    """
+    folder = labels_path(image, name)
+    _put_back(folder)
+    for file, is_v3 in (("zarr.json", True), (".zattrs", False)):
+        if (folder / file).exists():
+            try:
+                document = read_json(folder / file)
+            except FileError:
+                return None
+            attributes = document.get("attributes") if is_v3 else document
+            note = attributes.get(NOTE) if isinstance(attributes, dict) else None
+            return note if isinstance(note, dict) else None
+    return None
+
+
+def labels_hash(folder: Path) -> str:
+    """Hash the arrays of labels, names and contents, as SHA-256.
+
+    Raises
+    ------
+    OSError
+        If something there is no file that can be read.
+    """
+    digest = hashlib.sha256()
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names) if Path(where) != folder else ():
+            path = Path(where, name)
+            if not path.is_file():  # a pipe may never end
+                raise OSError(errno.EINVAL, "not a file", str(path))
+            with path.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def fitting_shape(image: Path, labels: Labels) -> tuple[int, ...]:
+    """Find the level whose size labels have; return its shape without channels.
+
+    Parameters
+    ----------
+    image : Path
+        The folder of the image.
+    labels : integer array
+        The labels; axes of length 1 may be left out or added.
+
+    Raises
+    ------
+    FileError
+        If the image is damaged.
+    CorrectionError
+        If no level has that size.
+    """
+    shapes = _shapes(image, read_metadata(image))
+    wanted = [n for n in labels.shape if n != 1]
+    for shape in shapes:
+        if [n for n in shape if n != 1] == wanted:
+            return shape
+    raise CorrectionError(
+        f"The labels are of shape {labels.shape}, and the image {shown(image)} is of shape "
+        f"{shapes[0]} without its channels: give labels of the same size."
+    )
+
+
+def write_labels(image: Path, name: str, labels: Labels, about: Mapping[str, Any]) -> Path:
+    """Write labels into an image, in the place of labels of the same name.
+
+    Parameters
+    ----------
+    image : Path
+        The folder of the image.
+    name : str
+        Name of the labels.
+    labels : integer array, shape of a level of the image without channels
+        Not negative. Each level gets the nearest label.
+    about : mapping
+        How the labels were made, as JSON can hold it.
+
+    Returns
+    -------
+    Path
+        The folder of the labels.
+
+    Raises
+    ------
+    CorrectionError
+        If the labels have another size than the image.
+    FileError
+        If the image is damaged.
+    OSError
+        If the image cannot be written.
+    """
+    labels = labels.reshape(fitting_shape(image, labels))
+    metadata = read_metadata(image)
+    target = labels_path(image, name)
+    if target.parent.is_symlink():
+        raise damaged(image, "its labels are a link to another place")
+    _put_back(target)
+    groups = _registered(image, metadata.version, name)  # which may be damaged
+    _sweep(image)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=image))
+    try:
+        new = temporary / name
+        _write_arrays(new, metadata, _shapes(image, metadata), labels)
+        note = {**about, HASH: labels_hash(new)}
+        _write_group(new, metadata.version, _attributes(metadata, name, note))
+        _sync(new)
+        target.parent.mkdir(exist_ok=True)
+        _replace(new, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _write_group(target.parent, metadata.version, groups)
+    update_consolidated(image, target)
+    return target
+
+
+def _shapes(image: Path, metadata: ImageMetadata) -> list[tuple[int, ...]]:
+    """List the shapes of the levels without channels."""
+    levels = [open_level(image, metadata, i).shape for i in range(len(metadata.paths))]
+    keep = [i for i, axis in enumerate(metadata.axes) if axis != "C"]
+    return [tuple(shape[i] for i in keep) for shape in levels]
+
+
+def _write_arrays(
+    folder: Path, metadata: ImageMetadata, shapes: Sequence[tuple[int, ...]], labels: Labels
+) -> None:
+    import zarr
+    from numcodecs import Blosc
+
+    v3 = metadata.version == "0.5"
+    names = [axis["name"] for axis in _stated(metadata)["axes"]]
+    for i, shape in enumerate(shapes):
+        array = zarr.create_array(
+            store=str(folder / str(i)),
+            shape=shape,
+            dtype=np.uint16 if labels.max(initial=0) < 2**16 else np.uint32,
+            chunks=(*(1 for _ in shape[:-2]), *(max(1, min(SIDE, n)) for n in shape[-2:])),
+            fill_value=0,
+            # What programs that read zarr 2 know; zarr's own choice is newer than they are.
+            compressors="auto" if v3 else Blosc(),
+            zarr_format=3 if v3 else 2,
+            dimension_names=names if v3 else None,
+            chunk_key_encoding=None if v3 else {"name": "v2", "separator": "/"},
+        )
+        for where, block in _blocks(labels, shape):
+            array[where] = block
+
+
+def _blocks(
+    labels: Labels, shape: tuple[int, ...]
+) -> Iterator[tuple[tuple[int | slice, ...], Labels]]:
+    """Resample labels to a shape, some rows at a time."""
+    # Of a level of half the size, this is every second pixel, the first one included.
+    nearest = [np.arange(n) * m // n for n, m in zip(shape, labels.shape, strict=True)]
+    for index in np.ndindex(shape[:-2]):
+        plane = labels[tuple(int(nearest[axis][i]) for axis, i in enumerate(index))]
+        for top in range(0, shape[-2], SIDE):
+            rows = slice(top, min(top + SIDE, shape[-2]))
+            yield (*index, rows, slice(None)), plane[nearest[-2][rows]][:, nearest[-1]]
+
+
+def _stated(metadata: ImageMetadata) -> dict[str, Any]:
+    """Return the metadata of the levels, without the axis of channels."""
+    stated: dict[str, Any] = metadata.multiscale.model_dump(mode="json", exclude_none=True)
+    keep = [i for i, axis in enumerate(metadata.axes) if axis != "C"]
+    stated["axes"] = [stated["axes"][i] for i in keep]
+    for part in [stated, *stated["datasets"]]:
+        for transformation in part.get("coordinateTransformations", []):
+            kind = transformation["type"]
+            transformation[kind] = [transformation[kind][i] for i in keep]
+    return stated
+
+
+def _attributes(
+    metadata: ImageMetadata, name: str, note: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Make the attributes of the labels, and let yaozarrs check those of OME."""
+    from yaozarrs import v04, v05
+
+    model = v05.LabelImage if metadata.version == "0.5" else v04.LabelImage
+    stated = _stated(metadata) | {"name": name, "type": "nearest"}
+    stated.pop("metadata", None)  # which says how the image's levels were made
+    for i, dataset in enumerate(stated["datasets"]):
+        dataset["path"] = str(i)
+    source = {"source": {"image": "../../"}, "version": metadata.version}
+    labels = model.model_validate({"multiscales": [stated], "image-label": source})
+    ome = labels.model_dump(mode="json", exclude_none=True)
+    return {**({"ome": ome} if metadata.version == "0.5" else ome), NOTE: dict(note)}
+
+
+def _registered(image: Path, version: str, name: str) -> dict[str, Any]:
+    """Return the attributes of the group of all labels, with this name among them."""
+    folder, v3 = image / FOLDER, version == "0.5"
+    path = folder / ("zarr.json" if v3 else ".zattrs")
+    document = read_json(path) if path.exists() else {}
+    attributes = document.get("attributes", {}) if v3 else document
+    ome = attributes.get("ome", {}) if v3 and isinstance(attributes, dict) else attributes
+    names = ome.get("labels", []) if isinstance(ome, dict) else None
+    if not isinstance(names, list):
+        raise damaged(folder, "its list of labels is no list")
+    listed = {**ome, "labels": [*names, *([] if name in names else [name])]}
+    return {**attributes, "ome": {"version": version, **listed}} if v3 else listed
+
+
+def _write_group(folder: Path, version: str, attributes: Mapping[str, Any]) -> None:
+    """Write the metadata of a group, each file all or nothing."""
+    if version == "0.5":
+        document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        return _write_json(folder / "zarr.json", document)
+    _write_json(folder / ".zgroup", {"zarr_format": 2})
+    return _write_json(folder / ".zattrs", attributes)
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def _sweep(image: Path) -> None:
+    """Remove what programs left that were stopped; a younger one may still be at work."""
+    for leftover in image.glob(f"{TEMPORARY}*"):
+        if time.time() - leftover.stat().st_mtime > DAY:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(where, name), "rb+") as stream:
+                os.fsync(stream.fileno())
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.before")
+
+
+def _replace(new: Path, target: Path) -> None:
+    """Give new labels their name; the old ones are aside for a moment."""
+    aside = _aside(target)
+    if target.exists():
+        _remove(aside)
+        target.rename(aside)
+    try:
+        new.rename(target)
+    except BaseException:
+        _put_back(target)
+        raise
+    _remove(aside)
+
+
+def _put_back(target: Path) -> None:
+    """Give old labels their name again, if new ones did not take it."""
+    aside = _aside(target)
+    if aside.exists() and not target.exists():
+        aside.rename(target)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,311 @@
+"""What is measured of an image: all of its channels, plane by plane or as volumes.
+
+Importing this module imports no torch and no scikit-image: the dock opens without them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_resunet.errors import ArgumentError
+from napari_resunet.events import CancelToken, Progress
+from napari_resunet.files import plain_name
+from napari_resunet.types import Index, MeasureGroup, Window
+
+if TYPE_CHECKING:
+    from napari_resunet.engine.image_reader import ImageReader
+    from napari_resunet.engine.measure import Read, Table
+
+DEPTH = "Z"
+COLOURS = ("red", "green", "blue")
+LONGEST_NAME = 40
+
+ReadPlane = Callable[[Index], npt.NDArray[Any]]
+"""Reads one plane, shape (Y, X), at its index along all stack axes."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureRequest:
+    """What to measure.
+
+    Attributes
+    ----------
+    labels : integer array, shape (*stack, Y, X)
+        Objects or classes; 0 is background.
+    stack_axes : tuple of str
+        One letter for each axis of the stack.
+    levels : tuple of arrays
+        The image at full resolution, or nothing to measure no intensities.
+    axes : str
+        One letter of "PTZCYXS" for each dimension of the image.
+    channel_names : tuple of str
+        Names of all channels; without them, they are numbered from 0.
+    verified : callable or None
+        Reads the verified area of a plane.
+    pixel_size : tuple of float, or None
+        Sides of a pixel in micrometres: (y, x), or (z, y, x) for volumes.
+    class_names : tuple of str
+        Names of the classes, background first; empty if the labels are objects.
+    volume : bool
+        Whether an object goes through all slices of the axis Z.
+    group : {"basic", "all"}
+        Which columns.
+    """
+
+    labels: npt.NDArray[Any]
+    stack_axes: tuple[str, ...] = ()
+    levels: tuple[Any, ...] = ()
+    axes: str = "YX"
+    channel_names: tuple[str, ...] = ()
+    verified: ReadPlane | None = None
+    pixel_size: tuple[float, ...] | None = None
+    class_names: tuple[str, ...] = ()
+    volume: bool = False
+    group: MeasureGroup = "basic"
+
+    @property
+    def depth(self) -> int | None:
+        """Place of the axis Z in the stack if volumes are measured."""
+        if not self.volume:
+            return None
+        if DEPTH not in self.stack_axes:
+            raise ArgumentError(
+                "Volumes need an axis Z: name the axes, for example axes='ZYX', or measure "
+                "plane by plane."
+            )
+        return self.stack_axes.index(DEPTH)
+
+    @property
+    def plane_columns(self) -> tuple[str, ...]:
+        """Columns that say where in the stack an object is."""
+        if len(self.stack_axes) == 1 and not self.volume:
+            return ("plane",)
+        left = [a for i, a in enumerate(self.stack_axes) if i != self.depth]
+        return tuple(f"plane_{axis.lower()}" for axis in left)
+
+
+def measure_image(
+    request: MeasureRequest, token: CancelToken | None = None
+) -> Generator[Progress, None, Table]:
+    """Measure the objects of an image in all of its channels.
+
+    Parameters
+    ----------
+    request : MeasureRequest
+        What to measure.
+    token : CancelToken or None
+        Ends the work.
+
+    Yields
+    ------
+    Progress
+
+    Returns
+    -------
+    dict of str to array
+        The columns.
+
+    Raises
+    ------
+    ArgumentError
+        If volumes are asked for, but there is no axis Z, or another number of channels is
+        named than there is.
+    ImageError, OutOfMemoryError
+        If the image cannot be read.
+    Cancelled
+        If the token was cancelled.
+    """
+    from napari_resunet.engine.measure import ToMeasure, measure_steps
+
+    yield Progress(0, 0, "measuring")
+    channels: dict[str, ReadPlane] = {}
+    if request.levels:
+        readers = _readers(request.levels[0], request.axes)
+        names = _channel_names(request, len(readers))
+        channels = dict(zip(names, map(_reading, readers), strict=True))
+    what = ToMeasure(
+        _with_depth_last(request.labels, request.depth),
+        request.plane_columns,
+        {name: _reads(plane, request) for name, plane in channels.items()},
+        request.verified and _reads(request.verified, request),
+        request.pixel_size,
+        request.class_names,
+    )
+    return (yield from measure_steps(what, request.group, token))
+
+
+def _readers(array: Any, axes: str) -> list[ImageReader]:
+    """Make a reader for each channel, also for those that the network does not see."""
+    from napari_resunet.engine.image_reader import CHANNEL_AXES, ImageReader
+
+    sizes = dict(zip(axes, array.shape, strict=True))
+    n = next((sizes[a] for a in CHANNEL_AXES if a in sizes), 1)
+    n = min(n, len(COLOURS)) if "S" in sizes else n
+    return [ImageReader([array], axes, (channel,)) for channel in range(n)]
+
+
+def _reading(reader: ImageReader) -> ReadPlane:
+    return lambda index: reader.read(index, *reader.window)[..., 0]
+
+
+def _channel_names(request: MeasureRequest, n: int) -> list[str]:
+    given: Sequence[str] = request.channel_names
+    if given and len(given) != n:
+        raise ArgumentError(
+            f"The image has {n} channels, but {len(given)} names were given: give one for "
+            "each."
+        )
+    numbered = [f"ch{i}" for i in range(n)] if n > 1 else [""]
+    if "S" in request.axes and n == len(COLOURS):
+        numbered = list(COLOURS)
+    names = [_column_name(name) for name in given] or numbered
+    names = [name or number for name, number in zip(names, numbered, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name}_{number}" for name, number in zip(names, numbered, strict=True)]
+
+
+def _column_name(text: str) -> str:
+    """Make a part of a column's name, without spaces and what cannot be printed."""
+    return plain_name("_".join(text.split()))[:LONGEST_NAME]
+
+
+def _with_depth_last(labels: npt.NDArray[Any], place: int | None) -> npt.NDArray[Any]:
+    return labels if place is None else np.moveaxis(labels, place, -3)
+
+
+def _reads(read: ReadPlane, request: MeasureRequest) -> Read:
+    """Read a plane, or a volume as its slices."""
+    place = request.depth
+    if place is None:
+        return read
+    return partial(_volume, read, place, request.labels.shape[place])
+
+
+def _volume(read: ReadPlane, place: int, n: int, index: Index) -> npt.NDArray[Any]:
+    return np.stack([read((*index[:place], z, *index[place:])) for z in range(n)])
+
+
+# For napari's table ------------------------------------------------------------------
+
+MOST_BINS = 50
+MAX_GAP = 10**6
+"""So many rows of napari's table may belong to no object."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A table, and the labels that it belongs to.
+
+    Attributes
+    ----------
+    table : dict of str to array
+        The columns.
+    digest : str
+        Of the labels.
+    """
+
+    table: Table
+    digest: str
+
+
+def measurement_steps(
+    request: MeasureRequest, token: CancelToken | None = None
+) -> Generator[Progress, None, Measurement]:
+    """Measure an image as `measure_image` does, and remember its labels."""
+    table = yield from measure_image(request, token)
+    return Measurement(table, digest_of(request.labels))
+
+
+def digest_of(labels: npt.NDArray[Any]) -> str:
+    """Hash every pixel of labels."""
+    return hashlib.blake2b(np.ascontiguousarray(labels).data, digest_size=16).hexdigest()
+
+
+def rows_at(table: Table, position: dict[str, int]) -> Table:
+    """Return the rows of one position of the stack."""
+    here = np.ones(len(table["label"]), bool)
+    for name, number in position.items():
+        here &= table[name] == number
+    return {name: column[here] for name, column in table.items()}
+
+
+def row_of(table: Table, label: int) -> dict[str, Any] | None:
+    """Return the first row of an object; None if the table does not have it."""
+    places = np.flatnonzero(table["label"] == label)
+    if not places.size:
+        return None
+    return {name: column[places[0]] for name, column in table.items()}
+
+
+def box_of(row: Mapping[str, Any]) -> Window:
+    """Return rows and columns of the object in a row."""
+    rows, columns = (
+        slice(int(row[f"box_{axis}_start_px"]), int(row[f"box_{axis}_stop_px"]))
+        for axis in "yx"
+    )
+    return rows, columns
+
+
+def is_ambiguous(table: Table) -> bool:
+    """Return whether a label has several rows, in different slices or pieces."""
+    return len(np.unique(table["label"])) < len(table["label"])
+
+
+def columns_to_plot(table: Table) -> list[str]:
+    """List the columns whose histogram says something, the size first."""
+    places = ("plane", "label", "class", "piece", "box_", "centroid_")
+    return [name for name in table if not name.startswith(places)]
+
+
+def histogram_of(column: npt.NDArray[Any]) -> tuple[list[float], list[int]]:
+    """Count the values of a column in equal intervals.
+
+    Returns
+    -------
+    edges : list of float
+        Ends of the intervals, one more than there are counts.
+    counts : list of int
+        Empty if no value is finite.
+    """
+    # Halves, because the distance between the largest numbers would be infinite.
+    values = column[np.isfinite(column)] / 2
+    if not values.size:
+        return [], []
+    bins = min(MOST_BINS, max(1, round(float(np.sqrt(values.size)))))
+    counts, edges = np.histogram(values, bins)
+    return (2 * edges).tolist(), counts.tolist()
+
+
+def by_label(table: Table) -> Table | None:
+    """Put the row of each object at the position of its label, as napari's table needs it.
+
+    Parameters
+    ----------
+    table : dict of str to array
+        One row for each label.
+
+    Returns
+    -------
+    dict of str to array, or None
+        As many rows as the largest label, and one for the background; rows of no object
+        are NaN, or empty. None if more than a million rows would be of no object.
+    """
+    labels = table["label"]
+    last = int(labels.max(initial=0))
+    if last - len(labels) > MAX_GAP:
+        return None
+    rows: Table = {}
+    for name, column in table.items():
+        if name != "label":
+            empty = "" if column.dtype.kind == "O" else np.nan
+            rows[name] = np.full(last + 1, empty, np.result_type(column, float))
+            rows[name][labels] = column
+    return rows

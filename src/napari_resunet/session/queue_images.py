@@ -1,0 +1,302 @@
+"""Reads an image of the queue for a viewer: its pixels, and its labels in the session.
+
+Everything here runs in a background thread and knows no viewer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_resunet.errors import FileError, ImageError, SessionError
+from napari_resunet.events import CancelToken, Progress
+from napari_resunet.files import IMAGE_SUFFIXES, read_stored, shown, stated_axes
+from napari_resunet.session.pixels import is_image
+from napari_resunet.session.store.delta import LabelsSnapshot
+from napari_resunet.session.store.folder import SessionFolder
+from napari_resunet.session.store.images import load_image
+from napari_resunet.session.store.safety import local_file
+from napari_resunet.session.store.schema import ImageRecord, QueueItem, source_path
+from napari_resunet.tiff_reader import StoredImage
+
+MAX_UNCLEAR = 4
+"""The first of three dimensions may be channels if it has up to this many planes."""
+
+UNCLEAR = (
+    "Its planes may be channels or slices: open it and say which, then propose it again."
+)
+NOT_THERE = "Its file is not there, or holds other pixels now: click it to choose the file."
+NO_SERIES = (
+    "{} has no image number {} any more: remove it from the list, and add the file again."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ReadImage:
+    """One image of a file.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    levels : tuple of arrays
+        Pixels, the finest level first, with rows and columns last, or before the samples
+        of RGB.
+    axes : str
+        One letter of "PTZCYXS" for each dimension.
+    rgb : bool
+        Whether the last dimension is samples.
+    unclear : bool
+        Whether the first dimension may be channels or slices.
+    meta : mapping
+        Further arguments for a layer of a viewer.
+    reader : str or None
+        Plugin that read it; None for our own reader.
+    """
+
+    name: str
+    levels: tuple[Any, ...]
+    axes: str
+    rgb: bool = False
+    unclear: bool = False
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    reader: str | None = None
+
+
+ReadFile = Callable[[Path], Sequence[ReadImage]]
+"""Reads all images of a file that the user chose."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenRequest:
+    """Read an item of the queue.
+
+    Attributes
+    ----------
+    item : QueueItem
+        The item.
+    record : ImageRecord or None
+        What the session says of it; None if it has no labels yet.
+    folder : SessionFolder or None
+        The session.
+    read : callable or None
+        Reads the file. None for a file that a session names and nobody chose: it is
+        read only if it is a local TIFF, PNG, or JPEG.
+    """
+
+    item: QueueItem
+    record: ImageRecord | None = None
+    folder: SessionFolder | None = None
+    read: ReadFile | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedItem:
+    """An item as it was read.
+
+    Attributes
+    ----------
+    image : ReadImage or None
+        Its pixels; None if its file is not there, or holds other pixels.
+    n_series : int
+        How many images its file holds.
+    names : tuple of str
+        The names of all of them.
+    states : mapping of tuple of int to LabelsSnapshot
+        Its labels in the session.
+    notices : tuple of str
+        What is damaged, in sentences.
+    """
+
+    image: ReadImage | None
+    names: tuple[str, ...] = ()
+    states: Mapping[tuple[int, ...], LabelsSnapshot] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+def read_own(path: Path) -> tuple[ReadImage, ...]:
+    """Read a TIFF, PNG, or JPEG.
+
+    Raises
+    ------
+    FileError
+        If it is missing or damaged.
+    """
+    stored = read_stored(path)
+    stated = stated_axes(path)
+    known = stated is not None and stated.shape == stored.array.shape
+    letters = stated.axes if stated is not None and known else ""
+    return (arranged(path.stem, stored, letters),)
+
+
+def arranged(name: str, stored: StoredImage, stated: str) -> ReadImage:
+    """Arrange the dimensions of an image as a viewer shows them.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    stored : StoredImage
+        Its pixels.
+    stated : str
+        One letter for each dimension as the file states them; empty if it does not.
+    """
+    array, axes = stored.array, stored.axes
+    rgb = "S" in axes and array.shape[axes.index("S")] in (3, 4)
+    last = "YXS" if rgb else "YX"
+    order = [axis for axis in axes if axis not in last] + list(last)
+    moved = np.transpose(array, [axes.index(axis) for axis in order])
+    colours = {"S"} if not rgb else set()
+    if moved.shape != array.shape or "C" in stated:
+        colours.add("C")
+    channel = next((n for n, axis in enumerate(order) if axis in colours), None)
+    unclear = moved.ndim == 3 and not (rgb or stated.strip("IQYX") or channel is not None)
+    return ReadImage(
+        name,
+        (moved,),
+        viewer_axes(moved.ndim, channel, rgb),
+        rgb,
+        unclear and 2 <= moved.shape[0] <= MAX_UNCLEAR,
+        {} if channel is None else {"axis_labels": _labels(order, channel, rgb)},
+    )
+
+
+def _labels(order: Sequence[str], channel: int, rgb: bool) -> tuple[str, ...]:
+    named = ["c" if n == channel else axis.lower() for n, axis in enumerate(order)]
+    return tuple(named[:-1] if rgb else named)
+
+
+def viewer_axes(ndim: int, channel: int | None, rgb: bool) -> str:
+    """Name dimensions by letters of "PTZCYXS", as those of a layer are named.
+
+    Raises
+    ------
+    ImageError
+        If there are too many.
+    """
+    n_stack = ndim - 2 - rgb - (channel is not None)
+    if not 0 <= n_stack <= len("PTZ"):
+        raise ImageError("This image has too many dimensions.")
+    letters = list("PTZ"[len("PTZ") - n_stack :])
+    if channel is not None:
+        letters.insert(channel, "C")
+    return "".join(letters) + "YX" + "S" * rgb
+
+
+def open_item(
+    request: OpenRequest, token: CancelToken
+) -> Generator[Progress, None, OpenedItem]:
+    """Read the pixels of an item, and its labels.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged or of an unknown kind.
+    """
+    yield Progress(0, 0, f"opening {shown(request.item.name)}")
+    return read_item(request)
+
+
+def read_item(request: OpenRequest) -> OpenedItem:
+    """Read the pixels of an item, and its labels; see `open_item`."""
+    states, notices = saved_labels(request)
+    stored = _stored(request)
+    if stored is not None:
+        return OpenedItem(stored, (), states, notices)
+    images = _images(request)
+    item, record = request.item, request.record
+    if not images:
+        return OpenedItem(None, (), states, notices)
+    if item.series >= len(images):
+        path = shown(item.path)
+        raise FileError(NO_SERIES.format(path, item.series + 1))
+    image = images[item.series]
+    if record is not None and not is_image(record, image.levels[0]):
+        return OpenedItem(None, (), states, notices)
+    return OpenedItem(image, tuple(i.name for i in images), states, notices)
+
+
+def _stored(request: OpenRequest) -> ReadImage | None:
+    """Read the pixels that the session holds, if it does."""
+    folder, record = request.folder, request.record
+    if folder is None or record is None:
+        return None
+    if not (record.stored or source_path(folder.root, record.key).exists()):
+        return None
+    try:
+        data, _ = load_image(folder.root, record)
+    except SessionError:
+        return None
+    return ReadImage(record.name, (data,), record.axes, record.rgb)
+
+
+def _images(request: OpenRequest) -> Sequence[ReadImage]:
+    """Read the file of an item; nothing if it is not there or was not chosen."""
+    if request.read is not None:
+        chosen = Path(request.item.path)
+        return request.read(chosen) if chosen.is_file() else ()
+    path = local_file(request.item.path)
+    if path is None:
+        return ()
+    return read_own(path) if path.suffix.lower() in IMAGE_SUFFIXES else ()
+
+
+def saved_labels(
+    request: OpenRequest,
+) -> tuple[dict[tuple[int, ...], LabelsSnapshot], tuple[str, ...]]:
+    """Read the labels of an item from the session, and list what is damaged."""
+    folder, record = request.folder, request.record
+    states: dict[tuple[int, ...], LabelsSnapshot] = {}
+    notices: list[str] = []
+    if folder is None or record is None:
+        return states, ()
+    for index in folder.planes(record.key):
+        try:
+            state = folder.load_plane(record.key, index)
+        except SessionError as error:
+            notices.append(str(error))
+            continue
+        if state.labels.any() or state.marks.any():
+            states[index] = state
+        if damage := folder.plane_damage(record.key, index):
+            notices.append(f"Labels of {shown(record.name)}: {'; '.join(damage)}.")
+    return states, tuple(notices)
+
+
+MAX_FILE = 2**28
+"""Bytes of a file that is read only to be shown small, or before it is opened."""
+
+
+def is_large(item: QueueItem) -> bool:
+    """Return whether a file is too large to be read before the user asks for it."""
+    try:
+        return Path(item.path).stat().st_size > MAX_FILE
+    except (OSError, ValueError):
+        return False
+
+
+THUMBNAIL = 32
+"""Largest side of the small picture of an item, in pixels."""
+
+
+def small_picture(image: ReadImage) -> Any:
+    """Draw an image small, its middle plane and first channel.
+
+    Returns
+    -------
+    uint8 array, shape (Y, X, 3)
+    """
+    from napari_resunet.session.store.images import draw_thumbnail
+
+    data, n_last = image.levels[-1], 3 if image.rgb else 2
+    letters = image.axes[: len(data.shape) - n_last]
+    sizes = zip(letters, data.shape, strict=False)
+    plane = data[tuple(0 if axis == "C" else n // 2 for axis, n in sizes)]
+    step = max(1, math.ceil(max(plane.shape[:2]) / THUMBNAIL))
+    pixels = np.asarray(plane[::step, ::step])
+    return draw_thumbnail(pixels, np.zeros(pixels.shape[:2], np.int32))

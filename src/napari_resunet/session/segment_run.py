@@ -1,0 +1,90 @@
+"""A run of `segment` over many files: labels, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_resunet.errors import FileError
+from napari_resunet.files import check_regular, plain_name, read_stored, shown
+from napari_resunet.network.model_file import Model
+from napari_resunet.ome_zarr.labels import labels_path
+from napari_resunet.session.api import OnEvent
+from napari_resunet.session.export import note_path, read_note
+from napari_resunet.session.image_files import check_image, read_image_file
+from napari_resunet.session.run_measurements import ImageToMeasure, RunMeasurements
+from napari_resunet.session.segment_files import LEVEL, SegmentOptions, segment_file
+from napari_resunet.tiff_reader import StoredImage
+
+
+class SegmentRun:
+    """Works on one image after the other.
+
+    Parameters
+    ----------
+    model : Model
+        The model that the options name.
+    options : SegmentOptions
+        How to segment, and what to make of the labels.
+    on_event : callable
+        Called with each Progress and Notice.
+
+    Raises
+    ------
+    FileError
+        If a table of all images is there, and not as an earlier run wrote it.
+    """
+
+    def __init__(self, model: Model, options: SegmentOptions, on_event: OnEvent) -> None:
+        self._model, self._options, self._on_event = model, options, on_event
+        self._measurements = None
+        if options.measure is not None and options.output is not None:
+            info = model.info
+            names = info.class_names if info.task == "classes" else ()
+            self._measurements = RunMeasurements(
+                options.output, names, options.measure, overwrite=options.overwrite
+            )
+
+    def segment(self, path: Path, target: Path | None) -> str:
+        """Write the labels of an image, measure them if asked, and say how many there are.
+
+        Without a target, the labels go only into the image. `commands.segment_file` lists
+        the errors.
+        """
+        model, options, on_event = self._model, self._options, self._on_event
+        n = segment_file(path, target, model, options, on_event, self._measurements)
+        where = labels_path(path, str(options.into_image)) if target is None else target
+        return f"{plain_name(where)}: {n} labels"
+
+    def measure(self, path: Path, target: Path) -> str:
+        """Measure labels that are kept, because all images belong into the tables.
+
+        Raises
+        ------
+        FileError, ImageError
+            If image or labels cannot be read, or do not fit together any more.
+        """
+        if self._measurements is None:
+            return f"{plain_name(target)}: kept"
+        self._measurements.check(target)
+        check_image(path)
+        labels, level = _read_labels(target), 0
+        note = read_note(note_path(target))
+        if note is not None and isinstance(note.get(LEVEL), int):
+            level = note[LEVEL]
+        stored = read_image_file(path, self._options.axes, level)
+        image = ImageToMeasure.of_file(path, stored)
+        self._measurements.add(target, labels.array, image, self._on_event)
+        return f"{plain_name(target)}: kept, and measured"
+
+    def finish(self) -> None:
+        """Write the tables of all images, if they were asked for."""
+        if self._measurements is not None:
+            self._measurements.write()
+
+
+def _read_labels(path: Path) -> StoredImage:
+    check_regular(path)
+    labels = read_stored(path, None)
+    if labels.array.dtype.kind not in "bui":
+        raise FileError(f"{shown(path)} holds no labels any more: move it away.")
+    return labels
