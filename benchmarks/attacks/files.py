@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from attacks import files_damaged, files_other, files_tiff, program
 from attacks.expected import Expected, is_same
 from attacks.program import Run
 from attacks.verdict import Result
+from napari_resunet.files import read_image
 
 MAKERS: list[tuple[float, Any]] = [
     (5.0, files_tiff), (2.0, files_other), (3.0, files_damaged)
@@ -58,7 +58,7 @@ def judge_file(
     written = sorted(output.glob("*.tif"))
     if len(written) != 1:
         return Result("silent", what, f"exit status 0 and {len(written)} files of labels")
-    labels = np.squeeze(tifffile.imread(written[0]))
+    labels = np.squeeze(read_image(written[0]))
     return _compared(what, labels, done, expected, diameter, exact)
 
 

@@ -308,8 +308,10 @@ def many_dimensions(rng: Rng, folder: Path) -> Made:
     path = folder / "many.tif"
     axes = "".join(rng.permutation(list("TZCRAQ"))[: len(sizes)]) + "YX"
     tifffile.imwrite(path, stack, metadata={"axes": axes} if rng.random() < 0.5 else {})
-    squeezed = np.squeeze(stack)
-    return f"{axes} {stack.shape}", path, Expected(shapes=[squeezed.shape])
+    # Labels have no channels, if the file says which axis holds them.
+    one = stack.take([0], axes.index("C")) if "C" in axes else stack
+    shapes = [np.squeeze(x).shape for x in (stack, one)]
+    return f"{axes} {stack.shape}", path, Expected(shapes=shapes)
 
 
 KINDS: tuple[Callable[[Rng, Path], Made], ...] = (

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_resunet.errors import FileError
 from napari_resunet.files import read_stored
@@ -52,6 +53,18 @@ def test_each_format_has_a_file(tmp_path, name, formats, names):
     files = files_of(tmp_path / name, formats)
     assert tuple(files) == formats
     assert [path.name for path in files.values()] == names
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "seen"),
+    [("XY", (8, 9), "YX"), ("YXZ", (4, 8, 9), "ZYX"), ("TXY", (4, 8, 9), "TYX"),
+     ("XTYZ", (2, 3, 8, 9), "ZTYX")],
+)  # fmt: skip
+def test_labels_lie_on_the_pixels_as_other_programs_read_them(tmp_path, axes, shape, seen):
+    labels = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    export_labels(tmp_path / "a.tif", exported(labels, axes=axes))
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), labels)
+    assert read_stored(tmp_path / "a.tif").axes == seen
 
 
 def test_labels_have_no_channel_axis_in_any_format(tmp_path):

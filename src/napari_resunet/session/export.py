@@ -26,6 +26,7 @@ from napari_resunet.session.settings import EXPORTS, TRACKS, Settings
 from napari_resunet.session.store.models import VersionRecord, file_hash
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.session.store.tiff import write_text
+from napari_resunet.tiff_reader import PIXEL_AXES, STACK_AXES
 from napari_resunet.types import MaskArray, ModelInfo, now
 
 LABELS_HASH = "labels_sha256"
@@ -253,10 +254,24 @@ def _without_channels(
     kept = [place for place, axis in enumerate(axes) if axis != "C"]
     known = [image[name] for name in ("axis_labels", "scale", "units")]
     told = [[v[k] for k in kept] if len(v) == len(axes) else [] for v in known]
-    layout = layout_of(
-        axes.replace("C", ""), *told, class_names=export.class_names, name=image["name"]
-    )
+    axes = axes.replace("C", "")
+    if (seen := _as_others_read(axes)) != axes:
+        axes, told[0] = seen, []
+    layout = layout_of(axes, *told, class_names=export.class_names, name=image["name"])
     return labels, verified, layout
+
+
+def _as_others_read(axes: str) -> str:
+    """Name axes by their place if rows and columns are not last.
+
+    Other programs read the image like that, and its labels must lie on it there.
+    """
+    if axes.endswith(PIXEL_AXES):
+        return axes
+    leading = axes[: -len(PIXEL_AXES)]
+    free = [axis for axis in STACK_AXES[::-1] if axis not in leading]
+    named = [free.pop(0) if axis in PIXEL_AXES else axis for axis in leading]
+    return "".join(named) + PIXEL_AXES
 
 
 def files_of(path: Path, formats: Sequence[str]) -> dict[str, Path]:
