@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,3 +215,17 @@ def test_labels_that_are_kept_are_measured_with_the_others(data, tmp_path, capsy
     with (tmp_path / "out" / "summary.csv").open(encoding="utf-8") as file:
         counts = {row["image"]: row["objects"] for row in csv.DictReader(file)}
     assert counts == {"x": "2", "sub/x": "1", "sub/y [1]": "1"}
+
+
+def test_an_image_without_pixels_is_one_sentence(data, monkeypatch, capsys):
+    read = segment_files.read_image_file
+
+    def emptied(path, *arguments):
+        stored = read(path, *arguments)
+        return replace(stored, array=stored.array[:0]) if path.suffix == ".png" else stored
+
+    monkeypatch.setattr(segment_files, "read_image_file", emptied)
+    assert main(SEGMENT) == 1
+    said = capsys.readouterr()
+    assert "has no pixels: copy it again." in said.err
+    assert "out/x_labels.tif: 1 labels" in said.out

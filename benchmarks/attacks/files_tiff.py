@@ -93,9 +93,12 @@ def imagej(rng: Rng, folder: Path) -> Made:
     axes = "".join(letters) + ("YXS" if colour else "YX")
     path = folder / "hyperstack.tif"
     tifffile.imwrite(path, stack, imagej=True, metadata={"axes": axes})
-    # Colour channels have no meaning, except as one picture after the other.
-    read = axes.replace("C", "P") if colour else axes
-    return f"ImageJ {axes} {stack.shape}", path, Expected([(stack, read)], "right")
+    right = [(stack, axes)]
+    if colour and "C" in letters:
+        # Colour channels have no meaning, except as one picture after the other.
+        free = [a for a in "ZTP" if a not in letters]
+        right = [(stack, axes.replace("C", a)) for a in free]
+    return f"ImageJ {axes} {stack.shape}", path, Expected(right, "right")
 
 
 def ome(rng: Rng, folder: Path) -> Made:

@@ -182,6 +182,8 @@ def segment_file(
     stamp = file_stamp(path)  # before the pixels, so that a later change is noticed
     level, diameter = suitable_level(path, options.diameter, model.info.diameter)
     stored = read_image_file(path, options.axes, level)
+    if not stored.array.size:
+        raise ImageError(f"{shown(path)} has no pixels: copy it again.")
     for notice in stored.notices:
         on_event(Notice(f"{shown(path)}: {notice}"))
     try:
