@@ -52,3 +52,7 @@ def drain(events: Generator[E, None, R], on_event: Callable[[E], None] | None = 
             return result
         if on_event is not None:
             on_event(event)
+
+
+def ignore(event: object) -> None:
+    """Ignore an event."""

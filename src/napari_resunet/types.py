@@ -230,6 +230,11 @@ class ModelInfo:
         return len(self.class_names)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, background first; empty if the model finds objects."""
+        return self.class_names if self.task == "classes" else ()
+
+    @property
     def reference_area(self) -> float:
         """Area of a typical object in pixels at network resolution."""
         return float(np.pi * self.diameter**2 / 4)

@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from psygnal import Signal
 
 from napari_resunet.errors import Cancelled, ResunetError
-from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.events import CancelToken, Notice, Progress, ignore
 
 log = logging.getLogger(__name__)
 UNEXPECTED = "Unexpected error. Your labels are as they were; the log has the details."
@@ -28,10 +28,6 @@ JobKind = Literal[
 E = TypeVar("E")
 R = TypeVar("R")
 Steps = Callable[[CancelToken], Generator[E | Progress | Notice, None, R]]
-
-
-def ignore(event: Any) -> None:
-    """Ignore an event."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -431,6 +431,11 @@ class AppState:
         """Whether the model in use paints classes instead of objects."""
         return self.model is not None and self.model.info.task == "classes"
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of the model in use, background first; empty for objects."""
+        return () if self.model is None else self.model.info.classes
+
     def model_ready(self, ready: ModelReady) -> None:
         """Store a loaded model and the name of its device."""
         self.versions.loaded(ready.name, ready.model)

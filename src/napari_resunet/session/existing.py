@@ -16,10 +16,10 @@ from napari_resunet.session.image_files import file_stamp, read_image_file
 from napari_resunet.session.save_into import may_be_corrected
 from napari_resunet.session.segment_files import (
     FILE,
-    LEVEL,
     REQUEST,
     SegmentOptions,
     into_image,
+    level_in,
 )
 
 Note = dict[str, Any]
@@ -143,8 +143,7 @@ def _compare(
 def _has_pixels(image: Path, axes: str | None, note: Mapping[str, Any]) -> bool:
     """Return whether an image has the pixels that a note describes."""
     try:
-        level = note.get(LEVEL, 0)
-        stored = read_image_file(image, axes, level if isinstance(level, int) else 0)
+        stored = read_image_file(image, axes, level_in(note))
         return bool(content_hash(stored.array) == note["image"].get("content_hash"))
     except (ResunetError, MemoryError):
         return False

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_resunet.errors import Cancelled, CorrectionError, FileError, ImageError
-from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.events import CancelToken, Progress, ignore
 from napari_resunet.files import check_folder, shown
 from napari_resunet.session.export import (
     LabelsToExport,
@@ -141,9 +141,7 @@ def _export(
         export_labels(path, export, request.formats)
     if run is not None:
         image = _to_measure(file, record)
-        if "C" in record.axes:
-            labels = labels.squeeze(record.axes.index("C"))
-        run.add(path, labels, image, ignore)
+        run.add(path, labels, image, ignore)  # the images are counted
 
 
 def _to_measure(file: OpenRequest, record: ImageRecord) -> ImageToMeasure:
@@ -156,10 +154,6 @@ def _to_measure(file: OpenRequest, record: ImageRecord) -> ImageToMeasure:
     n = image.levels[0].shape[image.axes.index("C")] if "C" in image.axes else 0
     names = record.channel_names if n == len(record.channel_names) > 0 else None
     return ImageToMeasure(image.levels[0], image.axes, steps.get("Y"), names)
-
-
-def ignore(event: Progress | Notice) -> None:
-    """Ignore how far one image is: the images are counted."""
 
 
 def _named(items: Sequence[QueueItem]) -> list[FoundImage]:
@@ -188,18 +182,15 @@ def saved_stack(session: SessionFolder, record: ImageRecord) -> tuple[LabelArray
     Returns
     -------
     labels : int32 array
-        Of the image's shape, with one channel and without the samples of RGB.
+        Of the image's shape, without channels and the samples of RGB.
     n_verified : int
         Number of verified pixels.
     """
     sizes = zip(record.axes, record.shape, strict=True)
-    shape = [1 if axis == "C" else n for axis, n in sizes if axis != "S"]
+    shape = [n for axis, n in sizes if axis not in "CS"]
     labels, n_verified = np.zeros(shape, np.int32), 0
     for index in session.planes(record.key):
         state = session.load_plane(record.key, index)
-        place = list(index)
-        if "C" in record.axes:
-            place.insert(record.axes.index("C"), 0)
-        labels[tuple(place)] = state.labels
+        labels[index] = state.labels
         n_verified += int(np.count_nonzero(state.marks & VERIFIED))
     return labels, n_verified

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -200,8 +201,7 @@ def segment_file(
     about |= {FILE: stamp, LEVEL: level, REQUEST: options.request, STACK: stack}
     _check_free(target, path, options)  # once more, after minutes of work
     if target is not None:
-        names = model.info.class_names if model.info.task == "classes" else ()
-        export = LabelsToExport(labels, about, names)
+        export = LabelsToExport(labels, about, model.info.classes)
         export_labels(target, export, options.formats, overwrite=options.overwrite)
     if (name := into_image(path, options)) is not None:
         save_labels_into(path, labels, name, about=about, overwrite=options.overwrite)
@@ -209,6 +209,12 @@ def segment_file(
         image = ImageToMeasure.of_file(path, stored)
         measurements.add(target, labels, image, on_event)
     return int(about["n_objects"])
+
+
+def level_in(note: Mapping[str, Any]) -> int:
+    """Return the resolution level that labels were made at, as their description says."""
+    level = note.get(LEVEL)
+    return level if isinstance(level, int) else 0
 
 
 def into_image(path: Path, options: SegmentOptions) -> str | None:

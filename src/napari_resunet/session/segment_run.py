@@ -12,7 +12,7 @@ from napari_resunet.session.api import OnEvent
 from napari_resunet.session.export import note_path, read_note
 from napari_resunet.session.image_files import check_image, read_image_file
 from napari_resunet.session.run_measurements import ImageToMeasure, RunMeasurements
-from napari_resunet.session.segment_files import LEVEL, SegmentOptions, segment_file
+from napari_resunet.session.segment_files import SegmentOptions, level_in, segment_file
 from napari_resunet.tiff_reader import StoredImage
 
 
@@ -38,10 +38,11 @@ class SegmentRun:
         self._model, self._options, self._on_event = model, options, on_event
         self._measurements = None
         if options.measure is not None and options.output is not None:
-            info = model.info
-            names = info.class_names if info.task == "classes" else ()
             self._measurements = RunMeasurements(
-                options.output, names, options.measure, overwrite=options.overwrite
+                options.output,
+                model.info.classes,
+                options.measure,
+                overwrite=options.overwrite,
             )
 
     def segment(self, path: Path, target: Path | None) -> str:
@@ -67,11 +68,8 @@ class SegmentRun:
             return f"{plain_name(target)}: kept"
         self._measurements.check(target)
         check_image(path)
-        labels, level = _read_labels(target), 0
-        note = read_note(note_path(target))
-        if note is not None and isinstance(note.get(LEVEL), int):
-            level = note[LEVEL]
-        stored = read_image_file(path, self._options.axes, level)
+        labels, note = _read_labels(target), read_note(note_path(target)) or {}
+        stored = read_image_file(path, self._options.axes, level_in(note))
         image = ImageToMeasure.of_file(path, stored)
         self._measurements.add(target, labels.array, image, self._on_event)
         return f"{plain_name(target)}: kept, and measured"

@@ -92,7 +92,7 @@ class ExportController:
             return
         labels = np.array(binding.layer.data, np.int32)
         about, model_file = self.describe(image, binding, labels)
-        export = LabelsToExport(labels, about, self._class_names(), binding.verified())
+        export = LabelsToExport(labels, about, self._state.class_names, binding.verified())
         self._jobs.start(
             Job(
                 "session",
@@ -106,10 +106,6 @@ class ExportController:
     ) -> tuple[dict[str, Any], Path | None]:
         """Describe how labels were made; return the model file too if it needs a hash."""
         return self._about(image, binding, labels), self._model_file()
-
-    def _class_names(self) -> tuple[str, ...]:
-        model = self._state.versions.current.model
-        return model.info.class_names if self._state.is_classes and model else ()
 
     def ask_all(self) -> None:
         """Ask for a folder, and write the labels of all images of the list into it."""
@@ -128,7 +124,7 @@ class ExportController:
         request = ExportAllRequest(
             items, folder, target, self._version(), folder.file.settings,
             formats=tuple(key for key in wanted if key in SUFFIXES),
-            class_names=self._class_names(),
+            class_names=self._state.class_names,
             measure="basic" if MEASUREMENTS.key in wanted else None,
         )  # fmt: skip
         self._work.start(

@@ -184,7 +184,7 @@ class MeasureController:
             channel_names=self._channel_names(image, partners),
             verified=lambda index: verified.get(index, nothing),
             pixel_size=image_layers.pixel_sides(image, _depth(image) if volume else None),
-            class_names=self._class_names(),
+            class_names=self._state.class_names,
             volume=volume,
             group=settings.group,
         )
@@ -197,10 +197,6 @@ class MeasureController:
         if not partners:
             return own
         return (*(own or (image.name,)), *(partner.name for partner in partners))
-
-    def _class_names(self) -> tuple[str, ...]:
-        model = self._state.model
-        return model.info.class_names if self._state.is_classes and model else ()
 
     def _done(self, key: str, measured: _Measured) -> None:
         image, binding = self._layers.image(key), self._layers.binding(key)

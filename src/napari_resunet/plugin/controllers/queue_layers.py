@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_resunet.corrections.training_set import Correction
 from napari_resunet.errors import CorrectionError, FileError
+from napari_resunet.events import ignore
 from napari_resunet.plugin.controllers.autosave import Autosave
 from napari_resunet.plugin.controllers.reopen import Reopener
 from napari_resunet.plugin.controllers.shared import (
@@ -21,7 +22,7 @@ from napari_resunet.plugin.controllers.shared import (
     scale_for,
     snapshot_of,
 )
-from napari_resunet.plugin.jobs import Job, JobRunner, ignore
+from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers, targets
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.readers import make_layer, read_file
