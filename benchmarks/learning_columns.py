@@ -18,11 +18,11 @@ from skimage.transform import resize
 from sklearn.ensemble import RandomForestClassifier
 
 import napari_resunet as nru
+from napari_resunet.engine.blocks import PredictionMaps, decode_labels
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.normalize import normalize, statistics
-from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, new_model, with_new_maps
 from napari_resunet.types import Decoding, DeviceChoice, Example, ModelInfo

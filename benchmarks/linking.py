@@ -22,6 +22,7 @@ from scipy.spatial import cKDTree
 
 import napari_resunet as nru
 from napari_resunet.engine import linking
+from napari_resunet.engine.divisions import parents_of
 from napari_resunet.engine.metrics import links_kept, score
 from napari_resunet.events import drain
 
@@ -50,20 +51,29 @@ def with_gaps(labels: Labels, share: float) -> Labels:
     return result
 
 
-def ellipsoids(z_step: float, distance: float, seed: int) -> Labels:
-    """Draw up to 70 ellipsoids; `distance` is 1 where two neighbours just touch."""
-    rng, shape = np.random.default_rng(seed), np.array([24, 96, 96])
-    at = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) * [z_step, 1, 1]
-    nearest, labels, found = np.ones(shape), np.zeros(shape, np.int32), []
+def ellipsoids(
+    z_step: float,
+    distance: float,
+    seed: int,
+    shape: tuple[int, int, int] = (24, 96, 96),
+    radii: tuple[float, float] = (7, 11),
+    most: int = 70,
+) -> Labels:
+    """Draw ellipsoids; `distance` is 1 where two neighbours just touch."""
+    rng, spacing = np.random.default_rng(seed), np.array([z_step, 1, 1])
+    at = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) * spacing
+    nearest, labels, found = np.ones(shape), np.zeros(shape, np.int32), np.zeros((0, 2, 3))
     for _ in range(20000):
-        centre, radius = rng.uniform(0, shape * [z_step, 1, 1]), rng.uniform(7, 11, 3)
-        apart = [np.linalg.norm((centre - c) / (radius + r)) for c, r in found]
-        if len(found) == 70 or min(apart, default=2) < distance:
+        centre, radius = rng.uniform(0, shape * spacing), rng.uniform(*radii, 3)
+        apart = np.linalg.norm((centre - found[:, 0]) / (radius + found[:, 1]), axis=1)
+        if len(found) == most or apart.min(initial=2) < distance:
             continue
-        found.append((centre, radius))
-        inside = (((at - centre) / radius) ** 2).sum(-1)
-        labels[inside < nearest] = len(found)
-        nearest = np.minimum(nearest, inside)
+        found = np.append(found, [[centre, radius]], 0)
+        first, last = ((centre + side * radius) / spacing for side in (-1, 1))
+        box = tuple(map(slice, np.maximum(first, 0).astype(int), last.astype(int) + 1))
+        inside = (((at[box] - centre) / radius) ** 2).sum(-1)
+        labels[box][inside < nearest[box]] = len(found)
+        nearest[box] = np.minimum(nearest[box], inside)
     return np.where(np.bincount(labels.ravel())[labels] < 30, 0, labels).astype(np.int32)
 
 
@@ -80,9 +90,66 @@ def crowd() -> Labels:
     return np.array(frames, np.int32)
 
 
+def dividing(step: float, apart: float) -> tuple[Labels, dict[int, int]]:
+    """Draw a crowd of cells that move, grow, and divide; return also their parents.
+
+    Cells move by `step` pixels at random, and the daughters of a cell of radius 9 lie
+    `apart` pixels on each side of where its centre was, with half of its area each.
+    """
+    rng, size = np.random.default_rng(2), 512
+    cells = [(n + 1, x, 9.0) for n, x in enumerate(rng.uniform(20, 490, (160, 2)))]
+    parents: dict[int, int] = {}
+    at = np.stack(np.indices((size, size)), -1)
+    frames, n_cells = [], len(cells)
+    for _ in range(16):
+        frame, nearest = np.zeros((size, size), np.int32), np.ones((size, size))
+        following = []
+        for name, centre, radius in cells:
+            window = tuple(slice(max(0, int(c) - 12), int(c) + 13) for c in centre)
+            far = np.linalg.norm(at[window] - centre, axis=-1) / radius
+            closer = far < nearest[window]
+            frame[window][closer], nearest[window][closer] = name, far[closer]
+            if radius >= 9 and rng.random() < 0.06:
+                angle = rng.uniform(0, np.pi)
+                away = apart * np.array([np.sin(angle), np.cos(angle)])
+                for sign in (1, -1):
+                    n_cells += 1
+                    parents[n_cells] = name
+                    moved = centre + sign * away + rng.normal(0, step, 2)
+                    following.append((n_cells, moved, radius / np.sqrt(2)))
+            else:
+                moved = centre + rng.normal(0, step, 2)
+                following.append((name, moved, min(9.0, radius * 1.08)))
+        frames.append(frame)
+        cells = following
+    there = np.unique(frames)
+    return np.array(frames), {d: p for d, p in parents.items() if d in there}
+
+
+def n_right(truth: Labels, parents: dict[int, int], linked: Labels) -> tuple[int, int]:
+    """Count the daughters that have their parent, and all that have one."""
+    found, right = parents_of(linked), 0
+
+    def name(label: int, time: int) -> int:
+        return int(np.bincount(linked[time][truth[time] == label]).argmax())
+
+    for daughter, parent in parents.items():
+        begins = np.flatnonzero((truth == daughter).any((1, 2)))
+        ends = np.flatnonzero((truth == parent).any((1, 2)))
+        if len(begins) and len(ends):
+            known = found.get(name(daughter, begins[0]))
+            right += known == name(parent, ends[-1])
+    return right, len(found)
+
+
 def ours(labels: Labels) -> Labels:
     """Link as `segment` does."""
     return drain(linking.link_slices(labels))
+
+
+def as_film(labels: Labels) -> Labels:
+    """Link as `segment` does frames, which may divide."""
+    return drain(linking.link_slices(labels, divide=True))
 
 
 def by_iou_only(labels: Labels) -> Labels:
@@ -119,6 +186,21 @@ def films(linkers: list[Link]) -> None:
             right, total = links_kept(truth, link(start))
             seconds = time.perf_counter() - began
             print(f"{name:14}{link.__name__:14}{right:6} of {total:6}{seconds:8.2f} s")
+
+
+def divided_films() -> None:
+    """Print the daughters with the right parent, and the links with and without."""
+    for apart in (5.0, 7.0, 9.0):
+        truth, parents = dividing(1.5, apart)
+        for share in (0.0, 0.1):
+            kept = with_gaps(truth, share)
+            linked, plain = as_film(shuffled(kept)), ours(shuffled(kept))
+            right, found = n_right(kept, parents, linked)
+            links = [links_kept(kept, labels)[0] for labels in (linked, plain)]
+            print(
+                f"apart {apart}, {share:.0%} missing: {right} of {len(parents)} daughters, "
+                f"{found - right} wrong; {links[0]} links, {links[1]} without divisions"
+            )
 
 
 def found_film() -> None:
@@ -158,6 +240,7 @@ if __name__ == "__main__":
     linkers: list[Link] = [ours, by_iou_only]
     if parser.parse_args().peers:
         linkers.append(laptrack)
-    films(linkers)
+    films([*linkers, as_film])
+    divided_films()
     found_film()
     volumes(linkers)

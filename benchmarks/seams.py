@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 import napari_resunet as nru
+from napari_resunet.engine.blocks import PredictionMaps, decode_labels
 from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.engine.device import choose
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import overlapping_pairs, score
 from napari_resunet.engine.patches import scale_from_labels
-from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.predict import PredictionRequest, Predictor, tile_grid
 from napari_resunet.events import drain
 from napari_resunet.types import Decoding, Example

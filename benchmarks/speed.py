@@ -17,13 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 import napari_resunet as nru
 from napari_resunet.engine import synthetic
 from napari_resunet.engine.augment import vary_intensity
+from napari_resunet.engine.blocks import PredictionMaps, decode_labels
 from napari_resunet.engine.device import Compute, autocast, choose, to_device
 from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.optimized import fast_copy, prepare_for_training
 from napari_resunet.engine.patches import Geometry, cut_patch, stack_patches, training_image
-from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.predict import PredictionRequest, Predictor
 from napari_resunet.events import drain
 from napari_resunet.network.resnet_unet import ResNetUNet

@@ -61,3 +61,10 @@ def by_threshold(monkeypatch):
         return found.reshape(planes.shape).astype(np.int32), 1.0
 
     monkeypatch.setattr(segment_files, "segment_planes", segment_planes)
+
+
+@pytest.fixture
+def segmenting_here(tmp_path, monkeypatch, by_threshold, starter):
+    """Commands run in the folder of the test, and take no time for the model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("napari_resunet.session.api.load_model", lambda name: starter)

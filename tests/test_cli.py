@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+from pictures_of_squares import square
 
 import napari_resunet as nru
 from napari_resunet._package import starter_path
@@ -140,12 +141,6 @@ def test_failures_are_one_sentence_and_status_1(
     message = capsys.readouterr().err
     assert words in message
     assert "Traceback" not in message
-
-
-def square(size):
-    image = np.zeros((size, size), np.uint8)
-    image[2:-2, 2:-2] = 200
-    return image
 
 
 def write(path, image):

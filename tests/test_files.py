@@ -17,6 +17,8 @@ from napari_resunet.files import (
     read_image,
     read_mask,
     read_stored,
+    scene_name,
+    scenes_in,
     stated_axes,
 )
 
@@ -145,6 +147,58 @@ def test_stacks_written_page_by_page_are_whole(tmp_path):
     stored = read_stored(tmp_path / "a.tif")
     assert stored.axes == "ZYX"
     np.testing.assert_array_equal(stored.array, array)
+
+
+@pytest.fixture
+def two_images(tmp_path):
+    """An OME-TIFF of a stack and of a plane with other pixels."""
+    first = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    second = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as writer:
+        writer.write(pixels(2, 20, 30), metadata=first, photometric="minisblack")
+        writer.write(pixels(40, 50), metadata=second)
+    return tmp_path / "a.tif"
+
+
+def test_each_image_of_a_tiff_can_be_read(two_images):
+    paths = scenes_in(two_images)
+    assert paths == [two_images / "1", two_images / "2"]
+    assert [scene_name(path) for path in paths] == ["a.tif", "a_2.tif"]
+    first, second = map(read_stored, paths)
+    assert (first.axes, first.pixel_size, first.notices) == ("CYX", None, ())
+    assert (second.axes, second.pixel_size, second.notices) == ("YX", 0.5, ())
+    np.testing.assert_array_equal(first.array, pixels(2, 20, 30))
+    np.testing.assert_array_equal(second.array, pixels(40, 50))
+    assert stated_axes(paths[0]).channels == ("DAPI", "GFP")
+    assert stated_axes(paths[1]).shape == (40, 50)
+
+
+def test_an_image_that_a_tiff_has_not_is_said(two_images):
+    for name in ("0", "3", "9" * 5000):
+        with pytest.raises(FileError, match="it has no image number"):
+            read_stored(two_images / name)
+    with pytest.raises(FileError, match="There is no file"):
+        read_stored(two_images.with_name("b.tif") / "1")
+
+
+def test_positions_of_one_size_are_images_and_pages_of_one_size_are_a_stack(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as writer:
+        for _ in range(3):
+            writer.write(pixels(20, 30))
+    assert len(scenes_in(tmp_path / "a.tif")) == 3
+    for page in pixels(3, 20, 30):
+        tifffile.imwrite(tmp_path / "b.tif", page, append=True)
+    assert scenes_in(tmp_path / "b.tif") == [tmp_path / "b.tif"]
+
+
+def test_smaller_copies_and_damaged_files_are_no_further_images(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(pixels(20, 30), metadata=None)
+        writer.write(pixels(10, 15), metadata=None, subfiletype=1)
+    (tmp_path / "b.tif").write_bytes(b"II*\0garbage")
+    (tmp_path / "c.png").write_bytes(b"")
+    for name in ("a.tif", "b.tif", "c.png", "gone.tif"):
+        assert scenes_in(tmp_path / name) == [tmp_path / name]
 
 
 @pytest.mark.parametrize("other", [(21, 30), (10, 15), (20, 30, 3)])

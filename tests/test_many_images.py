@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+from pictures_of_squares import square
 from PIL import Image
 
 from napari_resunet.cli import main
@@ -15,17 +16,9 @@ from napari_resunet.files import read_image
 from napari_resunet.session import segment_files, segment_run
 
 
-def square(size):
-    image = np.zeros((size, size), np.uint8)
-    image[2:-2, 2:-2] = 200
-    return image
-
-
 @pytest.fixture
-def data(tmp_path, monkeypatch, by_threshold, starter):
+def data(tmp_path, segmenting_here):
     """Three images in two formats, two of one name, and what does not belong there."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("napari_resunet.session.api.load_model", lambda name: starter)
     (tmp_path / "data" / "sub").mkdir(parents=True)
     tifffile.imwrite("data/x.tif", square(10))
     tifffile.imwrite("data/sub/x.tif", square(12))
@@ -57,6 +50,43 @@ def test_results_are_where_their_images_are(data, tmp_path, capsys):
         "out/x_labels.tif: 1 labels (3 of 3)",
     ]
     assert said.err == ""
+
+
+@pytest.fixture
+def scenes(data):
+    """A TIFF with images of three sizes, and one with a name that a result could have."""
+    with tifffile.TiffWriter(data / "s.tif", ome=True) as writer:
+        for size in (10, 16, 18):
+            writer.write(square(size))
+    tifffile.imwrite(data / "s_2.tif", square(20))
+    return data
+
+
+def test_each_image_in_a_file_has_a_result(scenes, tmp_path, capsys):
+    command = ["segment", "data/s.tif", "-o", "out", "--measure", "basic"]
+    assert main(command) == 0
+    assert sizes(tmp_path / "out") == {
+        "s_labels.tif": 10, "s_2_labels.tif": 16, "s_3_labels.tif": 18,
+    }  # fmt: skip
+    assert capsys.readouterr().err == ""
+    note = json.loads((tmp_path / "out" / "s_2_labels.json").read_text())
+    assert note["image"]["source"] == str(scenes / "s.tif" / "2")
+    assert note["image"]["name"] == "s_2"
+    with (tmp_path / "out" / "summary.csv").open(encoding="utf-8") as stream:
+        assert [row["image"] for row in csv.DictReader(stream)] == ["s", "s_2", "s_3"]
+    assert main([*command, "--skip-existing"]) == 0
+    assert "Skipping 3 of 3 images" in capsys.readouterr().err
+
+
+def test_an_image_in_a_file_and_a_file_never_share_a_result(scenes, tmp_path):
+    assert main(["segment", "data", "-o", "out"]) == 0
+    assert sizes(tmp_path / "out") == {
+        "x_labels.tif": 10, "s_labels.tif": 10, "s_2_tif_labels.tif": 16,
+        "s_3_labels.tif": 18, "s_2_tif_2_labels.tif": 20,
+    }  # fmt: skip
+    alone = ["data/s.tif/2", "data/s_2.tif"]
+    assert main(["segment", *alone, "-o", "two"]) == 0
+    assert sorted(sizes(tmp_path / "two").values()) == [16, 20]
 
 
 def test_results_inside_the_folder_are_no_images(data, capsys):

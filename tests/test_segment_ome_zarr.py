@@ -6,23 +6,16 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from pictures_of_squares import square
 from stores import make_store, write_group
 
 from napari_resunet.cli import main
 from napari_resunet.files import read_image
 
 
-def square(size):
-    image = np.zeros((size, size), np.uint8)
-    image[2:-2, 2:-2] = 200
-    return image
-
-
 @pytest.fixture
-def data(tmp_path, monkeypatch, by_threshold, starter):
+def data(tmp_path, segmenting_here):
     """An OME-Zarr of two levels in a folder with a TIFF."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("napari_resunet.session.api.load_model", lambda name: starter)
     image = square(32)
     make_store(tmp_path / "data" / "x.ome.zarr", [image, image[::2, ::2]])
     tifffile.imwrite("data/y.tif", square(10))

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from napari_resunet.events import Notice, Progress
+from napari_resunet.events import Notice, Progress, Resumed
 from napari_resunet.terminal import ImagesBar
 
 
@@ -38,6 +38,15 @@ def test_many_images_share_a_bar_with_the_time_left(monkeypatch):
     half = next(line for line in lines if line.endswith(", tiles"))
     assert re.search(r"'two.tif' \(2 of 4\).* (37|38) %, \d\d:\d\d left", half)
     assert "two.tif is odd." in lines
+
+
+def test_the_time_left_does_not_count_what_an_earlier_run_did(monkeypatch):
+    stream = terminal(monkeypatch)
+    bar = ImagesBar(1)
+    bar.begin(Path("one.tif"))
+    bar(Resumed(50, 100, "reading the image"))
+    bar.close()
+    assert " 50 %, ? left" in stream.getvalue()
 
 
 def test_one_image_is_not_counted(monkeypatch):

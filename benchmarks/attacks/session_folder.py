@@ -178,7 +178,7 @@ def content_of(folder: Any) -> Content:
             break
         if isinstance(event, RestoredImage):
             _put_image(found.parts, event)
-            if event.data is None:
+            if not event.levels:
                 # The dock asks for each of them.
                 found.words.append(f"Where is the image '{event.record.name}' now?")
     found.words += [str(notice) for notice in restored.notices]
@@ -195,8 +195,8 @@ def _put_file(parts: dict[str, str], file: Any) -> None:
 def _put_image(parts: dict[str, str], image: Any) -> None:
     record = image.record
     parts[f"image {record.key}"] = _text(record.model_dump(mode="json"))
-    if image.data is not None:
-        parts[f"pixels {record.key}"] = digest(image.data)
+    if image.levels:
+        parts[f"pixels {record.key}"] = digest(image.levels[0])
     for index, state in image.states.items():
         if state.labels.any() or state.marks.any():
             for name in ("labels", "before", "marks"):

@@ -33,6 +33,10 @@ class DeviceError(ResunetError):
     """The chosen compute device is missing or failed."""
 
 
+class ClusterError(ResunetError):
+    """The scheduler of a cluster is not there, or its workers cannot do the work."""
+
+
 class OutOfMemoryError(ResunetError):
     """Neither the device nor the CPU had enough memory for the smallest tile or batch."""
 

@@ -20,6 +20,11 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Resumed(Progress):
+    """How much of the work an earlier run has done."""
+
+
+@dataclass(frozen=True)
 class Notice:
     """Something the user should know; the work continues."""
 

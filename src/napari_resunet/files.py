@@ -24,6 +24,7 @@ from napari_resunet.tiff_reader import (
     StatedAxes,
     StoredImage,
     UnreadableError,
+    count_images,
     read_axes,
     read_tiff,
 )
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TIFF_SUFFIXES = (".tif", ".tiff")
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".qptiff")
+"""TIFFs of slide scanners, which are read piece by piece; see `slides`."""
+
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg")
+MICROSCOPE_SUFFIXES = (".nd2", ".lif", ".czi")
+"""Formats of microscopes, which `session.microscope_files` reads."""
+
 PICTURE_FORMATS = ("PNG", "JPEG")
 """The only formats that Pillow may try, because some others start programs."""
 
@@ -199,13 +206,51 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith(".")
 
 
+MAX_SCENES = 1000
+"""Images of a file that are told apart."""
+
+
+def split_scene(path: Path) -> tuple[Path, int | None]:
+    """Split ``FILE.tif/2``, which means the second image in a file that may hold several.
+
+    Returns the file and the number, from 1; any other path is a file, without a number.
+    """
+    suffixes = (*TIFF_SUFFIXES, *SLIDE_SUFFIXES, *MICROSCOPE_SUFFIXES)
+    is_scene = path.parent.suffix.lower() in suffixes and path.name.isdecimal()
+    return (path.parent, int(path.name[:9])) if is_scene else (path, None)
+
+
+def is_tiff(path: Path) -> bool:
+    """Return whether a file, or an image in it, is named as a TIFF or as a slide."""
+    return split_scene(path)[0].suffix.lower() in (*TIFF_SUFFIXES, *SLIDE_SUFFIXES)
+
+
+def scene_name(path: Path) -> str:
+    """Name an image by its file: ``FILE.tif`` for the first one, ``FILE_2.tif`` …."""
+    file, number = split_scene(path)
+    after = "" if number in (None, 1) else f"_{number}"
+    return f"{file.stem}{after}{file.suffix}"
+
+
+def scenes_in(path: Path) -> list[Path]:
+    """List the images in a TIFF, as `split_scene` takes them; one has the file's name."""
+    if not is_tiff(path) or not path.is_file():
+        return [path]
+    try:
+        n = count_images(path)
+    except Exception:  # tifffile raises its own errors on damaged files
+        log.warning("The images in %s cannot be counted", shown(path), exc_info=True)
+        return [path]
+    return [path / str(k + 1) for k in range(n)] if 1 < n <= MAX_SCENES else [path]
+
+
 def read_stored(path: Path, axes: str | None = None) -> StoredImage:
     """Read a TIFF, PNG, or JPEG with its axes.
 
     Parameters
     ----------
     path : Path
-        The file.
+        The file, or one of several images in it; see `split_scene`.
     axes : str or None
         One letter of "PTZCYXS" per dimension; None takes what the file states.
 
@@ -249,11 +294,12 @@ def _by(shape: tuple[int, ...]) -> str:
 
 def stated_axes(path: Path) -> StatedAxes | None:
     """Read what a TIFF says of its axes, without its pixels; None if that is not known."""
-    if path.suffix.lower() not in TIFF_SUFFIXES:
+    file, number = split_scene(path)
+    if file.suffix.lower() not in TIFF_SUFFIXES:
         return None
     try:
-        check_regular(path)
-        return read_axes(path)
+        check_regular(file)
+        return read_axes(file, number or 1)
     except Exception:  # tifffile raises its own errors on damaged files
         log.warning("The axes of %s cannot be read", shown(path), exc_info=True)
         return None
@@ -279,19 +325,25 @@ def read_mask(path: Path) -> npt.NDArray[Any]:
 
 
 def _decoded(path: Path, indices: bool) -> StoredImage:
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    file, number = split_scene(path)
+    if not is_tiff(path) and file.suffix.lower() not in IMAGE_SUFFIXES:
         raise FileError(f"{shown(path)} is not a TIFF, PNG or JPEG image.")
-    check_regular(path)
+    check_regular(file)
+    with decoding(path):
+        return read_tiff(file, number) if is_tiff(path) else _read_picture(path, indices)
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Convert whatever a decoder raises to a FileError that names the file."""
     try:
-        if path.suffix.lower().startswith(".tif"):
-            return read_tiff(path)
-        return _read_picture(path, indices)
+        yield
     except UnreadableError as error:
         raise FileError(f"{shown(path)} cannot be read as an image: {error}.") from error
     except PermissionError as error:
         raise cannot_open(path, error) from error
     except Exception as error:  # each decoder raises its own errors
-        raise _damaged(path) from error
+        raise _damaged(split_scene(path)[0]) from error
 
 
 def _damaged(path: Path) -> FileError:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from napari_resunet.events import Notice, Progress
+from napari_resunet.events import Notice, Progress, Resumed
 from napari_resunet.files import plain, shown
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class ImagesBar(Bar):
     def show(self, event: Progress) -> None:
         """Show how much of the image is done."""
         self._bar.n = self.n_done + event.done / max(event.total, 1)
+        if isinstance(event, Resumed) or self._bar.n < getattr(self._bar, "initial", 0):
+            self._bar.initial = self._bar.n  # it took no time now, or another step begins
         self._bar.set_postfix_str(event.message)
 
     def end(self, line: str, stream: TextIO) -> None:

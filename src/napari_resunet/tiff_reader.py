@@ -9,8 +9,8 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from napari_resunet.tiff_images import images_in, left_out, main_image
+from napari_resunet.tiff_metadata import channel_names, steps_of
 from napari_resunet.types import PIXEL_SIZES
 
 if TYPE_CHECKING:
@@ -46,19 +48,6 @@ COLOURS = ("RGB", "YCBCR")
 UNSUPPORTED_COLOURS = ("SEPARATED", "CIELAB", "ICCLAB", "ITULAB", "LOGL", "LOGLUV")
 ALPHA = (1, 2)
 """Values of the tag ExtraSamples for transparency."""
-
-MICROMETRES = dict.fromkeys(
-    ("µm", "\N{GREEK SMALL LETTER MU}m", "um", "\\u00b5m", "micron", "microns"), 1.0
-) | {"m": 1e6, "cm": 1e4, "mm": 1e3, "nm": 1e-3, "inch": 25_400.0}
-"""In a unit, as OME and ImageJ call it; ImageJ escapes the µ."""
-
-SECONDS = (
-    dict.fromkeys(("s", "sec", "second", "seconds"), 1.0)
-    | dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3)
-    | dict.fromkeys(("min", "minute", "minutes"), 60.0)
-    | dict.fromkeys(("h", "hour", "hours"), 3600.0)
-)
-"""In a unit of time."""
 
 
 class UnreadableError(Exception):
@@ -117,28 +106,59 @@ class _OnlyThisFile(io.BufferedReader):
         raise io.UnsupportedOperation("fileno")
 
 
-def read_tiff(path: Path) -> StoredImage:
+def read_tiff(path: Path, number: int | None = None) -> StoredImage:
     """Read a regular file as TIFF.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    number : int or None
+        Which of its images, from 1; see `image_in`.
 
     Returns
     -------
     StoredImage
-        The first image and all that match it, stacked, without transparency. Unnamed
-        stack axes become Z, then T, then P.
+        Images that match are stacked. Without transparency. Unnamed stack axes become Z,
+        then T, then P.
 
     Raises
     ------
     UnreadableError
-        If it holds no image, or not the pixels that it states.
+        If it holds no such image, or not the pixels that it states.
     Exception
         Anything that tifffile raises on damaged files.
     """
-    with _opened(path) as (tiff, is_whole):
-        return _read(tiff, path.stat().st_size, is_whole)
+    with opened(path) as (tiff, is_whole):
+        return _read(tiff, path.stat().st_size, is_whole, number)
 
 
-def read_axes(path: Path) -> StatedAxes:
-    """Read what a regular file says of its axes and channels, without its pixels.
+def count_images(path: Path) -> int:
+    """Count the images of a regular file; see `tiff_images.images_in`."""
+    with opened(path) as (tiff, _):
+        return len(images_in(tiff))
+
+
+def image_in(tiff: TiffFile, number: int | None) -> list[TiffPageSeries]:
+    """Return an image, counted from 1, as series that are stacked.
+
+    None is the first one and all that match it; of a slide, the largest one.
+
+    Raises
+    ------
+    UnreadableError
+        If there is no such image.
+    """
+    if number is None:
+        return main_image(tiff)
+    images = images_in(tiff)
+    if not 1 <= number <= len(images):
+        raise UnreadableError(f"it has no image number {number}")
+    return images[number - 1]
+
+
+def read_axes(path: Path, number: int = 1) -> StatedAxes:
+    """Read what a regular file says of the axes and channels of an image, pixels aside.
 
     Raises
     ------
@@ -147,16 +167,16 @@ def read_axes(path: Path) -> StatedAxes:
     Exception
         Anything that tifffile raises on damaged files.
     """
-    with _opened(path) as (tiff, _):
-        first = tiff.series[0]
+    with opened(path) as (tiff, _):
+        first = image_in(tiff, number)[0]
         n = dict(zip(first.axes, first.shape, strict=True)).get("C", 0)
-        names = tuple(_ome_channels(tiff) if tiff.is_ome else _imagej_labels(tiff))
+        names = channel_names(tiff, number)
         named = len(names) == n == len(set(names)) and all(names)
         return StatedAxes(tuple(first.shape), first.axes, names if named else ())
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[TiffFile, bool]]:
+def opened(path: Path) -> Iterator[tuple[TiffFile, bool]]:
     """Open a file that holds an image; also tell whether its last page is there."""
     import tifffile
 
@@ -173,112 +193,41 @@ def _opened(path: Path) -> Iterator[tuple[TiffFile, bool]]:
         yield tiff, is_whole
 
 
-def _ome_channels(tiff: TiffFile) -> list[str]:
-    """List the names of the first image's channels."""
-    root = ElementTree.fromstring(tiff.ome_metadata or "<none/>")
-    pixels = next((x for x in root.iter() if _tag(x) == "Pixels"), root)
-    return [x.attrib.get("Name", "").strip() for x in pixels if _tag(x) == "Channel"]
-
-
-def _tag(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _imagej_labels(tiff: TiffFile) -> list[str]:
-    """List ImageJ's labels of planes, which are those of channels if there are as many."""
-    labels = (tiff.imagej_metadata or {}).get("Labels", [])
-    return [str(label).strip() for label in labels] if isinstance(labels, list) else []
-
-
-def _read(tiff: TiffFile, n_bytes: int, is_whole: bool) -> StoredImage:
-    first = tiff.series[0]
-    alike = [s for s in tiff.series if _kind(s) == _kind(first)]
-    _check_page(first.keyframe)
+def _read(tiff: TiffFile, n_bytes: int, is_whole: bool, number: int | None) -> StoredImage:
+    alike = image_in(tiff, number)
+    first = alike[0]
+    check_page(first.keyframe)
     _check_size(alike, n_bytes)
     _check_pieces(tiff, alike)
     parts = [_pixels(series) for series in alike]
     if len({(p.axes, p.array.shape) for p in parts}) > 1:
-        parts = parts[:1]
+        alike, parts = alike[:1], parts[:1]
     array, axes = parts[0].array, parts[0].axes
     if len(parts) > 1:
         array = np.stack([part.array for part in parts])
         axes = ("P" if first.kind == "ome" else "I") + axes
-    array = _invert(array, first.keyframe, inverted=not tiff.is_imagej)
-    array, axes = _with_known_samples(array, axes, first.keyframe)
-    array, axes = _with_channels_last(array, axes)
-    notices = [*parts[0].notices, *_left_out(tiff.series, len(parts), first)]
+    array = inverted_back(array, first.keyframe, inverted=not tiff.is_imagej)
+    array, axes = with_known_samples(array, axes, first.keyframe)
+    array, axes = with_channels_last(array, axes)
+    notices = (*parts[0].notices, *notices_on(tiff, alike, is_whole, number))
+    steps = steps_of(tiff, number or 1)
+    return StoredImage(array, named_axes(axes), notices, side_from(steps), steps)
+
+
+def notices_on(
+    tiff: TiffFile, read: Sequence[TiffPageSeries], is_whole: bool, number: int | None
+) -> tuple[str, ...]:
+    """Say what of a file was not read, apart from images that are numbered."""
+    notices = left_out(tiff, read) if number is None else []
     if not is_whole:
         notices.append("The file is damaged or was cut short: its last pages are missing.")
-    steps = _steps(tiff)
+    return tuple(notices)
+
+
+def side_from(steps: Mapping[str, float]) -> float | None:
+    """Return the side of a pixel in micrometres; None if it is not known."""
     side = math.sqrt(steps.get("Y", 0) * steps.get("X", 0))
-    pixel_size = side if PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] else None
-    return StoredImage(array, _named(axes), tuple(notices), pixel_size, steps)
-
-
-def _steps(tiff: TiffFile) -> dict[str, float]:
-    """Read how long the steps along the axes are, if the file is one of OME or ImageJ.
-
-    The resolution of other files is that of a screen or of a print.
-    """
-    step = _ome_step if tiff.is_ome else _imagej_step
-    found = {axis: _known(step, tiff, axis) for axis in "XYZT"}
-    low, high = PIXEL_SIZES
-    return {a: s for a, s in found.items() if s is not None and low <= s <= high}
-
-
-def _known(
-    step: Callable[[TiffFile, str], float], tiff: TiffFile, axis: str
-) -> float | None:
-    with suppress(
-        LookupError, ValueError, TypeError, ArithmeticError, ElementTree.ParseError
-    ):
-        return step(tiff, axis)
-    return None
-
-
-def _ome_step(tiff: TiffFile, axis: str) -> float:
-    elements = ElementTree.fromstring(tiff.ome_metadata or "").iter()
-    stated = next(iter([e.attrib for e in elements if e.tag.endswith("}Pixels")]), {})
-    name, units, unit = f"PhysicalSize{axis}", MICROMETRES, "µm"
-    if axis == "T":
-        name, units, unit = "TimeIncrement", SECONDS, "s"
-    return float(stated[name]) * units[stated.get(f"{name}Unit", unit).lower()]
-
-
-def _imagej_step(tiff: TiffFile, axis: str) -> float:
-    stated = tiff.imagej_metadata or {}
-    if axis == "T":
-        return float(stated["finterval"])
-    unit = MICROMETRES[str(stated["unit"]).lower()]
-    if axis == "Z":
-        return unit * float(stated["spacing"])
-    pixels, over = tiff.pages.first.tags[f"{axis}Resolution"].value
-    return float(unit * over / pixels)
-
-
-def _kind(series: TiffPageSeries) -> tuple[Any, ...]:
-    return series.shape, series.axes, series.dtype
-
-
-def _left_out(
-    series: Sequence[TiffPageSeries], n_read: int, first: TiffPageSeries
-) -> list[str]:
-    """Report the images that were not read, except smaller copies of the first."""
-    others = [
-        level
-        for one in series
-        for level in one.levels[1:]
-        if not (level.keyframe.is_reduced or level.keyframe.is_subifd)
-    ]
-    n = len(series) - n_read + len(others)
-    if not n:
-        return []
-    images = "another image" if n == 1 else f"{n} other images"
-    shape = " × ".join(map(str, first.shape))
-    return [
-        f"It holds {images} of another size or kind than the first ({shape}): they were "
-        "left out. Save them as files of their own to use them."
-    ]
+    return side if PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] else None
 
 
 def _pages_end(tiff: TiffFile) -> bool:
@@ -324,7 +273,16 @@ def _number(element: ElementTree.Element, name: str) -> int:
         return 1
 
 
-def _check_page(page: TiffPage) -> None:
+def check_page(page: TiffPage) -> None:
+    """Refuse colours and compressions that cannot be read.
+
+    Raises
+    ------
+    UnreadableError
+        If they cannot, or if the page holds no pixels.
+    """
+    from tifffile import TIFF
+
     colours = getattr(page.photometric, "name", "")
     if colours in UNSUPPORTED_COLOURS:
         raise UnreadableError(
@@ -332,6 +290,12 @@ def _check_page(page: TiffPage) -> None:
         )
     if not page.shape or page.dtype is None:
         raise UnreadableError("its first page holds no pixels that can be read")
+    if page.compression != 1 and page.compression not in TIFF.DECOMPRESSORS:
+        codec = getattr(page.compression, "name", page.compression)
+        raise UnreadableError(
+            f"its pixels are compressed as {codec}, which is not known here: run pip "
+            "install --upgrade imagecodecs, or save it as an uncompressed TIFF"
+        )
 
 
 def _check_size(series: Sequence[TiffPageSeries], n_bytes: int) -> None:
@@ -340,6 +304,17 @@ def _check_size(series: Sequence[TiffPageSeries], n_bytes: int) -> None:
     stated = sum(one.nbytes for one in series)
     if series[0].kind == "ome":
         stated = pages * page.nbytes
+    check_stated(stated, n_bytes)
+
+
+def check_stated(stated: int, n_bytes: int) -> None:
+    """Refuse a file that states far more bytes of pixels than it can hold.
+
+    Raises
+    ------
+    UnreadableError
+        If it does.
+    """
     if stated > max(HARMLESS_BYTES, MAX_RATIO * n_bytes):
         raise UnreadableError(
             f"it says that it holds {stated / 2**30:.1f} GB of pixels in a file of "
@@ -350,18 +325,32 @@ def _check_size(series: Sequence[TiffPageSeries], n_bytes: int) -> None:
 def _check_pieces(tiff: TiffFile, series: Sequence[TiffPageSeries]) -> None:
     """Refuse pieces that were cut off, or pictures much larger than the page states."""
     page, stream = series[0].keyframe, tiff.filehandle
-    codec = getattr(page.compression, "name", "")
-    are_pictures = any(name in codec for name in PICTURE_CODECS)
-    most = max(HARMLESS_PIXELS, 2 * math.prod(page.chunks))
+    pictures = are_pictures(page)
     for each in (page for one in series for page in one if page is not None):
         for offset, n_bytes in zip(each.dataoffsets, each.databytecounts, strict=True):
             if offset + n_bytes > stream.size:
                 raise UnreadableError("a part of its pixels was cut off: copy it again")
-            stream.seek(offset)
-            if are_pictures and _picture_size(stream.read(n_bytes)) > most:
-                raise UnreadableError(
-                    "its pieces are far larger than it says: it is damaged"
-                )
+            if pictures:
+                stream.seek(offset)
+                check_picture(page, stream.read(n_bytes))
+
+
+def are_pictures(page: TiffPage) -> bool:
+    """Return whether the tiles or strips of a page are pictures that state their size."""
+    codec = getattr(page.compression, "name", "")
+    return any(name in codec for name in PICTURE_CODECS)
+
+
+def check_picture(page: TiffPage, data: bytes) -> None:
+    """Refuse a picture that is much larger than the tiles or strips of its page.
+
+    Raises
+    ------
+    UnreadableError
+        If it is.
+    """
+    if _picture_size(data) > max(HARMLESS_PIXELS, 2 * math.prod(page.chunks)):
+        raise UnreadableError("its pieces are far larger than it says: it is damaged")
 
 
 def _picture_size(data: bytes) -> float:
@@ -414,7 +403,9 @@ def _own_planes(series: TiffPageSeries, pages: list[Any]) -> StoredImage:
     return StoredImage(array, "".join(sizes_here) + page.axes, (notice,))
 
 
-def _invert(array: npt.NDArray[Any], page: TiffPage, inverted: bool) -> npt.NDArray[Any]:
+def inverted_back(
+    array: npt.NDArray[Any], page: TiffPage, inverted: bool
+) -> npt.NDArray[Any]:
     """Invert pixels stored with 0 as white, except those of ImageJ, which need not be."""
     white_is_zero = getattr(page.photometric, "name", "") == "MINISWHITE"
     if not (inverted and white_is_zero and array.dtype.kind in "bu"):
@@ -425,7 +416,7 @@ def _invert(array: npt.NDArray[Any], page: TiffPage, inverted: bool) -> npt.NDAr
     return np.asarray(most - array)
 
 
-def _with_known_samples(
+def with_known_samples(
     array: npt.NDArray[Any], axes: str, page: TiffPage
 ) -> tuple[npt.NDArray[Any], str]:
     """Keep the samples of RGB(A); turn others into channels, without transparency."""
@@ -443,7 +434,7 @@ def _with_known_samples(
     return array, axes.replace("S", "C" if "C" not in axes else "I")
 
 
-def _with_channels_last(array: npt.NDArray[Any], axes: str) -> tuple[npt.NDArray[Any], str]:
+def with_channels_last(array: npt.NDArray[Any], axes: str) -> tuple[npt.NDArray[Any], str]:
     """Recognize (…, Y, X, channels) if the file does not name its dimensions."""
     unnamed = set(axes) <= {*PIXEL_AXES, *UNNAMED_AXES}
     if len(axes) < 3 or not unnamed:
@@ -457,7 +448,7 @@ def _with_channels_last(array: npt.NDArray[Any], axes: str) -> tuple[npt.NDArray
     return array, axes + ("S" if n >= 3 else "C")
 
 
-def _named(axes: str) -> str:
+def named_axes(axes: str) -> str:
     """Replace unnamed and unknown dimensions by free letters of `KNOWN_AXES`."""
     named = ["" if axis not in KNOWN_AXES else axis for axis in axes]
     if "C" in named and "S" in named:

@@ -37,6 +37,9 @@ def single_channels(channels: Channels) -> list[int]:
     return [one for c in channels for one in ((c,) if isinstance(c, int) else c)]
 
 
+MAX_PLANE = 2**31
+"""Pixels of a plane, from which on labels cannot be saved."""
+
 FINE_TUNE_SECONDS = 60.0
 """Time to fine-tune for, unless the user sets another."""
 

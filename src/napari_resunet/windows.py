@@ -43,6 +43,15 @@ def overlap(one: Window, other: Window) -> Window:
     return rows, columns
 
 
+def hull(windows: Sequence[Window]) -> Window:
+    """Return the smallest window that contains all of some."""
+    rows, columns = (
+        slice(min(w[axis].start for w in windows), max(w[axis].stop for w in windows))
+        for axis in (0, 1)
+    )
+    return rows, columns
+
+
 def bounding_window(mask: MaskArray, margin: int) -> Window:
     """Return the smallest window around the True pixels of a mask, plus a margin.
 

@@ -2,15 +2,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_resunet.engine import postprocess
+from napari_resunet.engine.blocks import PredictionMaps, decode_labels
 from napari_resunet.engine.image_reader import Axis
-from napari_resunet.engine.metrics import mean_ap, score
+from napari_resunet.engine.metrics import score
 from napari_resunet.engine.patches import inner_distance
-from napari_resunet.engine.postprocess import (
-    PredictionMaps,
-    decode,
-    decode_labels,
-)
+from napari_resunet.engine.postprocess import decode
 from napari_resunet.engine.synthetic import scatter
 from napari_resunet.types import Decoding, Levels, ModelInfo
 
@@ -33,16 +29,6 @@ def test_perfect_maps_give_the_objects_back(truth):
     labels = decode_labels(perfect_maps(truth), Decoding())
     assert score(truth, labels).ap75 > 0.95
     assert labels.dtype == np.int32
-
-
-def test_blocks_give_the_same_objects_as_the_whole(truth, monkeypatch):
-    whole = decode_labels(perfect_maps(truth), Decoding())
-    monkeypatch.setattr(postprocess, "BLOCK", 100)
-    blocks = decode_labels(perfect_maps(truth), Decoding())
-    assert mean_ap(whole, blocks) == 1.0
-    assert blocks.max() == whole.max()
-    for label, box in enumerate(ndimage.find_objects(blocks), start=1):
-        assert ndimage.label(blocks[box] == label)[1] == 1
 
 
 @pytest.mark.parametrize("factor", [0.4, 0.5, 2.0])

@@ -55,6 +55,19 @@ def test_native_precision_changes_probabilities_little(starter, nuclei):
     assert np.abs(exact.astype(float) - native).mean() < 0.01
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.6])
+def test_maps_of_a_part_are_those_of_the_whole(starter, nuclei, scale):
+    predictor = Predictor(starter, FLOAT)
+    predictor.plan.tile = 96
+    plane = plane_of(np.tile(nuclei[0], (1, 2))[:200, :260], scale)
+    events = []
+    whole, n_tiles = drain(predictor.maps(plane), events.append), events[-1].total
+    part = slice(50, 83), slice(0, 60)
+    few = predictor.maps(replace(plane, part=part))
+    np.testing.assert_array_equal(drain(few, events.append), whole[:, *part])
+    assert events[-1].total < n_tiles  # not all were computed
+
+
 def test_tiles_show_no_seam(starter, nuclei):
     image = np.tile(nuclei[0], (2, 2))
     plane = plane_of(image)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_resunet.engine.blocks import PredictionMaps
 from napari_resunet.engine.image_reader import Axis
-from napari_resunet.engine.postprocess import PredictionMaps
 from napari_resunet.engine.uncertainty import (
     REGION,
     Region,

@@ -34,6 +34,16 @@ def test_pixels_axes_and_pixel_size_are_read(tmp_path, version, axes, shape):
     assert stored.notices == ()
 
 
+def test_the_steps_along_each_axis_are_those_of_the_level(tmp_path):
+    images = [pixels(2, 3, 20, 24), pixels(2, 3, 10, 12)]
+    store = make_store(tmp_path / "x.zarr", images, "tzyx", scale=[9, 2, 0.5, 0.4])
+    text = (store / "zarr.json").read_text()
+    timed = '"type": "time", "unit": "minute"'
+    (store / "zarr.json").write_text(text.replace('"type": "time"', timed))
+    assert read_level(store).steps == {"T": 540, "Z": 2, "Y": 0.5, "X": 0.4}
+    assert read_level(store, 1).steps == {"T": 540, "Z": 2, "Y": 1, "X": 0.8}
+
+
 def test_channels_have_their_names(tmp_path):
     store = make_store(
         tmp_path / "x.zarr", [pixels(2, 9, 9)], "cyx", channels=("DAPI", "GFP")

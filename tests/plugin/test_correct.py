@@ -38,13 +38,25 @@ def test_it_fits_its_room(section):
     assert section.minimumSizeHint().width() <= WIDTH
     assert section.sizeHint().height() <= HEIGHT
     inside = section.rect()
-    buttons = section.findChildren(QAbstractButton)
+    buttons = [b for b in section.findChildren(QAbstractButton) if b.isVisible()]
     assert len(buttons) == len(TOOLS) + 6
     for button in buttons:
         corner = button.mapTo(section, button.rect().bottomRight())
         assert inside.contains(corner), button.objectName()
         needed = button.fontMetrics().horizontalAdvance(button.text())
         assert button.width() >= needed
+
+
+def test_a_large_image_has_one_button_more_and_so_has_a_part_of_it(section):
+    for name in ("work_here", "write_back", None):
+        section.large.show_button(name)
+        shown = [
+            button.objectName()
+            for button in section.large.findChildren(QAbstractButton)
+            if button.isVisible()
+        ]
+        assert shown == ([] if name is None else [name])
+    assert section.sizeHint().height() <= HEIGHT
 
 
 def test_the_tools_are_one_row_and_each_says_its_name_and_key(section):

@@ -495,18 +495,37 @@ def test_formats_to_export_are_check_boxes_that_stay_as_they_were(dock: Dock) ->
         boxes = dialog.findChildren(QCheckBox)
         shown = [(box.text(), box.isChecked()) for box in boxes]
         assert shown == [
-            ("OME-TIFF labels", True), ("ImageJ ROIs", False), ("QuPath GeoJSON", False)
+            ("OME-TIFF labels", True), ("ImageJ ROIs", False), ("QuPath GeoJSON", False),
+            ("Tracks", False),
         ]  # fmt: skip
         boxes[0].click()
         boxes[2].click()
         dialog.accept()
 
     answer(choose)
-    assert dock.results.ask_formats() == ("geojson",)
+    assert dock.results.ask_formats("") == ("geojson",)
     answer(lambda dialog: dialog.reject())
-    assert dock.results.ask_formats() is None
+    assert dock.results.ask_formats("") is None
     answer(lambda dialog: dialog.accept())
-    assert dock.results.ask_formats() == ("geojson",)
+    assert dock.results.ask_formats("") == ("geojson",)
+
+
+def test_tracks_can_be_chosen_where_there_are_some(dock: Dock) -> None:
+    def choose(dialog: QDialog) -> None:
+        tracks = dialog.findChildren(QCheckBox)[3]
+        told.append(tracks.toolTip())
+        tracks.click()
+        dialog.accept()
+
+    told: list[str] = []
+    for _ in range(2):
+        answer(choose)
+        assert dock.results.ask_formats("No film.") == ("ome-tiff",)
+    answer(choose)
+    assert dock.results.ask_formats("") == ("ome-tiff", "ctc")
+    assert told == ["No film.", "No film.", "A folder for the Cell Tracking Challenge"]
+    answer(lambda dialog: dialog.accept())
+    assert dock.results.ask_formats("No film.") == ("ome-tiff",)
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -278,7 +278,7 @@ def verified_on_two(bench):
     wide = bench.viewer.add_image(np.zeros((2, 60, 70)), axis_labels=("c", "y", "x"))
     bench.state.choose(str(wide.unique_id))
     bench.state.chosen.choose_channels((1,))
-    bench.app.layers.make_binding(wide).layer.data[0, 20:40, 20:40] = 3
+    bench.app.layers.make_binding(wide).layer.data[20:40, 20:40] = 3
     bench.app.review.mark_verified()
 
 

@@ -124,6 +124,33 @@ def test_a_stack_of_channels_that_is_turned(bench):
     assert world(plane, 7, 9) == pytest.approx(world(image, 2, 1, 7, 9)[-2:])
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"scale": (3, 5, 2, 0.5), "translate": (1, 2, 3, 4)},
+        {
+            "rotate": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, -1], [0, 0, 1, 0]],
+            "scale": (3, 5, 0.5, 0.25),
+            "translate": (1, 2, 3, 4),
+        },
+        {"affine": np.diag([2.0, 3, 0.5, 0.5, 1]), "scale": (1, 2, 1, 1)},
+    ],
+)
+def test_labels_have_no_axis_for_channels_that_come_first(bench, place):
+    names = ("c", "z", "y", "x")
+    image = bench.viewer.add_image(np.zeros((4, 3, 40, 50)), axis_labels=names, **place)
+    binding = bench.layers.make_binding(image)
+    assert binding.layer.data.shape == (3, 40, 50)
+    assert binding.layer.axis_labels == ("z", "y", "x")
+    for channel in range(4):
+        there = world(image, channel, 2, 7, 9)
+        assert binding.layer.world_to_data(there) == pytest.approx((2, 7, 9))
+    image.scale = np.array(image.scale) * 2
+    there = world(image, 1, 2, 7, 9)
+    assert binding.layer.world_to_data(there) == pytest.approx((2, 7, 9))
+    assert binding.indices() == [(0,), (1,), (2,)]
+
+
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 def test_an_image_turned_across_its_slices_is_refused(bench):
     image = bench.viewer.add_image(np.zeros((3, 40, 50)), rotate=(0, 30, 0))
@@ -151,4 +178,4 @@ def test_labels_of_an_image_whose_axes_change_are_left_alone(bench):
     assert bench.binding is None
     assert binding.layer in bench.viewer.layers
     assert "Segment makes new ones" in bench.message
-    assert bench.layers.make_binding(image).layer.data.shape == (1, 40, 50)
+    assert bench.layers.make_binding(image).layer.data.shape == (40, 50)

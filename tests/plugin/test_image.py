@@ -354,7 +354,7 @@ def test_channels_that_the_file_states_are_recognized(
     assert ticks(dock)[0] == [names[-1]]
     dock.app.image.set_object_size(20)
     dock.segment("stack")
-    assert dock.labels.data.shape == (1, *image_of_nuclei.shape)
+    assert dock.labels.data.shape == image_of_nuclei.shape
     assert dock.labels.data.max() > 10
 
 
@@ -413,8 +413,8 @@ def test_a_late_answer_loses_no_labels(dock, image_of_nuclei):
     dock.mark("slice")
     before = dock.labels.data[2].copy()
     dock.find("axis_channels").click()
-    assert dock.labels.data.shape == (1, *image_of_nuclei.shape)
-    assert np.array_equal(dock.labels.data[0], before)
+    assert dock.labels.data.shape == image_of_nuclei.shape
+    assert np.array_equal(dock.labels.data, before)
     assert dock.verified(()).all()
     assert [x.name for x in dock.viewer.layers if isinstance(x, Labels)] == ["cells labels"]
     dock.find("axis_again").click()
@@ -437,8 +437,8 @@ def test_a_late_answer_leaves_one_image_in_the_session(dock, make_dock, image_of
     root, later = dock.end(), make_dock()
     later.open_session(root)
     assert [x.name for x in later.viewer.layers] == ["cells", "cells labels"]
-    assert later.labels.data.shape == (1, *image_of_nuclei.shape)
-    assert later.labels.data[0, 30, 30] == 77
+    assert later.labels.data.shape == image_of_nuclei.shape
+    assert later.labels.data[30, 30] == 77
     assert "is open" in later.message
 
 
@@ -450,7 +450,7 @@ def test_several_channels_in_one_input_are_combined(dock, image_of_nuclei):
     dock.app.image.set_object_size(20)
     dock.segment()
     dock.viewer.dims.set_point(0, 0)
-    halves = [dock.labels.data[0][:, :60].any(), dock.labels.data[0][:, 70:].any()]
+    halves = [dock.labels.data[:, :60].any(), dock.labels.data[:, 70:].any()]
     tick(dock, "Channel 1")
     tick(dock, "Channel 2")
     assert (
@@ -458,7 +458,7 @@ def test_several_channels_in_one_input_are_combined(dock, image_of_nuclei):
     )
     assert "channels were changed" in dock.message
     dock.segment()
-    both = dock.labels.data[0]
+    both = dock.labels.data
     assert both[:, :60].any()
     assert both[:, 70:].any()
     assert not all(halves)
@@ -558,20 +558,18 @@ def test_the_names_of_channels_and_the_answer_come_back(
     ome(tmp_path / "cells.ome.tif", planes(image_of_nuclei))
     opened(dock, tmp_path / "cells.ome.tif")
     dock.app.image.choose_channels(((0, 1),))
-    dock.layers.make_binding(dock.layers.image(dock.state.image_key)).layer.paint(
-        (0, 9, 9), 7
-    )
+    dock.layers.make_binding(dock.layers.image(dock.state.image_key)).layer.paint((9, 9), 7)
     asked = dock.viewer.add_image(planes(image_of_nuclei, 3), name="asked")
     dock.find("axis_channels").click()
-    dock.layers.make_binding(asked).layer.paint((0, 9, 9), 5)
+    dock.layers.make_binding(asked).layer.paint((9, 9), 5)
     root, later = dock.end(), make_dock()
     later.open_session(root)
     assert name_of(later) == "asked"
     assert image_layers.n_channels(later.viewer.layers["asked"]) == 3
-    assert later.labels.data[0, 9, 9] == 5
+    assert later.labels.data[9, 9] == 5
     later.find("image").setCurrentIndex(0)
     assert ticks(later) == (["stain 0", "stain 1"],) * 2
-    assert later.labels.data[0, 9, 9] == 7
+    assert later.labels.data[9, 9] == 7
 
 
 def test_labels_of_an_older_session_stay_on_the_slices_that_they_were_made_on(
@@ -613,7 +611,7 @@ def test_in_a_real_window_the_dock_follows_and_an_answer_keeps_the_labels(
     before = dock.labels.data[2].copy()
     assert before.any()
     dock.find("axis_channels").click()
-    assert np.array_equal(dock.labels.data, before[None])
+    assert np.array_equal(dock.labels.data, before)
     dock.viewer.layers.selection.active = labels
     assert title(dock) == 'Segment "cells"'
     dock.click("pin_image")

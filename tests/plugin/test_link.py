@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from harness import Headless
 
-from napari_resunet.engine.postprocess import PredictionMaps
+from napari_resunet.engine.blocks import PredictionMaps
 from napari_resunet.plugin.controllers.link import CHANGED, LINKED
 from napari_resunet.plugin.layers.labels import LOCKED
 from napari_resunet.session.segmenter import Proposal
@@ -68,6 +68,7 @@ def upper(labels):
 
 @pytest.mark.parametrize("stack", ["film", "volume"])
 def test_choosing_what_the_slices_are_links_them(app, stack):
+    choose(app, "separate")
     segment(app)
     assert len(set(upper(app.labels.layer.data))) == 2
     before = app.labels.layer.data > 0
@@ -155,6 +156,7 @@ def test_numbers_and_choice_are_there_tomorrow(dock, make_window_dock):
         binding.apply((number,), WINDOW, WINDOW, frame(number), "instances")
     combo = dock.find("stack")
     assert combo.isVisibleTo(dock.view.segment)
+    combo.setCurrentIndex(combo.findText("Separate"))
     combo.setCurrentIndex(combo.findText("A film"))
     dock.wait()
     linked = dock.labels.data.copy()
@@ -175,12 +177,29 @@ def test_locked_labels_stay(app):
     assert app.message == LOCKED
 
 
+@pytest.mark.parametrize(
+    ("names", "stack"),
+    [
+        (("t", "y", "x"), "film"),
+        (("Z", "y", "x"), "volume"),
+        (("p", "y", "x"), "separate"),
+        (("field", "y", "x"), "separate"),
+    ],
+)
+def test_what_the_slices_are_is_guessed_from_the_names_of_the_axes(app, names, stack):
+    app.viewer.layers.clear()
+    app.image = app.viewer.add_image(np.zeros(SHAPE), axis_labels=names)
+    app.view.segment.set_stack.assert_called_with(stack)
+    segment(app)
+    assert len(set(upper(app.labels.layer.data))) == (2 if stack == "separate" else 1)
+
+
 def test_the_question_is_there_for_stacks_only(app):
     shown = app.view.segment.set_stack
-    shown.assert_called_with("separate")
-    choose(app, "film")
-    app.state.changed.emit()
     shown.assert_called_with("film")
+    choose(app, "volume")
+    app.state.changed.emit()
+    shown.assert_called_with("volume")
     app.viewer.add_image(np.zeros(SHAPE[1:]), name="plane")
     app.state.changed.emit()
     shown.assert_called_with(None)

@@ -1,15 +1,18 @@
 """Measure: the table of the labels in view, and when it no longer counts."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from harness import SHAPE, Headless
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox
+from qtpy.QtWidgets import QApplication, QComboBox
 
 from napari_resunet.network.model_file import new_model
 from napari_resunet.plugin.messages import (
     NO_TABLE_WIDGET,
+    NO_TRACKS,
     NOT_MEASURED,
     NOT_MEASURED_NOW,
 )
@@ -134,6 +137,12 @@ def verify(bench):
     bench.state.changed.emit()
 
 
+def verify_as_much_elsewhere(bench):
+    bench.labels.review.plane(()).unverify(objects(0, 0, 1) > 0)
+    bench.labels.verify((), objects(0, 0, 0, 1) > 0)
+    bench.state.changed.emit()
+
+
 def rescale(bench):
     bench.image.units, bench.image.scale = ("um", "um"), (2, 2)
 
@@ -142,9 +151,13 @@ def other_pixels(bench):
     bench.image.data = np.ones(SHAPE)
 
 
-@pytest.mark.parametrize("change", [erase, undo, propose, verify, rescale, other_pixels])
+@pytest.mark.parametrize(
+    "change",
+    [erase, undo, propose, verify, verify_as_much_elsewhere, rescale, other_pixels],
+)
 def test_a_change_drops_the_table(bench, tmp_path, change):
     bench.propose(objects(1, 2))
+    bench.labels.verify((), objects(0, 0, 1) > 0)
     paint(bench)
     bench.measure()
     assert len(bench.features) == 10
@@ -159,13 +172,78 @@ def test_a_change_drops_the_table(bench, tmp_path, change):
     assert bench.reason("save_table") == ""
 
 
+def export(bench, path):
+    bench.view.results.ask_formats.return_value = ("geojson",)
+    bench.view.results.ask_export.return_value = path
+    bench.view.results.export_clicked.emit()
+    while bench.app.session_jobs.current is not None:
+        bench.step()
+    return [f["properties"] for f in json.loads(path.read_text("utf-8"))["features"]]
+
+
+def test_what_was_measured_goes_to_qupath(bench, tmp_path):
+    bench.image.data = objects(1, 2) * 3
+    bench.propose(objects(1, 2))
+    assert all("measurements" not in o for o in export(bench, tmp_path / "a.geojson"))
+    assert bench.message.startswith("The labels were exported; ")
+    bench.measure()
+    one, two = export(bench, tmp_path / "a.geojson")
+    assert one["name"] == "0001"
+    assert one["measurements"]["area_px"] == 100
+    assert two["measurements"]["mean_intensity"] == 6
+    assert "label" not in two["measurements"]
+    assert bench.message.startswith("The labels were exported, with their measurements; ")
+
+
+def test_a_film_can_be_exported_as_tracks(bench, tmp_path):
+    bench.viewer.layers.clear()
+    bench.image = bench.viewer.add_image(np.zeros((2, *SHAPE)), name="film")
+    bench.propose(objects(4), (0,))
+    bench.propose(objects(4), (1,))
+    results = bench.view.results
+    results.ask_formats.return_value = None
+    results.export_clicked.emit()
+    assert results.ask_formats.call_args.args == (NO_TRACKS,)
+    bench.state.chosen.stack = "film"
+    results.ask_formats.return_value = ("ctc",)
+    results.ask_export.side_effect = lambda suggested: tmp_path / suggested
+
+    def save():
+        results.export_clicked.emit()
+        while bench.app.session_jobs.current is not None:
+            bench.step()
+
+    save()
+    assert results.ask_formats.call_args.args == ("",)
+    (folder,) = tmp_path.glob("*_ctc")
+    assert (folder / "res_track.txt").read_text() == "1 0 1 0\n"
+    assert len(list(folder.glob("mask*.tif"))) == 2
+    save()  # what an earlier export wrote is replaced
+    (folder / "notes.txt").write_text("mine")
+    save()
+    assert "not as it was exported before" in bench.message
+    assert (folder / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("change", [paint, lambda bench: bench.labels.layer.data.fill(3)])
+def test_measurements_of_other_labels_do_not_go_to_qupath(bench, tmp_path, change):
+    bench.propose(objects(1, 2))
+    bench.measure()
+    change(bench)  # or what no event tells
+    found = export(bench, tmp_path / "a.geojson")
+    assert found
+    assert all("measurements" not in one for one in found)
+
+
 def test_what_leaves_the_labels_as_they_are_keeps_the_table(bench):
     bench.propose(objects(1, 2))
+    bench.labels.verify((), objects(0, 0, 1) > 0)
     bench.measure()
     bench.labels.show_contours(False)
     bench.labels.layer.refresh()
     bench.labels.layer.selected_label = 2
     bench.labels.layer.name = "other"
+    bench.labels.verify((), objects(0, 0, 1) > 0)  # is verified already
     bench.state.changed.emit()
     assert len(bench.features) == 3
 
@@ -267,15 +345,59 @@ def test_a_row_leads_to_the_slice_of_its_object(bench):
     assert bench.framed == []
 
 
-def test_a_stack_can_be_measured_as_one_volume(bench):
+def test_slices_that_are_one_volume_are_measured_as_one(bench):
     bench.viewer.layers.clear()
-    bench.image = bench.viewer.add_image(np.zeros((3, *SHAPE)), name="stack")
+    bench.image = bench.viewer.add_image(
+        np.zeros((6, *SHAPE)), name="stack", scale=(2, 0.5, 0.5), units=("um",) * 3
+    )
+    for plane in (2, 3, 4):
+        bench.propose(objects(1), (plane,))
+    bench.state.chosen.stack = "volume"
+    bench.viewer.dims.set_point(0, 0)
+    bench.measure()
+    assert bench.features["volume_um3"][1] == 150
+    assert bench.features["centroid_z_um"][1] == 6
+    assert bench.table_text == "1 object measured as volumes."
+    bench.labels.layer.selected_label = 2
+    bench.labels.layer.selected_label = 1
+    assert bench.viewer.dims.point[0] == 6  # micrometres: its middle slice
+    bench.viewer.dims.set_point(0, 4)
+    bench.labels.layer.selected_label = 2
+    bench.labels.layer.selected_label = 1
+    assert bench.viewer.dims.point[0] == 4  # shows it, too
+    assert len(bench.framed) == 1
+    bench.view.segment.stack_chosen.emit("separate")
+    bench.state.changed.emit()
+    assert bench.table_text == NOT_MEASURED_NOW
+
+
+def test_volumes_of_a_film_are_shown_frame_by_frame(bench):
+    bench.viewer.layers.clear()
+    bench.image = bench.viewer.add_image(np.zeros((2, 3, *SHAPE)), name="film")
+    for index in [(0, 0), (0, 1), (1, 1)]:
+        bench.propose(objects(1), index)
+    bench.state.chosen.stack = "film"
+    bench.measure()
+    text = "2 objects in 1 track measured as volumes. The table shows slice 0."
+    assert bench.table_text == text
+    assert bench.features["volume_px"][1] == 200
+    bench.viewer.dims.set_point(1, 2)
+    assert bench.features["volume_px"][1] == 200
+    bench.viewer.dims.set_point(0, 1)
+    assert bench.features["volume_px"][1] == 100
+
+
+def test_classes_are_measured_slice_by_slice(bench, tmp_path):
+    model = new_model(ModelInfo("classes", ("background", "axon")))
+    bench.state.versions.loaded("starter", model)
+    bench.viewer.layers.clear()
+    bench.image = bench.viewer.add_image(np.zeros((2, *SHAPE)), name="stack")
     bench.propose(objects(1), (0,))
     bench.propose(objects(1), (1,))
-    bench.settings = MeasureSettings(volume=True)
+    bench.state.chosen.stack = "volume"
     bench.measure()
-    assert bench.features["volume_px"][1] == 200
-    assert bench.view.results.ask_measure.call_args.kwargs == {"volume": True}
+    bench.save(tmp_path / "t.csv")
+    assert pd.read_csv(tmp_path / "t.csv")["area_px"].tolist() == [100, 100]
 
 
 def test_channels_have_the_names_of_the_image(bench):
@@ -334,28 +456,19 @@ def answer(act):
     QTimer.singleShot(0, lambda: act(QApplication.activeModalWidget()))
 
 
-def test_the_form_asks_for_the_columns_and_for_volumes_only_in_stacks(qtbot):
+def test_the_form_asks_for_the_columns(qtbot):
     section = ResultsSection()
     qtbot.addWidget(section)
 
     def choose(dialog):
-        combo, box = dialog.findChild(QComboBox), dialog.findChild(QCheckBox)
-        combo.setCurrentText(MEASURE_GROUPS[1].title)
-        box.setChecked(True)
+        dialog.findChild(QComboBox).setCurrentText(MEASURE_GROUPS[1].title)
         dialog.accept()
 
     answer(choose)
-    chosen = section.ask_measure(MeasureSettings(), volume=True)
-    assert chosen == MeasureSettings(group="all", volume=True)
+    chosen = section.ask_measure(MeasureSettings())
+    assert chosen == MeasureSettings(group="all")
     answer(lambda dialog: dialog.reject())
-    assert section.ask_measure(chosen, volume=True) is None
-
-    def without_box(dialog):
-        assert dialog.findChild(QCheckBox) is None
-        dialog.accept()
-
-    answer(without_box)
-    assert section.ask_measure(MeasureSettings(), volume=False) == MeasureSettings()
+    assert section.ask_measure(chosen) is None
 
 
 def test_napari_shows_the_table_and_keeps_row_and_object_together(window_dock, monkeypatch):
@@ -365,7 +478,7 @@ def test_napari_shows_the_table_and_keeps_row_and_object_together(window_dock, m
     binding.apply((), WHOLE, WHOLE, objects(2, 5, 500), "instances")
     dock.state.changed.emit()
     results = dock.view.results
-    monkeypatch.setattr(results, "ask_measure", lambda before, volume: before)
+    monkeypatch.setattr(results, "ask_measure", lambda before: before)
     dock.click("measure")
     dock.wait()
     _, widget = dock.viewer.window.add_plugin_dock_widget("napari", "Features table widget")

@@ -16,7 +16,10 @@ from napari.utils.interactions import (
 from qtpy.QtCore import QPoint, Qt
 
 from napari_resunet._package import STARTER
+from napari_resunet.plugin.controllers.object_tools import SEPARATE
+from napari_resunet.plugin.layers.labels_watch import LabelsWatch
 from napari_resunet.plugin.tools import CONTOURS_KEY, NEXT_KEY, TOOLS
+from napari_resunet.session.store.labels import LabelsStore
 
 SHAPE = (80, 100)
 
@@ -267,6 +270,123 @@ def test_copy_replaces_a_proposal_but_nothing_of_the_user(make_desk):
     assert np.array_equal(desk.layer.data[2] == 9, shifted == 9)  # the user drew it
 
 
+@pytest.fixture
+def volume(make_desk):
+    """Open a stack whose slices are one volume, and show its middle slice."""
+    desk = make_desk("stack")
+    desk.state.chosen.stack = "volume"
+    desk.viewer.dims.set_point(0, 1)
+    return desk
+
+
+def present(desk):
+    """List the labels of each slice."""
+    return [set(np.unique(plane).tolist()) for plane in desk.layer.data]
+
+
+def test_with_alt_an_object_is_deleted_in_all_slices(volume):
+    volume.one_step(lambda: volume.press("Alt+D", at=(20, 20)))
+    assert present(volume) == [{0, 2, 5}] * 3
+    assert volume.message == "Delete: done in 3 slices. Ctrl-Z takes it back."
+    volume.button("delete").click()
+    volume.one_step(lambda: volume.drag((60, 70), modifiers=("Alt",)))
+    assert present(volume) == [{0, 2}] * 3
+    volume.one_step(lambda: volume.drag((20, 40)))
+    assert present(volume) == [{0, 2}, {0}, {0, 2}]
+
+
+def test_with_alt_objects_are_merged_in_all_slices(volume):
+    volume.layer.data[0, 10:30, 10:30] = 0
+    volume.press("Alt+J")
+    assert "in all slices" in volume.message
+    volume.one_step(lambda: volume.drag((20, 20), (20, 40)))
+    assert present(volume) == [{0, 1, 5}] * 3
+    assert not (volume.layer.data[0, 10:30, 10:30] == 1).any()
+
+
+def test_with_alt_a_line_divides_an_object_in_all_slices(volume):
+    volume.press("K")
+    line = (45, 69), (60, 69), (75, 69)
+    volume.one_step(lambda: volume.drag(*line, modifiers=("Alt",)))
+    assert all(len(labels) == 5 for labels in present(volume))
+    assert len(set.union(*present(volume))) == 5
+    assert (volume.layer.data[0] == volume.layer.data[2]).all()
+
+
+def test_the_key_with_alt_takes_the_tool_for_all_slices_until_it_is_put_away(volume):
+    volume.press("Alt+K")
+    volume.press("K")  # now for one slice
+    volume.drag((45, 69), (75, 69))
+    assert [len(labels) for labels in present(volume)] == [4, 5, 4]
+    volume.press("K")
+    assert volume.tools.active_tool is None
+
+
+def test_a_new_part_gets_a_number_that_no_slice_has(volume):
+    volume.layer.selected_label = 40
+    volume.layer.paint((2, 75, 5), 40)
+    volume.press("Alt+K")
+    volume.drag((45, 69), (75, 69))
+    assert (volume.layer.data == 40).any(axis=(1, 2)).tolist() == [False, False, True]
+    assert max(set.union(*present(volume))) > 40
+
+
+def test_separate_slices_are_never_edited_together(make_desk):
+    desk = make_desk("stack")
+    before = desk.layer.data.copy()
+    desk.press("Alt+D", at=(20, 20))
+    assert np.array_equal(desk.layer.data, before)
+    assert desk.message == SEPARATE
+
+
+def test_alt_means_nothing_where_there_is_one_slice(make_desk):
+    for kind in ("plane", "channels"):
+        desk = make_desk(kind)
+        desk.press("Alt+D", at=(20, 20))
+        assert set(np.unique(desk.plane)) == {0, 2, 5}
+
+
+def test_edits_in_all_slices_are_the_users_and_verified_areas_stay(volume):
+    whole = (slice(0, 80), slice(0, 100))
+    proposal = np.zeros(SHAPE, np.int32)
+    put_objects(proposal)
+    volume.layer.data[:] = 0
+    for number in range(3):
+        volume.binding.apply((number,), whole, whole, proposal, "instances")
+        volume.binding.verify((number,), np.ones(SHAPE, bool))
+    volume.press("Alt+D", at=(20, 20))
+    edited = volume.binding.edited()
+    assert sorted(edited) == [(0,), (1,), (2,)]
+    assert all(np.array_equal(mask, proposal == 1) for mask in edited.values())
+    assert all(volume.verified((number,)).all() for number in range(3))
+    corrections = volume.binding.corrections()
+    assert all(not (c.labels == 1).any() for c in corrections)
+    for number in range(3):
+        volume.binding.apply((number,), whole, whole, proposal, "instances")
+    assert not (volume.layer.data == 1).any()
+
+
+def test_what_was_done_and_undone_in_all_slices_is_on_disk_at_once(volume):
+    def saved():
+        volume.app.autosave.flush(60)
+        root = volume.app.autosave.folder.root
+        planes = sorted(root.glob("planes/*/*"))
+        return [set(np.unique(LabelsStore(p, SHAPE).load().labels)) for p in planes]
+
+    assert saved() == [{0, 1, 2, 5}] * 3
+    watch = LabelsWatch(volume.binding, volume.viewer, {})
+    while watch.capture(10, 10):
+        pass
+    volume.press("Alt+D", at=(20, 20))
+    assert sorted(watch.capture(10, 0)) == [(0,), (1,), (2,)]
+    volume.layer.undo()
+    assert sorted(watch.capture(10, 0)) == [(0,), (1,), (2,)]
+    volume.layer.redo()
+    assert sorted(watch.capture(10, 0)) == [(0,), (1,), (2,)]
+    watch.unbind()
+    assert saved() == [{0, 2, 5}] * 3
+
+
 def test_copying_is_for_stacks(desk, make_desk):
     assert not desk.button("copy").isEnabled()
     assert "one slice" in desk.button("copy").toolTip()
@@ -382,7 +502,7 @@ def test_a_model_of_classes_has_no_objects_to_edit(desk):
 def test_keys_come_with_the_labels_and_go_with_the_dock(desk):
     other = desk.viewer.add_labels(np.zeros(SHAPE, int))
     assert not other.keymap
-    assert len(desk.layer.keymap) == len(TOOLS)
+    assert len(desk.layer.keymap) == len(TOOLS) + sum(tool.through for tool in TOOLS)
     desk.button("add").click()
     desk.app.shut_down()
     assert not desk.layer.keymap
@@ -452,7 +572,8 @@ def test_our_keys_are_none_of_napari(make_napari_viewer):
     make_napari_viewer()
     used = {str(key) for key in [*Labels.class_keymap, *ViewerModel.class_keymap]}
     assert {"E", "P", "M"} <= used
-    ours = [NEXT_KEY, CONTOURS_KEY, *(tool.key for tool in TOOLS)]
+    through = [f"Alt+{tool.key}" for tool in TOOLS if tool.through]
+    ours = [NEXT_KEY, CONTOURS_KEY, *(tool.key for tool in TOOLS), *through]
     assert len(set(ours)) == len(ours)
     assert not set(ours) & used
     own = get_settings().shortcuts.shortcuts

@@ -117,7 +117,7 @@ def test_one_plane_of_labels_for_an_image_of_channels(bench):
     mine = bench.viewer.add_labels(cells())
     assert fits(mine, image)
     use(bench)
-    assert np.array_equal(bench.binding.layer.data[0], cells())
+    assert np.array_equal(bench.binding.layer.data, cells())
 
 
 def test_a_pyramid_of_labels_is_taken_at_full_resolution(own):

@@ -65,6 +65,11 @@ class Easel(Headless):
         self.state.versions.add(version_from(better_model(model.network, model).model, 1))
         self.state.changed.emit()
 
+    def use_objects(self):
+        model = new_model(ModelInfo())
+        self.state.versions.add(version_from(better_model(model.network, model).model, 2))
+        self.state.changed.emit()
+
 
 @pytest.fixture
 def easel():
@@ -194,6 +199,30 @@ def test_classes_are_painted_as_they_are_selected(easel):
     assert easel.data[25, 35] == 1
     easel.timers.fire()
     easel.view.set_message.assert_not_called()
+
+
+def luminance(colour):
+    """Relative luminance as the guidelines for accessible contents define it."""
+    linear = [c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def test_classes_have_colours_that_show_on_dark_and_bright_pixels(easel):
+    layer = easel.layer
+    before = layer.get_color(1)
+    easel.use_classes()
+    shown = [layer.get_color(label) for label in range(1, 7)]
+    assert len({tuple(colour) for colour in shown}) == 6
+    for colour in shown:
+        light = luminance(colour) + 0.05
+        assert light / 0.05 > 2  # contrast with black
+        assert 1.05 / light > 2  # contrast with white
+    layer.new_colormap(3)
+    chosen = layer.get_color(1)
+    easel.state.changed.emit()
+    assert np.array_equal(layer.get_color(1), chosen)  # the user's own colours stay
+    easel.use_objects()
+    assert np.array_equal(layer.get_color(1), before)
 
 
 def test_an_object_in_two_far_pieces_is_pointed_out(easel):

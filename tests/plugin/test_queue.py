@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 from types import SimpleNamespace
+from unittest.mock import call
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from harness import Headless
@@ -14,10 +16,11 @@ from napari.layers import Image, Labels
 
 from napari_resunet._package import STARTER
 from napari_resunet.corrections.training_set import CorrectionLog
+from napari_resunet.engine.blocks import PredictionMaps
 from napari_resunet.engine.image_reader import Axis, ImageReader
-from napari_resunet.engine.postprocess import PredictionMaps
 from napari_resunet.errors import ImageError
 from napari_resunet.plugin.layers import image_layers
+from napari_resunet.plugin.messages import NO_TRACKS
 from napari_resunet.session.segmenter import Proposal
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.types import ModelInfo
@@ -386,6 +389,61 @@ def test_several_images_in_one_file_are_items_of_their_own(plate, monkeypatch):
     assert (plate.labels.layer.data == 4).sum() == 4
 
 
+def test_propose_all_proposes_every_image_that_a_plugin_finds_in_a_file(
+    proposing, monkeypatch
+):
+    npe2 = pytest.importorskip("npe2")
+    layers = [(np.full((8, 9), n, np.uint8), {"name": f"scene {n}"}) for n in range(3)]
+    reader = type("Reader", (), {"plugin_name": "microscope"})
+    monkeypatch.setattr(
+        npe2.io_utils, "read_get_reader", lambda path, stack: (layers, reader)
+    )
+    bench, path = proposing, proposing.folder / "scenes.czi"
+    path.write_bytes(b"x")
+    bench.view.queue.remove_clicked.emit([bench.items[2].key])
+    bench.add([path])
+    bench.view.queue.propose_all_clicked.emit()
+    run_job(bench)
+    names = ["t9", "t10", "scene 0", "scene 1", "scene 2"]
+    assert [item.name for item in bench.items] == names
+    assert bench.states == ["proposed"] * 5
+    assert bench.message == "5 images proposed."
+
+
+def test_several_images_in_a_tiff_are_items_of_their_own(proposing, files, tmp_path):
+    bench = proposing
+    path = files / "s.tif"
+    pixels = [np.full((20 + n, 30), n, np.uint8) for n in range(3)]
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for image in pixels:
+            writer.write(image)
+    bench.add([path])
+    assert [item.name for item in bench.items[3:]] == ["s [1]", "s [2]", "s [3]"]
+    bench.view.queue.propose_all_clicked.emit()
+    run_job(bench)
+    assert bench.states[3:] == ["proposed"] * 3
+    bench.go(4)
+    before = bench.paint()
+    assert before.shape == (21, 30)
+    bench.view.results.ask_formats.return_value = ("ome-tiff",)
+    bench.view.queue.ask_folder.return_value = tmp_path / "out"
+    bench.view.queue.export_all_clicked.emit()
+    run_job(bench)
+    written = {p.name for p in (tmp_path / "out").glob("s*.tif")}
+    assert written == {"s_labels.tif", "s_2_labels.tif", "s_3_labels.tif"}
+    later = reopened(bench, files)
+    assert later.shown == ["s [2]", "s [2] labels"]
+    assert np.array_equal(later.labels.layer.data, before)
+    assert not any(record.stored for record in later.app.autosave.folder.file.images)
+    moved = path.rename(files / "moved.tif")
+    later.go(0)
+    later.view.session.ask_image.return_value = moved
+    later.go(4)
+    assert np.array_equal(later.labels.layer.data, before)
+    assert later.items[4].path == str(moved / "2")
+    later.app.shut_down()
+
+
 # Learning ------------------------------------------------------------------------------
 
 
@@ -538,7 +596,7 @@ def test_what_the_planes_are_is_said_once_for_images_with_as_many(proposing, are
     bench.go(3)
     image = bench.app.layers.image(bench.state.image_key)
     assert image_layers.axes_of(image) == ("CYX" if are_channels else "ZYX")
-    assert bench.labels.layer.data.shape == ((1, 12, 14) if are_channels else (3, 12, 14))
+    assert bench.labels.layer.data.shape == ((12, 14) if are_channels else (3, 12, 14))
     assert bench.labels.layer.data.any()
     path = bench.folder / "v.tif"
     tifffile.imwrite(path, np.ones((3, 12, 14), np.uint8), photometric="minisblack")
@@ -558,6 +616,66 @@ def test_what_was_proposed_in_the_background_opens_with_its_labels(proposing):
     assert bench.labels.review.plane(()).proposed.all()
     assert not bench.labels.review.plane(()).protected.any()
     assert bench.states[1] == "proposed"
+
+
+def numbered_anew(workers):
+    """Let each slice number its object anew, as a model does."""
+    segment = workers.segment
+
+    def renumbered(request, token):
+        for proposal in segment(request, token):
+            proposal.labels[:] *= 1 + sum(proposal.index)
+            yield proposal
+
+    workers.segment = renumbered
+
+
+@pytest.fixture
+def films(proposing):
+    """Two films in the list, the first of them open."""
+    bench = proposing
+    numbered_anew(bench.app.propose_all._workers)
+    for name in ("f0", "f1"):
+        path = bench.folder / f"{name}.tif"
+        pixels = np.ones((4, 12, 14), np.uint8)
+        tifffile.imwrite(path, pixels, metadata={"axes": "TYX"}, ome=True)
+        bench.add([path])
+    bench.go(3)
+    return bench
+
+
+def numbers(bench):
+    return [int(plane.max()) for plane in bench.labels.layer.data]
+
+
+def test_propose_all_links_films_that_are_open_and_those_that_are_not(films):
+    films.view.queue.propose_all_clicked.emit()
+    run_job(films)
+    assert numbers(films) == [1, 1, 1, 1]
+    films.go(4)
+    assert numbers(films) == [1, 1, 1, 1]
+    assert films.state.chosen.stack == "film"
+    assert not films.labels.edited()
+
+
+def test_what_the_slices_of_the_open_image_are_holds_for_the_next(films):
+    films.view.segment.stack_chosen.emit("separate")
+    films.view.queue.propose_all_clicked.emit()
+    run_job(films)
+    assert numbers(films) == [1, 2, 3, 4]
+    films.go(4)
+    assert numbers(films) == [1, 2, 3, 4]
+    assert films.state.chosen.stack == "separate"
+    films.view.segment.set_stack.assert_called_with("separate")
+
+
+def test_a_new_image_that_is_opened_inherits_what_its_slices_are(films):
+    films.view.segment.stack_chosen.emit("volume")
+    films.go(4)
+    films.view.segment.set_stack.assert_called_with("volume")
+    films.go(2)  # 3 planes without a name
+    films.app.image.answer_axis(False)
+    films.view.segment.set_stack.assert_called_with("volume")  # guessed: it is Z now
 
 
 def test_an_image_that_is_opened_and_edited_meanwhile_keeps_its_labels(proposing):
@@ -633,13 +751,40 @@ def test_export_all_measures_all_images_too(proposing, tmp_path):
     bench.view.queue.ask_folder.return_value = target
     bench.view.queue.export_all_clicked.emit()
     run_job(bench)
-    assert bench.view.results.ask_formats.call_args.kwargs == {"measure": True}
+    assert bench.view.results.ask_formats.call_args == call(NO_TRACKS, measure=True)
     assert not list(target.glob("*.tif"))
     with (target / "summary.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["image"], row["objects"]) for row in rows] == [("t9", "1"), ("t10", "1")]
     assert float(rows[0]["mean_intensity"]) > 0
     assert len((target / "measurements.csv").read_text("utf-8").splitlines()) == 3
+
+
+@pytest.mark.parametrize(("stack", "tracks"), [("film", ""), ("volume", NO_TRACKS)])
+def test_export_all_knows_what_the_slices_are(proposing, tmp_path, stack, tracks):
+    bench, target = proposing, tmp_path / "out"
+    bench.paint()
+    bench.go(2)
+    bench.state.chosen.stack = stack
+    bench.paint()
+    bench.view.results.ask_formats.return_value = ("geojson", "ctc", "measurements")
+    bench.view.queue.ask_folder.return_value = target
+    bench.view.queue.export_all_clicked.emit()
+    run_job(bench)
+    assert bench.view.results.ask_formats.call_args.args == (tracks,)
+    of = "1 image" if stack == "film" else "2 images"
+    assert bench.message == (
+        f"The labels of 2 images were exported. No tracks of {of}: only a film has some."
+    )
+    table = pd.read_csv(target / "t11_measurements.csv")
+    features = json.loads((target / "t9_labels.geojson").read_text("utf-8"))["features"]
+    assert features[0]["properties"]["measurements"]["area_px"] == 100
+    if stack == "film":
+        assert (target / "t11_ctc" / "res_track.txt").read_text() == "1 0 2 0\n"
+        assert table["track"].tolist() == [7, 7, 7]
+    else:
+        assert not list(target.glob("*_ctc"))
+        assert table["volume_px"].tolist() == [300]
 
 
 def test_export_all_replaces_only_what_it_wrote(proposing, tmp_path):

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import npe2
 import numpy as np
 import pytest
-import tifffile
 
 from napari_resunet.errors import FileError
 from napari_resunet.plugin.layers import image_layers
@@ -64,13 +63,6 @@ def test_levels_of_resolution_are_kept(reads):
     layer = layer_of(image)
     assert layer.multiscale
     assert image_layers.finest(layer).shape == PLANE.shape
-
-
-def test_a_tiff_needs_no_plugin(tmp_path, monkeypatch):
-    monkeypatch.setattr(npe2.io_utils, "read_get_reader", None)
-    tifffile.imwrite(tmp_path / "a.tif", PLANE)
-    (image,) = read_file(tmp_path / "a.tif")
-    assert np.array_equal(layer_of(image).data, PLANE)
 
 
 @pytest.mark.parametrize("name", ["evil.py", "notes.txt"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from harness import SHAPE, Headless
 
-from napari_resunet.engine.postprocess import PredictionMaps
+from napari_resunet.engine.blocks import PredictionMaps
 from napari_resunet.errors import Cancelled
 from napari_resunet.events import Notice, Progress
 from napari_resunet.plugin.controllers.segment import MIDDLE_FIRST

@@ -2,6 +2,7 @@
 
 import dask.array
 import numpy as np
+import pandas as pd
 import pytest
 
 import napari_resunet as nru
@@ -48,7 +49,8 @@ def test_labels_alone_have_sizes_and_no_intensities(labels):
     assert not [name for name in table if "intensity" in name]
     narrow = np.zeros((20, 3), int)  # three columns are no channels here
     narrow[3:5] = 1
-    assert nru.measure(np.stack([narrow] * 4))["plane"].tolist() == [0, 1, 2, 3]
+    stack = nru.measure(np.stack([narrow] * 4), stack="separate")
+    assert stack["plane"].tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("axes", ["TCYX", "CTYX", "TYXC", "XTYC"])
@@ -66,16 +68,57 @@ def test_any_order_of_axes_and_a_lazy_image_give_the_same(labels, axes):
         assert table[name] == pytest.approx(column), name
 
 
-def test_a_volume_has_sides_of_its_own(labels):
+def test_an_object_of_a_volume_is_measured_once(labels):
     stack = np.zeros((4, 2, 20, 30), np.int32)
     stack[1:3, 1] = labels
     table = nru.measure(
-        stack, stack * 3.0, axes="ZTYX", volume=True, pixel_size=(2, 0.5, 0.5)
+        stack, stack * 3.0, axes="ZTYX", stack="volume", pixel_size=0.5, z_step=2.0
     )
+    assert table["label"].tolist() == [1, 5]
     assert table["volume_um3"].tolist() == [40, 20]
     assert table["plane_t"].tolist() == [1, 1]
+    assert table["centroid_z_um"].tolist() == [3, 3]
     assert table["mean_intensity"].tolist() == [3, 15]
     assert table["box_z_start_px"].tolist() == [1, 1]
+
+
+def test_without_the_distance_of_slices_a_volume_is_measured_in_voxels(labels):
+    stack = np.stack([labels, labels])
+    for known in ({"pixel_size": 0.5}, {"z_step": 2.0}):
+        table = nru.measure(stack, axes="TYX", stack="volume", **known)
+        assert table["volume_px"].tolist() == [80, 40]
+        assert table["centroid_y_px"].tolist() == [3.5, 11.5]
+
+
+def test_what_slices_are_is_guessed_as_for_segment(labels):
+    stack = np.stack([labels, labels])
+    assert "volume_px" in nru.measure(stack, axes="ZYX")
+    assert nru.measure(stack, axes="TYX")["track"].tolist() == [1, 5, 1, 5]
+    assert nru.measure(stack, axes="PYX")["plane"].tolist() == [0, 0, 1, 1]
+    classes = nru.measure(stack, axes="ZYX", class_names=["background", "axon"])
+    assert "area_px" in classes
+    pieces = nru.measure(
+        stack, axes="ZYX", class_names=["background", "axon"], stack="volume"
+    )
+    assert pieces["volume_px"].tolist() == [80, 40]
+
+
+def test_a_film_has_a_row_for_each_frame_of_a_track(labels):
+    moved = np.roll(labels, 2, axis=1)
+    film = np.stack([labels, np.where(moved == 5, 0, moved)])
+    table = nru.measure(film, film, axes="TYX", stack="film", pixel_size=0.5)
+    assert list(table)[:3] == ["plane", "label", "track"]
+    one = pd.DataFrame(table).pivot(index="plane", columns="track", values="centroid_x_um")
+    assert one[1].tolist() == [3.75, 4.75]
+    assert one[5].isna().tolist() == [False, True]
+
+
+def test_frames_of_a_film_may_be_volumes(labels):
+    film = np.stack([np.stack([labels, labels]), np.stack([labels, labels * 0])])
+    table = nru.measure(film, axes="TZYX")
+    assert table["volume_px"].tolist() == [80, 40, 40, 20]
+    assert table["plane_t"].tolist() == [0, 0, 1, 1]
+    assert table["track"].tolist() == [1, 5, 1, 5]
 
 
 def test_the_verified_share_follows_the_labels_axes(labels):
@@ -106,12 +149,13 @@ def test_progress_reaches_the_caller(labels):
         ({"image": np.zeros((2, 20, 30))}, CorrectionError, "axes='CYX'"),
         ({"axes": "QQ"}, ImageError, "cannot be used"),
         ({"pixel_size": 0}, ArgumentError, "pixel_size must be a number from 1e-06"),
-        ({"pixel_size": (1, 1, 1)}, ArgumentError, "or 2 in the order y, x, not 3"),
+        ({"pixel_size": (1, 1, 1)}, ArgumentError, "or two in the order y, x, not 3"),
+        ({"z_step": 0}, ArgumentError, "z_step must be a number"),
         ({"pixel_size": "1"}, ArgumentError, "pixel_size must be a number"),
         ({"group": "everything"}, ArgumentError, "'basic' or 'all'"),
         ({"group": ["all"]}, ArgumentError, "'basic' or 'all'"),
-        ({"volume": 1}, ArgumentError, "True or False"),
-        ({"volume": True}, ArgumentError, "need an axis Z"),
+        ({"stack": True}, ArgumentError, "stack must be one of 'separate', 'volume'"),
+        ({"class_names": ["b", "c"], "stack": "film"}, ArgumentError, "have no tracks"),
         ({"channel_names": "DAPI"}, ArgumentError, "must be a list of names"),
         ({"class_names": [1]}, ArgumentError, "must be a list of names"),
         ({"verified": np.zeros((3, 3))}, CorrectionError, "The mask 'verified' has"),
@@ -121,6 +165,11 @@ def test_progress_reaches_the_caller(labels):
 def test_each_argument_is_checked(labels, arguments, kind, words):
     with pytest.raises(kind, match=words.replace("(", r"\(")):
         nru.measure(**{"labels": labels, **arguments})
+
+
+def test_a_volume_needs_an_axis_of_depth():
+    with pytest.raises(ImageError, match="is Z, which a volume needs"):
+        nru.measure(np.zeros((2, 2, 4, 4), int), axes="PTYX", stack="volume")
 
 
 def test_names_of_channels_must_be_as_many_as_channels(labels):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_resunet.engine.blocks import PredictionMaps
 from napari_resunet.engine.image_reader import Axis, ImageReader
-from napari_resunet.engine.postprocess import PredictionMaps
 from napari_resunet.errors import Cancelled, ResunetError
 from napari_resunet.events import CancelToken, Progress
-from napari_resunet.session.queue_images import OpenRequest, read_own
+from napari_resunet.session.queue_images import OpenRequest
 from napari_resunet.session.queue_workers import (
     FailedItem,
     ImageChoices,
@@ -68,7 +68,7 @@ class Work:
         path = self.folder / f"{name}.tif"
         tifffile.imwrite(path, pixels, photometric="minisblack")
         item = QueueItem(key=name, path=str(path), name=name)
-        request = OpenRequest(item, None, self.session, read_own)
+        request = OpenRequest(item, None, self.session)
         self.items.append(ItemToPropose(request, ImageChoices(**choices)))
         return path
 
@@ -137,7 +137,7 @@ def test_corrected_pixels_stay(work):
     labels[20:25, 20:25] = 8
     review.sync(labels)
     (old,) = work.items
-    request = OpenRequest(old.file.item, record, work.session, read_own)
+    request = OpenRequest(old.file.item, record, work.session)
     work.items = [ItemToPropose(request, old.choices)]
     delta = BlockDiff((30, 40), state).capture((0, 0), labels, review)
     work.session.put_deltas(record.key, (), [delta])
@@ -195,9 +195,105 @@ def test_channels_are_those_of_the_open_image_or_the_first_one(work):
     path = work.folder / "two.tif"
     tifffile.imwrite(path, bright(2, 30, 40), imagej=True, metadata={"axes": "CYX"})
     item = QueueItem(key="two", path=str(path))
-    request = OpenRequest(item, None, work.session, read_own)
+    request = OpenRequest(item, None, work.session)
     for choices in (ImageChoices((1,), 2), ImageChoices((2,), 3)):
         work.items.append(ItemToPropose(request, choices))
     records = [plane.record for plane in work.events(ProposedPlane)]
     assert [r.channels for r in records] == [(1,), (0,)]
     assert [r.axes for r in records] == ["CYX", "CYX"]
+
+
+def film(n=5):
+    """Two squares that move to the right; the third frame is empty below."""
+    pixels = np.zeros((n, 30, 40), np.uint8)
+    for number in range(n):
+        pixels[number, 5:13, 5 + 2 * number : 13 + 2 * number] = 200
+    pixels[[0, 1, 3], 18:26, 20:28] = 200
+    return pixels
+
+
+class Numbering(Segmenting):
+    """Numbers the objects of each slice anew, the lower one first in every other slice."""
+
+    def segment(self, request, token):
+        for event in super().segment(request, token):
+            if isinstance(event, Proposal):
+                up = event.index[0] % 2
+                event.labels[:15] *= 1 + up
+                event.labels[15:] *= 2 - up
+            yield event
+
+
+def add_film(work, axes="TYX", **choices):
+    path = work.folder / f"{axes}.tif"
+    tifffile.imwrite(path, film(), metadata={"axes": axes}, ome=True)
+    item = QueueItem(key=axes.lower(), path=str(path), name=axes)
+    request = OpenRequest(item, None, work.session)
+    work.items.append(ItemToPropose(request, ImageChoices(**choices)))
+
+
+def proposed(work):
+    """Return the labels of the stack as they are in the session at the end."""
+    work.workers = Numbering()
+    states = {
+        plane.index: write(work.session, plane) for plane in work.events(ProposedPlane)
+    }
+    assert not any(state.review().edited.any() for state in states.values())
+    return np.array([states[index].labels for index in sorted(states)])
+
+
+@pytest.mark.parametrize(("axes", "stack"), [("TYX", "film"), ("ZYX", "volume")])
+def test_objects_of_a_stack_have_one_number_as_its_axes_say(work, axes, stack):
+    add_film(work, axes)
+    labels = proposed(work)
+    assert work.session.file.images[0].stack == stack
+    assert len(np.unique(labels[:, 5:13])) == len(np.unique(labels[:, 18:26])) == 2
+    assert len(np.unique(labels)) == 3
+    assert np.array_equal(labels > 0, film() > 0)
+
+
+def test_what_the_user_said_of_the_open_stack_holds_for_others_with_its_axes(work):
+    add_film(work, "TYX", stack="separate", stack_axes=("T",))
+    labels = proposed(work)
+    assert labels[:, 6, 14].tolist() == [0, 2, 1, 2, 1]
+    work.items.clear()
+    add_film(work, "ZYX", stack="separate", stack_axes=("T",))
+    assert len(np.unique(proposed(work)[-5:, 5:13])) == 2
+
+
+def test_slices_without_a_name_are_separate_unless_the_user_says_otherwise(work):
+    work.add("a", film())
+    assert len(np.unique(proposed(work)[:, 5:13])) == 3
+    work.items.clear()
+    work.add("b", film(), stack="film", stack_axes=("Z",))
+    assert len(np.unique(proposed(work)[:, 5:13])) == 2
+
+
+def test_linked_objects_of_the_user_keep_their_numbers(work):
+    add_film(work)
+    proposed(work)
+    record = work.session.file.images[0]
+    state = work.session.load_plane(record.key, (2,))
+    diff = BlockDiff(record.plane_shape, state)
+    labels, review = np.where(state.labels > 0, 70, 0).astype(np.int32), state.review()
+    work.session.put_deltas(record.key, (2,), [diff.capture((0, 0), labels, review)])
+    item = work.items[0].file
+    again = OpenRequest(item.item, record, work.session)
+    work.items = [ItemToPropose(again, ImageChoices())]
+    for plane in work.events(ProposedPlane):
+        state = write(work.session, plane)
+    numbers = [work.session.load_plane(record.key, (n,)).labels[6, 14] for n in (1, 2, 3)]
+    assert numbers == [70, 70, 70]
+
+
+def test_linking_can_be_cancelled_and_what_is_proposed_stays(work):
+    add_film(work)
+    planes = (event for event in work.run() if isinstance(event, ProposedPlane))
+    for plane in planes:
+        state = write(work.session, plane)
+        if plane.index == (4,):
+            work.token.cancel()
+            break
+    assert (state.labels > 0).any()
+    with pytest.raises(Cancelled):
+        next(planes)

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from napari_resunet.cli import _parser
+from napari_resunet.cli.program import _parser
 from napari_resunet.engine.finetune import FineTuneConfig
 from napari_resunet.session import settings
 from napari_resunet.session.settings import Settings

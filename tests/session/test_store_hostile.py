@@ -247,7 +247,7 @@ def test_a_pipe_is_no_image(tmp_path):
     os.mkfifo(tmp_path / "x.tif")
     assert local_file(str(tmp_path / "x.tif")) is None
     image = ImageRecord(name="x", shape=(8, 9), dtype="uint8", axes="YX")
-    assert read_pixels(tmp_path / "x.tif", image) is None
+    assert read_pixels(tmp_path / "x.tif", image) == ()
 
 
 def test_a_file_is_only_shown_if_its_pixels_are_known(session, key, tmp_path):
@@ -259,9 +259,9 @@ def test_a_file_is_only_shown_if_its_pixels_are_known(session, key, tmp_path):
     hashes = (content_hash(pixels), "", content_hash(pixels + 1))
     images = tuple(ImageRecord(**known, content_hash=h) for h in hashes)
     session.update(session.file.model_copy(update={"images": images}))
-    found = [e.data for e in restore_steps(session) if isinstance(e, RestoredImage)]
-    assert np.array_equal(found[0], pixels)
-    assert found[1] is found[2] is None
+    found = [e.levels for e in restore_steps(session) if isinstance(e, RestoredImage)]
+    assert np.array_equal(found[0][0], pixels)
+    assert found[1] == found[2] == ()
 
 
 def test_folders_deeper_than_any_session_has(written):

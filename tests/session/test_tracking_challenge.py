@@ -56,6 +56,20 @@ def test_each_frame_is_a_mask_and_each_track_a_line(tmp_path, film):
     assert [path.name for path in tmp_path.iterdir()] == ["f_ctc"]
 
 
+def test_daughters_have_the_line_of_their_parent(tmp_path):
+    labels = np.zeros((4, 12, 24), np.int32)
+    labels[[0, 2], 2:10, 4:20] = 8  # missing in frame 1
+    labels[3, 2:10, 4:11] = 3
+    labels[3, 2:10, 13:20] = 5
+    nru.save_labels(tmp_path / "f_ctc", labels, "TYX")
+    assert tracks(tmp_path / "f_ctc") == [
+        (1, 0, 0, 0),
+        (2, 2, 2, 1),
+        (3, 3, 3, 2),
+        (4, 3, 3, 2),
+    ]
+
+
 def test_every_track_is_in_each_of_its_frames(tmp_path):
     labels = tifffile.imread(sample_data_folder() / "timeseries_labels.tif").astype(
         np.int32

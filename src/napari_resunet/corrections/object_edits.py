@@ -6,6 +6,7 @@ only at the window around its object. Growing a new object is in `grow`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,7 +20,7 @@ from skimage.segmentation import watershed
 
 from napari_resunet.masks import fits_table
 from napari_resunet.types import LabelArray, MaskArray, Window
-from napari_resunet.windows import bounding_window, grown, moved, relative
+from napari_resunet.windows import bounding_window, grown, hull, moved, relative
 
 Labels = npt.NDArray[np.integer[Any]]
 Path = npt.NDArray[np.floating[Any]]
@@ -155,18 +156,23 @@ def merge(labels: Labels, path: Path) -> Edit:
 
     Pieces of one object are joined along the path.
     """
-    crossed = _objects_under(labels, path)
+    crossed = objects_under(labels, path)
     if len(crossed) < 2:
         return _bridge(labels, path, *crossed)
     windows = [found[0] for p in crossed.values() if (found := find_object(labels, p, GAP))]
-    window = _hull(windows)
+    return join(labels, list(crossed), windows)
+
+
+def join(labels: Labels, joined: Sequence[int], windows: Sequence[Window]) -> Edit:
+    """Give some labels the first of them, within windows around them; close thin gaps."""
+    window = hull(windows)
     part = labels[window]
-    groups = [part == label for label in crossed]
-    joined = np.logical_or.reduce(groups)
-    after = np.where(joined, next(iter(crossed)), part)
-    closed = [ndimage.binary_closing(g, disk(BRIDGE)) for g in (joined, *groups)]
+    groups = [part == label for label in joined]
+    members = np.logical_or.reduce(groups)
+    after = np.where(members, joined[0], part)
+    closed = [ndimage.binary_closing(g, disk(BRIDGE)) for g in (members, *groups)]
     bridge = closed[0] & ~np.logical_or.reduce(closed[1:]) & (part == 0)
-    after[bridge] = next(iter(crossed))
+    after[bridge] = joined[0]
     return Edit.between(part, after, window)
 
 
@@ -237,7 +243,7 @@ def copy(
     window, members = found
     label = label_at(source, point)
     replaced = _covered(target, window, members, protected)
-    whole = _hull([window, *(where for where, _ in replaced)])
+    whole = hull([window, *(where for where, _ in replaced)])
     before = target[whole]
     after = before.copy()
     for where, mask in replaced:
@@ -279,7 +285,7 @@ def line_pixels(
     return rows[inside], columns[inside]
 
 
-def _objects_under(labels: Labels, path: Path) -> dict[int, Point]:
+def objects_under(labels: Labels, path: Path) -> dict[int, Point]:
     """Return the objects under a path in its order, each with one of its pixels."""
     crossed: dict[int, Point] = {}
     rows, columns = line_pixels(path, labels.shape)
@@ -311,7 +317,7 @@ def _pieces_under(
     on = labels[rows, columns] == label
     entered = np.flatnonzero(on & ~np.concatenate([[False], on[:-1]]))
     places = zip(rows[entered].tolist(), columns[entered].tolist(), strict=True)
-    window = _hull([found[0] for p in places if (found := find_object(labels, p, GAP))])
+    window = hull([found[0] for p in places if (found := find_object(labels, p, GAP))])
     pieces, _ = ndimage.label(labels[window] == label, EIGHT)
     areas = np.bincount(pieces.ravel())
     min_size = max(MIN_PART_PIXELS, SPECK_FRACTION * areas[1:].max(initial=0))
@@ -371,7 +377,7 @@ def _split_parts(members: MaskArray, path: Path) -> npt.NDArray[np.int64]:
     names[0] = 0
     names[at_cut] = 0
     names[large[np.argsort(-areas[large], kind="stable")]] = np.arange(1, len(large) + 1)
-    return _filled_from_nearest(names[parts], members)
+    return filled_from_nearest(names[parts], members)
 
 
 def _cut(members: MaskArray, path: Path) -> MaskArray:
@@ -415,9 +421,10 @@ def _geodesic_sides(members: MaskArray, cut: MaskArray, path: Path) -> npt.NDArr
     return flooded
 
 
-def _filled_from_nearest(
+def filled_from_nearest(
     names: npt.NDArray[np.int64], members: MaskArray
 ) -> npt.NDArray[np.int64]:
+    """Give each member without a name, which is 0, that of the nearest pixel with one."""
     nearest = ndimage.distance_transform_edt(
         names == 0, return_distances=False, return_indices=True
     )
@@ -448,11 +455,3 @@ def _cut_off(box: Window, search: Window, shape: tuple[int, ...]) -> bool:
         (b.start == 0 and s.start > 0) or (b.stop == s.stop - s.start and s.stop < n)
         for b, s, n in zip(box, search, shape, strict=True)
     )
-
-
-def _hull(windows: list[Window]) -> Window:
-    rows, columns = (
-        slice(min(w[axis].start for w in windows), max(w[axis].stop for w in windows))
-        for axis in (0, 1)
-    )
-    return rows, columns

@@ -35,6 +35,8 @@ class ReviewMask:
         The area that the user marked as right.
     revision : int
         Increases with each change, so that a copy can be recognized as outdated.
+    marked : int
+        Increases with each change of `verified`.
     """
 
     last_written: LabelArray
@@ -42,6 +44,7 @@ class ReviewMask:
     edited: MaskArray
     verified: MaskArray
     revision: int = 0
+    marked: int = 0
 
     @classmethod
     def empty(cls, shape: tuple[int, int]) -> ReviewMask:
@@ -64,12 +67,17 @@ class ReviewMask:
         """Mark the proposed or corrected pixels of a region as verified."""
         known = self.proposed | self.edited
         # Without a proposal, the user drew everything, so the whole region counts.
-        self.verified |= region & known if self.proposed.any() else region
-        self.revision += 1
+        area = region & known if self.proposed.any() else region
+        self._turn(area & ~self.verified)
 
     def unverify(self, region: MaskArray) -> None:
         """Mark a region as not verified; what the user edited there stays edited."""
-        self.verified &= ~region
+        self._turn(region & self.verified)
+
+    def _turn(self, area: MaskArray) -> None:
+        """Turn pixels over: from verified to not verified, or back."""
+        self.verified ^= area
+        self.marked += bool(area.any())
         self.revision += 1
 
     @property

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from napari_resunet.engine.blocks import PredictionMaps, decode_labels
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.metrics import Tolerance, mean_ap
 from napari_resunet.engine.patches import TrainingImage
-from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.uncertainty import count_uncertain, windows
 from napari_resunet.engine.validation import (
     HeldOutPart,

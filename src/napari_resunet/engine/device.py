@@ -28,7 +28,7 @@ class Compute:
         Type of activations: bfloat16, float16, or float32.
     """
 
-    kind: str
+    kind: DeviceChoice
     dtype: torch.dtype
 
     @property
@@ -40,7 +40,12 @@ class Compute:
     def description(self) -> str:
         """The device's name and the precision, for the user."""
         name = torch.cuda.get_device_name() if self.kind == "cuda" else self.kind.upper()
-        return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+        return f"{name}, {self.precision}"
+
+    @property
+    def precision(self) -> str:
+        """The name of the precision."""
+        return str(self.dtype).removeprefix("torch.")
 
 
 def choose(choice: DeviceChoice = "auto") -> Compute:
@@ -51,7 +56,7 @@ def choose(choice: DeviceChoice = "auto") -> Compute:
     DeviceError
         If the chosen device is not available.
     """
-    available = {
+    available: dict[DeviceChoice, bool] = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
@@ -65,6 +70,29 @@ def choose(choice: DeviceChoice = "auto") -> Compute:
             f"This computer has no usable device '{choice}': choose 'auto' or 'cpu'."
         )
     return Compute(kind, _native_dtype(kind))
+
+
+def as_before(kind: DeviceChoice, precision: str) -> Compute:
+    """Return a device and precision that were used before, for others round differently.
+
+    Raises
+    ------
+    DeviceError
+        If this computer has no such device.
+    """
+    try:
+        choose(kind)
+    except DeviceError as error:
+        raise DeviceError(
+            f"Other blocks were computed on {kind.upper()}, which this computer does not "
+            "have: go on where it is, or give --overwrite to start again."
+        ) from error
+    return Compute(kind, getattr(torch, precision))
+
+
+def n_gpus() -> int:
+    """Return how many CUDA devices this process sees."""
+    return torch.cuda.device_count()
 
 
 def _native_dtype(kind: str) -> torch.dtype:

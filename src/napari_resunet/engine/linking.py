@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
+from napari_resunet.engine.divisions import divisions
 from napari_resunet.engine.metrics import Objects, Pairs, objects_of, overlaps
 from napari_resunet.errors import Cancelled
 from napari_resunet.events import CancelToken, Progress
@@ -40,7 +41,7 @@ class _Slice:
 
 
 def link_slices(
-    labels: npt.NDArray[Any], token: CancelToken | None = None
+    labels: npt.NDArray[Any], token: CancelToken | None = None, divide: bool = False
 ) -> Generator[Progress, None, LabelArray]:
     """Give the objects of consecutive slices that are one object the same number.
 
@@ -48,7 +49,7 @@ def link_slices(
     as the object that it overlaps (IoU of at least 0.25). If neither of two has such a
     partner, they are one object where three quarters of the smaller lie in the larger.
     Each has at most one continuation, and of all assignments, the one with the highest sum
-    of IoU is chosen: objects neither divide nor fuse.
+    of IoU is chosen. Objects never fuse.
 
     Parameters
     ----------
@@ -57,6 +58,9 @@ def link_slices(
         background. Slices may be volumes.
     token : CancelToken or None
         Checked between slices.
+    divide : bool
+        Whether an object may divide: then it ends, and both daughters get new numbers. See
+        `divisions`.
 
     Yields
     ------
@@ -80,7 +84,7 @@ def link_slices(
         if token is not None and token.cancelled:
             raise Cancelled("Linking was cancelled.")
         objects = objects_of(plane)
-        numbers = _continued(recent, objects)
+        numbers = _continued(recent, objects, divide)
         new = numbers == 0
         numbers[new] = n_objects + 1 + np.arange(new.sum())
         n_objects += int(new.sum())
@@ -112,7 +116,9 @@ def number_apart(labels: npt.NDArray[Any]) -> LabelArray:
     return apart
 
 
-def _continued(recent: deque[_Slice], objects: Objects) -> npt.NDArray[np.int32]:
+def _continued(
+    recent: deque[_Slice], objects: Objects, divide: bool
+) -> npt.NDArray[np.int32]:
     """Return the number of the object that each one continues; 0 if it is new."""
     numbers = np.zeros(len(objects.ids), np.int32)
     candidates = [(earlier, overlaps(earlier.objects, objects)) for earlier in recent]
@@ -123,7 +129,20 @@ def _continued(recent: deque[_Slice], objects: Objects) -> npt.NDArray[np.int32]
             rows, columns = _matched(pairs, free & near)
             numbers[columns] = earlier.numbers[rows]
             earlier.continued[rows] = True
+    if divide and candidates:
+        _end_divided(*candidates[0], objects, numbers)
     return numbers
+
+
+def _end_divided(
+    earlier: _Slice, pairs: Pairs, objects: Objects, numbers: npt.NDArray[np.int32]
+) -> None:
+    """Make the daughters of objects that divide new objects."""
+    now = numbers[pairs.columns]
+    possible = (now == 0) | (now == earlier.numbers[pairs.rows])
+    for row, daughters in divisions(pairs, earlier.objects, objects, possible):
+        numbers[list(daughters)] = 0
+        earlier.continued[row] = True
 
 
 def _by_iou(pairs: Pairs, first: Objects, second: Objects) -> npt.NDArray[np.bool_]:

@@ -60,6 +60,9 @@ class ToMeasure:
     class_names : tuple of str
         Names of the classes, background first, if the labels are classes. Then each
         connected piece of a class is an object.
+    origin : tuple of int
+        Where the first pixel is in a larger image, along the axes of an object; empty if
+        the labels are all there is.
     """
 
     labels: npt.NDArray[Any]
@@ -68,6 +71,7 @@ class ToMeasure:
     verified: Read | None = None
     pixel_size: tuple[float, ...] | None = None
     class_names: tuple[str, ...] = ()
+    origin: tuple[int, ...] = ()
 
     @property
     def n_axes(self) -> int:
@@ -135,7 +139,7 @@ def _measured(
     """Append the table of one plane or volume; yield the fraction that is done."""
     yield 0.0
     table = _names(objects, index, what)
-    table |= _sizes(objects, what.pixel_size)
+    table |= _sizes(objects, what.pixel_size, what.origin)
     if group == "all":
         table |= yield from _shapes(objects, what.pixel_size)
     for name, read in what.channels.items():
@@ -190,6 +194,11 @@ class _Objects:
             return np.empty(0)
         return np.asarray(read(index)).ravel()[self.where].astype(np.float64)
 
+    def places(self, origin: tuple[int, ...]) -> list[npt.NDArray[np.int64]]:
+        """Return the position of all pixels along each axis."""
+        places = np.unravel_index(self.where, self.shape)
+        return [n + o for n, o in zip(places, origin or (0,) * len(places), strict=True)]
+
     def per_object(self, sum_up: np.ufunc, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Reduce the pixels of each object to one number."""
         result: npt.NDArray[Any] = sum_up.reduceat(pixels, self.starts)
@@ -226,7 +235,9 @@ def _names(objects: _Objects, index: Index, what: ToMeasure) -> Table:
     return table
 
 
-def _sizes(objects: _Objects, sides: tuple[float, ...] | None) -> Table:
+def _sizes(
+    objects: _Objects, sides: tuple[float, ...] | None, origin: tuple[int, ...]
+) -> Table:
     """Compute size and place: sizes in micrometres if known, boxes always in pixels."""
     n_axes = len(objects.shape)
     axes, unit = COORDINATES[-n_axes:], _unit(sides)
@@ -237,7 +248,7 @@ def _sizes(objects: _Objects, sides: tuple[float, ...] | None) -> Table:
     table: Table = {f"{what}_{unit}{power}": size}
     diameter = (2 * n_axes * size / np.pi) ** (1 / n_axes)
     table[f"equivalent_diameter_{unit}"] = diameter
-    places = np.unravel_index(objects.where, objects.shape)
+    places = objects.places(origin)
     for axis, place, length in zip(axes, places, side, strict=True):
         mean = objects.per_object(np.add, place.astype(float)) / objects.n_pixels
         table[f"centroid_{axis}_{unit}"] = mean * length
@@ -245,6 +256,32 @@ def _sizes(objects: _Objects, sides: tuple[float, ...] | None) -> Table:
         table[f"box_{axis}_start_px"] = objects.per_object(np.minimum, place)
         table[f"box_{axis}_stop_px"] = objects.per_object(np.maximum, place) + 1
     return table
+
+
+def boxes_of(
+    labels: npt.NDArray[Any], origin: tuple[int, ...]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Find the box around each object.
+
+    Parameters
+    ----------
+    labels : integer array, shape (Y, X)
+        0 and negative numbers are no objects.
+    origin : tuple of int
+        Where the first pixel is in a larger image.
+
+    Returns
+    -------
+    numbers : int array, shape (n,)
+        The label of each object, ascending.
+    boxes : int64 array, shape (n, 4)
+        First row and column, and the row and column after the last.
+    """
+    objects = _Objects.of(labels, ())
+    places = objects.places(origin)
+    first = [objects.per_object(np.minimum, place) for place in places]
+    last = [objects.per_object(np.maximum, place) + 1 for place in places]
+    return objects.labels, np.stack([*first, *last], axis=-1)
 
 
 def _unit(sides: Sequence[float] | None) -> str:

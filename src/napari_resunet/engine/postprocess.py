@@ -1,28 +1,23 @@
-"""From prediction maps to labels at image resolution.
+"""From prediction maps to objects, at network resolution.
 
 Objects come from a watershed. Its seeds are where the smoothed inner distance exceeds a
-threshold, as in deep watershed (Bai & Urtasun 2017, https://arxiv.org/abs/1611.08303). A
-large plane is processed in blocks with a margin, and each object belongs to the block that
-contains its centre, so none is cut or duplicated.
+threshold, as in deep watershed (Bai & Urtasun 2017, https://arxiv.org/abs/1611.08303).
+Where the maps are a part of a plane, it is known which objects are the same as in the whole
+plane; `blocks` puts such parts together.
 """
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from skimage.segmentation import expand_labels, watershed
+from skimage.segmentation import watershed
 
-from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.patches import MIN_OBJECT_PIXELS
-from napari_resunet.engine.predict import Maps
-from napari_resunet.types import Decoding, FloatArray, LabelArray, Levels, ModelInfo, Window
+from napari_resunet.types import Decoding, LabelArray, Levels, MaskArray
 
 LOWEST_SEED, HIGHEST_SEED = 0.05, 0.85
 """Inner distances that the ends of the split slider mean."""
@@ -31,10 +26,17 @@ RISES = (0.1, 0.2)
 """How much above the seed level a seed may split."""
 
 MIN_PART_FRACTION = 0.13
-"""Smallest part of a split seed, as a fraction of a typical object's area."""
+"""Smallest part of a split seed, as a fraction of a typical object's area; in a volume,
+the same side counts."""
+
+PRIMES, N_ORDERS = (7919, 104729, 15485863), 2**16
+"""How pixels of equal value are ordered."""
+
+TRUNCATE = 4.0
+"""Standard deviations after which the smoothing ends."""
 
 
-def _foreground_level(decoding: Decoding, levels: Levels) -> float:
+def foreground_level(decoding: Decoding, levels: Levels) -> float:
     """Compute the probability from which a pixel is foreground."""
     return _interp(decoding.foreground, 0.0, levels.foreground, 1.0)
 
@@ -53,18 +55,47 @@ def _interp(slider: float, low: float, middle: float, high: float) -> float:
     return float(np.interp(slider, (0.0, 0.5, 1.0), (low, middle, high)))
 
 
+Sides = tuple[tuple[bool, bool], ...]
+"""For each axis: whether the plane goes on before it, and after it."""
+
+
+@dataclass(frozen=True)
+class FoundObjects:
+    """Objects of a window, numbered from 1.
+
+    Attributes
+    ----------
+    labels : int32 array, shape (Y, X)
+        On open sides, `smoothing_radius` pixels less than the maps.
+    first : int64 array, shape (n + 1,)
+        Position in the flattened labels of the first pixel of each object's seed.
+    cut : bool array, shape (n + 1,)
+        Whether the object could be another one if the maps went on: those are near open
+        sides. All others are equal, pixel for pixel, to objects of the whole plane.
+    """
+
+    labels: LabelArray
+    first: npt.NDArray[np.int64]
+    cut: MaskArray
+
+
+def smoothing_radius(levels: Levels) -> int:
+    """Compute how far, in pixels, the smoothing of the inner distance looks."""
+    return int(TRUNCATE * levels.smoothing + 0.5)
+
+
 def decode(
     maps: npt.NDArray[Any],
     decoding: Decoding,
     levels: Levels,
     min_size: float,
-    reference_area: float,
+    typical_size: float,
 ) -> LabelArray:
-    """Turn maps into objects numbered from 1.
+    """Turn the maps of a whole plane, or of a volume, into objects numbered from 1.
 
     Parameters
     ----------
-    maps : float array, shape (3, Y, X)
+    maps : float array, shape (2 or 3, …, Y, X)
         Foreground probability, normalized inner distance, boundary probability.
     decoding : Decoding
         The sliders.
@@ -72,48 +103,129 @@ def decode(
         The model's own thresholds, at the sliders' middle.
     min_size : float
         Smaller objects are removed, in pixels.
-    reference_area : float
-        Area of a typical object in pixels.
+    typical_size : float
+        Area of a typical object in pixels; its volume if the maps are those of a volume.
     """
-    foreground = maps[0] >= _foreground_level(decoding, levels)
+    return find_objects(maps, decoding, levels, min_size, typical_size).labels
+
+
+def find_objects(
+    maps: npt.NDArray[Any],
+    decoding: Decoding,
+    levels: Levels,
+    min_size: float,
+    typical_size: float,
+    open_sides: Sides | None = None,
+    origin: tuple[int, ...] | None = None,
+) -> FoundObjects:
+    """Find the objects of a part of a plane.
+
+    At open sides, an additional object stands for all that may come from outside: it starts
+    on the rim, and floods like a seed. Real seeds outside would flood later, so what is
+    neither in it nor beside it has nothing to do with the outside.
+
+    Parameters
+    ----------
+    maps, decoding, levels, min_size, typical_size
+        See `decode`.
+    open_sides : Sides or None
+        Where the plane goes on; None if the maps are whole.
+    origin : tuple of int or None
+        Place of the first pixel of the maps in the plane; None if they are whole.
+    """
     # The boundary map helps the network to learn; subtracting it here gained nothing.
-    ridge = ndimage.gaussian_filter(maps[1].astype(np.float32), levels.smoothing)
+    ridge = ndimage.gaussian_filter(
+        maps[1].astype(np.float32), levels.smoothing, truncate=TRUNCATE
+    )
+    open_sides = open_sides or ((False, False),) * ridge.ndim
+    inside = _within(ridge.shape, open_sides, smoothing_radius(levels))
+    ridge, probability = ridge[inside], maps[0][inside]
+    begin = tuple(
+        o + s.start for o, s in zip(origin or (0,) * ridge.ndim, inside, strict=True)
+    )
+    foreground = probability >= foreground_level(decoding, levels)
     level = _seed_level(decoding, levels)
-    seeds = _seeds(ridge, foreground, level)
+    rim = np.ones(ridge.shape, bool)
+    rim[_within(ridge.shape, open_sides, 1)] = False
+    seeds, outside = _seeds(ridge, foreground, level, rim)
     for rise in RISES:
-        seeds = _split_seeds(ridge, seeds, level + rise, MIN_PART_FRACTION * reference_area)
-    labels = _watershed(ridge, seeds, foreground)
-    areas = np.bincount(labels.ravel())
-    sums = np.bincount(labels.ravel(), maps[0].ravel())
-    sure = sums >= _certainty_level(decoding, levels) * areas
-    return _renumbered(labels, sure & (areas >= max(MIN_OBJECT_PIXELS, min_size)))
+        min_part = MIN_PART_FRACTION ** (ridge.ndim / 2) * typical_size
+        seeds, outside = _split_seeds(ridge, seeds, outside, rim, level + rise, min_part)
+    other = int(seeds.max(initial=0)) + 1
+    seeds[outside] = other
+    labels = _watershed(_without_ties(ridge, begin), seeds, foreground)
+    areas = np.bincount(labels.ravel(), minlength=other + 1)
+    sums = np.bincount(labels.ravel(), probability.ravel(), other + 1)
+    keep = sums >= _certainty_level(decoding, levels) * areas
+    keep &= areas >= max(MIN_OBJECT_PIXELS, min_size)
+    cut = _beside(labels, other) if rim.any() else np.zeros(other + 1, bool)
+    # The other objects have no pixels where there is nothing at the rim.
+    keep = (keep | cut) & (areas > 0)
+    return _kept(labels, _first_pixels(seeds, other + 1), cut, keep)
+
+
+def _within(shape: tuple[int, ...], open_sides: Sides, margin: int) -> tuple[slice, ...]:
+    """Leave out a margin on the open sides."""
+    return tuple(
+        slice(margin * before, n - margin * after)
+        for n, (before, after) in zip(shape, open_sides, strict=True)
+    )
+
+
+def _beside(labels: LabelArray, other: int) -> MaskArray:
+    """Tell which labels are, or touch, another one."""
+    beside = np.zeros(other + 1, bool)
+    beside[other] = True
+    for axis in range(labels.ndim):
+        one, next_one = np.moveaxis(labels, axis, 0)[:-1], np.moveaxis(labels, axis, 0)[1:]
+        beside[one[next_one == other]] = True
+        beside[next_one[one == other]] = True
+    beside[0] = False
+    return beside
+
+
+def _first_pixels(seeds: LabelArray, n: int) -> npt.NDArray[np.int64]:
+    where = np.flatnonzero(seeds)[::-1]
+    first = np.zeros(n, np.int64)
+    first[seeds.ravel()[where]] = where  # of several, the last one stays
+    return first
 
 
 def _seeds(
-    ridge: npt.NDArray[np.float32], foreground: npt.NDArray[np.bool_], level: float
-) -> npt.NDArray[np.int32]:
-    """Label seeds above a level; a foreground island without a seed becomes one."""
+    ridge: npt.NDArray[np.float32], foreground: MaskArray, level: float, rim: MaskArray
+) -> tuple[npt.NDArray[np.int32], MaskArray]:
+    """Label seeds above a level; a foreground island without a seed becomes one.
+
+    Where the second array is True, a seed goes on beyond the rim, or may come from there.
+    """
     seeds, n_seeds = ndimage.label((ridge > level) & foreground)
     islands, n_islands = ndimage.label(foreground)
     seeded = np.zeros(n_islands + 1, bool)
     seeded[islands[seeds > 0]] = True
+    seeded[islands[rim]] = True
     orphan = foreground & ~seeded[islands]
     result: npt.NDArray[np.int32] = seeds.astype(np.int32, copy=False)
     result[orphan] = n_seeds + islands[orphan]
-    return result
+    goes_on = np.zeros(n_seeds + n_islands + 1, bool)
+    goes_on[result[rim]] = True
+    goes_on[0] = False
+    return result, goes_on[result] | (rim & foreground)
 
 
 def _split_seeds(
     ridge: npt.NDArray[np.float32],
     seeds: npt.NDArray[np.int32],
+    outside: MaskArray,
+    rim: MaskArray,
     level: float,
     min_size: float,
-) -> npt.NDArray[np.int32]:
+) -> tuple[npt.NDArray[np.int32], MaskArray]:
     """Split seeds that have several large parts above a higher level into these parts.
 
     This is one step up the component tree (Jones 1999,
     https://doi.org/10.1006/cviu.1999.0777): the saddle between neighbours separates them,
-    however high they are.
+    however high they are. A seed that goes on outside, but has several large parts here, is
+    split whatever comes there, and only those of its parts that reach the rim go on.
     """
     parts, n = ndimage.label((ridge > level) & (seeds > 0))
     large = np.bincount(parts.ravel()) >= min_size
@@ -121,21 +233,39 @@ def _split_seeds(
     parent = np.zeros(n + 1, np.int32)
     parent[parts] = seeds
     several = np.bincount(parent[large], minlength=int(seeds.max(initial=0)) + 1) > 1
-    chosen = large & several[parent]
     names = np.zeros(n + 1, np.int32)
+    chosen = large & several[parent]
     names[chosen] = len(several) + np.arange(np.count_nonzero(chosen))
-    result: npt.NDArray[np.int32] = np.where(several[seeds], names[parts], seeds)
-    return result
+    split = several[seeds]
+    goes_on = np.zeros(n + 1, bool)
+    goes_on[parts[rim]] = True
+    goes_on[0] = False
+    result: npt.NDArray[np.int32] = np.where(split, names[parts], seeds)
+    return result, np.where(split & ~rim, goes_on[parts], outside)
+
+
+def _without_ties(
+    ridge: npt.NDArray[np.float32], origin: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """Make equal values differ, by less than precision, as their place in the plane does.
+
+    Which of them is flooded first must not depend on the window.
+    """
+    order = np.zeros(ridge.shape, np.int64)
+    for axis, (begin, n) in enumerate(zip(origin, ridge.shape, strict=True)):
+        along = (np.arange(n) + begin) * PRIMES[axis]
+        order += along.reshape([-1 if i == axis else 1 for i in range(ridge.ndim)])
+    return ridge + (order % N_ORDERS) * 1e-13
 
 
 def _watershed(
-    ridge: npt.NDArray[np.float32],
+    ridge: npt.NDArray[np.float64],
     seeds: npt.NDArray[np.int32],
-    foreground: npt.NDArray[np.bool_],
+    foreground: MaskArray,
 ) -> npt.NDArray[np.int32]:
     """Grow the seeds by watershed; queueing only their rims saves a third of the time."""
     inner = seeds > 0
-    for axis in (0, 1):
+    for axis in range(seeds.ndim):
         same = np.diff(seeds, axis=axis) == 0
         before, after = ((slice(None),) * axis + (s,) for s in (slice(-1), slice(1, None)))
         inner[before] &= same
@@ -146,170 +276,15 @@ def _watershed(
     return labels
 
 
-def _renumbered(labels: npt.NDArray[Any], keep: npt.NDArray[np.bool_]) -> LabelArray:
+def _kept(
+    labels: npt.NDArray[np.int32],
+    first: npt.NDArray[np.int64],
+    cut: MaskArray,
+    keep: MaskArray,
+) -> FoundObjects:
     """Remove the other objects and renumber these."""
     keep[0] = False
     renumbered = np.zeros(len(keep), np.int32)
     renumbered[keep] = np.arange(1, int(keep.sum()) + 1)
-    return renumbered[labels]
-
-
-BLOCK = 1024
-MARGIN_DIAMETERS = 3
-"""Objects up to twice as many diameters are whole in the block of their centre."""
-
-N_THREADS = min(4, os.cpu_count() or 1)
-"""Blocks decoded in parallel: watershed and filters release Python's lock."""
-
-Block = tuple[tuple[int, int], tuple[int, int]]
-"""Rows and columns of a block at network resolution, each from and to."""
-
-
-@dataclass(frozen=True)
-class PredictionMaps:
-    """The prediction maps of a plane, or of a part of it.
-
-    Attributes
-    ----------
-    maps : float16 array, shape (n_maps, Y, X)
-        Probabilities at network resolution.
-    axes : tuple of Axis
-        Rows and columns.
-    info : ModelInfo
-        Of the model.
-    """
-
-    maps: Maps
-    axes: tuple[Axis, Axis]
-    info: ModelInfo
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of the labels in image pixels."""
-        return self.axes[0].n_image, self.axes[1].n_image
-
-
-def decode_labels(predicted: PredictionMaps, decoding: Decoding) -> LabelArray:
-    """Decode all maps to objects numbered from 1, or to classes, in image pixels."""
-    labels = np.zeros(predicted.shape, np.int32)
-    blocks = _blocks(predicted)
-    if predicted.info.task == "classes":
-        for block in blocks:
-            _decode_classes(labels, predicted, decoding, block)
-        return labels
-    n_objects = 0
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        for first in range(0, len(blocks), N_THREADS):
-            # A few at a time, because their labels take memory, too.
-            few = blocks[first : first + N_THREADS]
-            found = list(pool.map(lambda b: _decode_block(predicted, decoding, b), few))
-            for block, objects in zip(few, found, strict=True):
-                target = labels[_image_window(predicted, _with_margin(predicted, block))]
-                write = (objects > 0) & (target == 0)
-                target[write] = objects[write] + n_objects
-                n_objects += int(objects.max(initial=0))
-    return labels
-
-
-def _blocks(predicted: PredictionMaps) -> list[Block]:
-    rows, columns = (
-        [
-            (begin, min(begin + BLOCK, axis.n_network))
-            for begin in range(0, axis.n_network, BLOCK)
-        ]
-        for axis in predicted.axes
-    )
-    return list(product(rows, columns))
-
-
-def _decode_classes(
-    labels: LabelArray, predicted: PredictionMaps, decoding: Decoding, block: Block
-) -> None:
-    window = _image_window(predicted, block)
-    maps = np.stack([_to_image(m, predicted, window) for m in predicted.maps])
-    named = maps[1:].argmax(0) + 1
-    # At a level of 0.5 the more probable of background and foreground wins.
-    level = _foreground_level(decoding, predicted.info.levels)
-    labels[window] = np.where(1.0 - maps[0] >= level, named, 0)
-
-
-def _with_margin(predicted: PredictionMaps, block: Block) -> Block:
-    margin = int(MARGIN_DIAMETERS * predicted.info.diameter)
-    rows, columns = (
-        (max(0, begin - margin), min(axis.n_network, end + margin))
-        for (begin, end), axis in zip(block, predicted.axes, strict=True)
-    )
-    return rows, columns
-
-
-def _decode_block(
-    predicted: PredictionMaps, decoding: Decoding, block: Block
-) -> LabelArray:
-    """Find the objects centred in a block, in image pixels of it and its margin."""
-    outer = _with_margin(predicted, block)
-    maps = predicted.maps[:, slice(*outer[0]), slice(*outer[1])]
-    info = predicted.info
-    min_size = info.min_size_fraction * info.reference_area
-    found = decode(maps, decoding, info.levels, min_size, info.reference_area)
-    if outer != block:
-        found = _centred_in(found, block, outer)
-    window = _image_window(predicted, outer)
-    return _labels_to_image(found, (outer[0][0], outer[1][0]), predicted, window, decoding)
-
-
-def _centred_in(found: LabelArray, block: Block, outer: Block) -> LabelArray:
-    """Keep the objects whose centre is in the block, numbered from 1."""
-    slices = ndimage.find_objects(found)
-    keep = np.zeros(len(slices) + 1, np.int32)
-    for label, box in enumerate(slices, start=1):
-        centre = [(s.start + s.stop) / 2 + o[0] for s, o in zip(box, outer, strict=True)]
-        inside = [begin <= c < end for c, (begin, end) in zip(centre, block, strict=True)]
-        keep[label] = all(inside)
-    numbered = np.where(keep > 0, np.cumsum(keep), 0).astype(np.int32)
-    return numbered[found]
-
-
-def _labels_to_image(
-    found: LabelArray,
-    origin: tuple[int, int],
-    predicted: PredictionMaps,
-    window: Window,
-    decoding: Decoding,
-) -> LabelArray:
-    if all(axis.n_image == axis.n_network for axis in predicted.axes):
-        return found
-    shrunk = predicted.axes[0].n_network < predicted.axes[0].n_image
-    if shrunk:
-        # The outline follows the interpolated foreground instead of coarse pixels.
-        found = expand_labels(found, 1)
-    rows = predicted.axes[0].nearest_network(window[0]) - origin[0]
-    columns = predicted.axes[1].nearest_network(window[1]) - origin[1]
-    labels: LabelArray = found[np.ix_(rows, columns)]
-    if shrunk:
-        level = _foreground_level(decoding, predicted.info.levels)
-        labels[_to_image(predicted.maps[0], predicted, window) < level] = 0
-    return labels
-
-
-def maps_at(predicted: PredictionMaps, window: Window) -> FloatArray:
-    """Interpolate all maps in a window of image pixels, shape (n_maps, h, w)."""
-    return np.stack([_to_image(values, predicted, window) for values in predicted.maps])
-
-
-def _to_image(
-    values: npt.NDArray[np.float16], predicted: PredictionMaps, window: Window
-) -> FloatArray:
-    """Interpolate a map in a window of image pixels."""
-    if all(axis.n_image == axis.n_network for axis in predicted.axes):
-        return values[window].astype(np.float32)
-    back = [Axis(axis.n_network, axis.n_image) for axis in predicted.axes]
-    row_need, row_weights = back[0].matrix(window[0].start, window[0].stop)
-    column_need, column_weights = back[1].matrix(window[1].start, window[1].stop)
-    part = values[row_need, column_need].astype(np.float32)
-    result: FloatArray = (column_weights @ (row_weights @ part).T).T
-    return np.ascontiguousarray(result)
-
-
-def _image_window(predicted: PredictionMaps, block: Block) -> Window:
-    rows, columns = predicted.axes
-    return rows.image_window(*block[0]), columns.image_window(*block[1])
+    keep[0] = True  # background stays the first entry
+    return FoundObjects(renumbered[labels], first[keep], cut[keep])

@@ -11,9 +11,8 @@ import math
 import os
 import tempfile
 from collections.abc import Generator
-from dataclasses import dataclass
-from itertools import product
-from typing import IO, Any
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from napari_resunet.engine.device import (
     is_out_of_memory,
     no_memory,
 )
-from napari_resunet.engine.image_reader import Axis, ImageReader, read_resampled
+from napari_resunet.engine.image_reader import Axis, read_resampled
 from napari_resunet.engine.normalize import normalize, to_network_channels
 from napari_resunet.engine.optimized import fast_copy
 from napari_resunet.errors import Cancelled, FileError, ModelFileError
@@ -34,10 +33,13 @@ from napari_resunet.network.model_file import Model
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch, transforms
 from napari_resunet.types import FloatArray, Index, Statistics, Task, Window
-from napari_resunet.windows import moved
+from napari_resunet.windows import moved, overlap, relative
 
 BATCH_ON_GPU = 16
 MIN_TILE = 128
+KEPT_COLUMNS = 3
+"""Columns of tiles that two parts side by side may share."""
+
 MAX_MAPS_IN_MEMORY = 2**29
 """Larger maps, in bytes, are stored in a temporary file that is mapped into memory."""
 
@@ -69,13 +71,20 @@ TTA_VIEWS: dict[Task, tuple[TTAView, ...]] = {
 }
 
 
+class PixelReader(Protocol):
+    """Reads pixels of an image."""
+
+    def read(self, index: Index, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        """Read a window of a plane, shape (h, w, C)."""
+
+
 @dataclass(frozen=True)
 class PredictionRequest:
     """A window of a plane, and how to prepare it for the network.
 
     Attributes
     ----------
-    reader : ImageReader
+    reader : PixelReader
         The image.
     index : tuple of int
         Position of the plane in the stack.
@@ -85,13 +94,17 @@ class PredictionRequest:
         Rescale factor from image pixels to network resolution.
     statistics : Statistics
         Of the whole image.
+    part : tuple of slice or None
+        Rows and columns of the window at network resolution to predict; None predicts all.
+        The maps of a part are those that the whole window has there.
     """
 
-    reader: ImageReader
+    reader: PixelReader
     index: Index
     window: Window
     scale: float
     statistics: Statistics
+    part: Window | None = None
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
@@ -113,6 +126,27 @@ class ExecutionPlan:
     tile: int
 
 
+@dataclass
+class KeptTiles:
+    """The last tiles of a plane that were predicted, for the part to the right.
+
+    Attributes
+    ----------
+    index : tuple of int
+        The plane.
+    tiles : dict
+        Maps of a tile by its row and column in the grid of the plane.
+    """
+
+    index: Index
+    tiles: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+
+    def forget(self, n: int) -> None:
+        """Keep the last `n` tiles only."""
+        for place in list(self.tiles)[: max(0, len(self.tiles) - n)]:
+            del self.tiles[place]
+
+
 class Predictor:
     """A model on a device; it remembers how much memory there was."""
 
@@ -128,6 +162,7 @@ class Predictor:
         token: CancelToken | None = None,
         *,
         tta: bool = False,
+        kept: KeptTiles | None = None,
     ) -> Generator[Event, None, Maps]:
         """Predict the maps of a window.
 
@@ -141,6 +176,8 @@ class Predictor:
             Whether to average the maps of the image and its flipped copies, for classes
             partly smaller, in up to four times the time. What a model learned from few
             corrections varies with the direction, but the average hardly does.
+        kept : KeptTiles or None
+            Tiles of the same plane, for the next part of it.
 
         Yields
         ------
@@ -167,11 +204,13 @@ class Predictor:
         """
         while True:
             try:
-                return (yield from self._attempt(request, token or CancelToken(), tta))
+                return (yield from self._attempt(request, token, tta, kept))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise device_error(self.plan.compute, error) from error
                 message = self._use_less_memory(error)
+                if kept is not None:
+                    kept.tiles.clear()  # they may have another size now
             yield Notice(message)
 
     def _use_less_memory(self, error: BaseException) -> str:
@@ -193,24 +232,30 @@ class Predictor:
         raise no_memory() from error
 
     def _attempt(
-        self, request: PredictionRequest, token: CancelToken, tta: bool
+        self,
+        request: PredictionRequest,
+        token: CancelToken | None,
+        tta: bool,
+        kept: KeptTiles | None,
     ) -> Generator[Event, None, Maps]:
         rows, columns = (tile_grid(axis.n_network, self.plan.tile) for axis in request.axes)
-        maps = _empty_maps((self.model.info.n_maps, rows.n, columns.n))
-        places = list(product(range(len(rows.starts)), range(len(columns.starts))))
+        part = request.part or (slice(0, rows.n), slice(0, columns.n))
+        maps = _empty_maps((self.model.info.n_maps, *(s.stop - s.start for s in part)))
+        kept = kept or KeptTiles(request.index)
+        # Column by column, as `KeptTiles` expects.
+        down = rows.meeting(part[0])
+        places = [(row, column) for column in columns.meeting(part[1]) for row in down]
         for first in range(0, len(places), self.plan.batch):
             batch = places[first : first + self.plan.batch]
-            tiles = [self._tile(request, rows, columns, place) for place in batch]
-            outputs = self._run(tiles, tta)
-            if not torch.isfinite(outputs).all():
-                raise ModelFileError(
-                    "The model computes no numbers for this image, so its weights are "
-                    "damaged or its training went wrong: choose another model."
-                )
-            for place, output in zip(batch, outputs, strict=True):
-                _blend(maps, output, rows, columns, place)
+            new = [place for place in batch if place not in kept.tiles]
+            if new:
+                tiles = [self._tile(request, rows, columns, place) for place in new]
+                kept.tiles |= zip(new, self._run(tiles, tta), strict=True)
+            for place in batch:
+                _blend(maps, part, kept.tiles[place], (rows, columns), place)
+            kept.forget(KEPT_COLUMNS * len(down) + len(batch))
             yield Progress(min(first + len(batch), len(places)), len(places), "tiles")
-            if token.cancelled:
+            if token is not None and token.cancelled:
                 raise Cancelled
         return maps
 
@@ -237,7 +282,13 @@ class Predictor:
         views = TTA_VIEWS[self.model.info.task]
         # One after the other, because together they would need four times the memory.
         maps = [self._predict_view(images, v) for v in (views if tta else views[:1])]
-        return torch.stack(maps).mean(0)
+        outputs = torch.stack(maps).mean(0)
+        if not torch.isfinite(outputs).all():
+            raise ModelFileError(
+                "The model computes no numbers for this image, so its weights are "
+                "damaged or its training went wrong: choose another model."
+            )
+        return outputs
 
     def _predict_view(self, images: torch.Tensor, view: TTAView) -> torch.Tensor:
         """Compute the maps of a view of the images, and transform them back."""
@@ -303,18 +354,19 @@ def _reserve(stream: IO[bytes], n_bytes: int) -> None:
 
 def _blend(
     maps: Maps,
+    part: Window,
     output: torch.Tensor,
-    rows: TileGrid1D,
-    columns: TileGrid1D,
+    grids: tuple[TileGrid1D, TileGrid1D],
     place: tuple[int, int],
 ) -> None:
-    top, left = rows.starts[place[0]], columns.starts[place[1]]
-    weights = rows.weights(place[0])[:, None] * columns.weights(place[1])[None]
-    target = torch.from_numpy(maps[:, top : top + rows.size, left : left + columns.size])
-    height, width = target.shape[1:]
+    """Add what a tile contributes to the maps of a part."""
+    rows, columns = (grid.span(i) for grid, i in zip(grids, place, strict=True))
+    weights = grids[0].weights(place[0])[:, None] * grids[1].weights(place[1])[None]
+    both = overlap((rows, columns), part)
+    here, there = relative(both, (rows, columns)), relative(both, part)
     # In torch, because numpy's half precision is ten times slower.
-    part = output[:, :height, :width] * torch.from_numpy(weights[:height, :width])
-    target += part.half()
+    target = torch.from_numpy(maps[:, *there])
+    target += (output[:, *here] * torch.from_numpy(weights[here])).half()
 
 
 OVERLAP = 32
@@ -329,6 +381,18 @@ class TileGrid1D:
     size: int
     starts: tuple[int, ...]
 
+    def span(self, i: int) -> slice:
+        """Return the pixels that tile `i` covers, which may go on beyond the axis."""
+        return slice(self.starts[i], self.starts[i] + self.size)
+
+    def meeting(self, part: slice) -> list[int]:
+        """List the tiles that contribute to a part."""
+        ends = [self._middle(i) for i in range(len(self.starts) - 1)]
+        begins = [-math.inf, *(end - OVERLAP / 2 for end in ends)]
+        ends = [*(end + OVERLAP / 2 for end in ends), math.inf]
+        spans = enumerate(zip(begins, ends, strict=True))
+        return [i for i, (begin, end) in spans if begin < part.stop and end > part.start]
+
     def weights(self, i: int) -> FloatArray:
         """Compute the blending weights of tile `i`, 0 to 1."""
         position = np.arange(self.size) + self.starts[i] + 0.5
@@ -341,8 +405,11 @@ class TileGrid1D:
 
     def _ramp(self, i: int, position: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Rise from 0 to 1 in the middle of the overlap of tiles `i` and `i + 1`."""
-        middle = (self.starts[i] + self.size + self.starts[i + 1]) / 2
-        return np.clip((position - middle) / OVERLAP + 0.5, 0.0, 1.0)
+        return np.clip((position - self._middle(i)) / OVERLAP + 0.5, 0.0, 1.0)
+
+    def _middle(self, i: int) -> float:
+        """Return the middle of the overlap of tiles `i` and `i + 1`."""
+        return (self.starts[i] + self.size + self.starts[i + 1]) / 2
 
 
 def tile_grid(n: int, largest: int) -> TileGrid1D:

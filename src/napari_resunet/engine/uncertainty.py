@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_resunet.engine.postprocess import PredictionMaps
+from napari_resunet.engine.blocks import PredictionMaps
 from napari_resunet.types import FloatArray, LabelArray, MaskArray, ModelInfo, Window
 
 REGION = 256

@@ -17,13 +17,13 @@ from scipy import ndimage
 from skimage import measure
 
 from napari_resunet.engine.augment import complete_channels
+from napari_resunet.engine.blocks import PredictionMaps, decode_labels
 from napari_resunet.engine.device import Compute, autocast
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.metrics import Tolerance, count_found, dice, mean_ap
 from napari_resunet.engine.outcome import HeldOutScore
 from napari_resunet.engine.patches import Geometry, TrainingImage, TrainingPatch, cut_patch
-from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.predict import Maps, to_probabilities
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch, transforms

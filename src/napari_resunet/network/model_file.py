@@ -84,6 +84,13 @@ class Model:
         weights = self.network.state_dict().values()
         return all(torch.equal(w.half().to(w.dtype), w) for w in weights)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights and the description, whether or not there is a file."""
+        weights = dict(without_aliases(self.network.state_dict()))
+        contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+        return digest_of(contiguous, json.dumps(asdict(self.info)))
+
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the model to a file, all or nothing.
 

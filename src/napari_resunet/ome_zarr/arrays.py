@@ -43,6 +43,9 @@ class ZarrLevel:
     ----------
     folder : Path
         Of the array.
+    sparse : bool
+        Whether it may state more than its files can hold, as labels do: what is empty is
+        not stored. Then only windows of it may be read.
 
     Raises
     ------
@@ -51,8 +54,8 @@ class ZarrLevel:
         that is not known here; or if zarr is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        chunk_bytes = _check(folder)
+    def __init__(self, folder: Path, *, sparse: bool = False) -> None:
+        chunk_bytes = _check(folder, sparse)
         try:
             import zarr
 
@@ -69,7 +72,13 @@ class ZarrLevel:
         self._array, self._folder = array, folder
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
-        self.ndim = len(self.shape)
+        self.ndim, self.size = len(self.shape), math.prod(self.shape)
+        self.nbytes = self.size * self.dtype.itemsize
+        self.chunks: tuple[int, ...] = tuple(array.chunks)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Read all of it into memory, as napari does with the coarsest level."""
+        return np.asarray(self[...], dtype)
 
     def __getitem__(self, where: Any) -> npt.NDArray[Any]:
         """Read a part into memory."""
@@ -85,7 +94,7 @@ class ZarrLevel:
             ) from error
 
 
-def _check(folder: Path) -> int:
+def _check(folder: Path, sparse: bool) -> int:
     """Refuse what a level must not state; return the bytes of a chunk."""
     v3 = folder / "zarr.json"
     if v3.exists():
@@ -107,7 +116,8 @@ def _check(folder: Path) -> int:
     itemsize = _itemsize(folder, dtype)
     if len(chunk) != len(shape) or math.prod(chunk) * itemsize > MAX_CHUNK:
         raise damaged(folder, "its chunks have an impossible size")
-    _check_files(folder, math.prod(shape) * itemsize)
+    if not sparse:
+        _check_files(folder, math.prod(shape) * itemsize)
     return math.prod(chunk) * itemsize
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
-from napari_resunet.files import shown
 from napari_resunet.ome_zarr.arrays import HARMLESS_BYTES, ZarrLevel
 from napari_resunet.ome_zarr.metadata import ImageMetadata, damaged, read_metadata
+from napari_resunet.resolutions import coarse_notice, suitable
 from napari_resunet.tiff_reader import StoredImage
 from napari_resunet.types import ObjectSize
 
@@ -37,15 +36,17 @@ def read_level(folder: Path, level: int = 0) -> StoredImage:
     array = open_level(folder, metadata, level)
     notices = metadata.notices
     if level:
-        notices += (_coarse_notice(folder, metadata, array, level),)
+        notices += (coarse_notice(metadata.paths[level], metadata.axes, array.shape),)
     # Tiles of a small image would unpack the same chunk again and again.
-    small = math.prod(array.shape) * array.dtype.itemsize <= HARMLESS_BYTES
-    pixels: Any = array[...] if small else array
-    return StoredImage(pixels, metadata.axes, notices, metadata.pixel_size(level))
+    pixels: Any = array[...] if array.nbytes <= HARMLESS_BYTES else array
+    size, steps = metadata.pixel_size(level), metadata.steps(level)
+    return StoredImage(pixels, metadata.axes, notices, size, steps)
 
 
-def open_level(folder: Path, metadata: ImageMetadata, level: int) -> ZarrLevel:
-    """Open the array of a level.
+def open_level(
+    folder: Path, metadata: ImageMetadata, level: int, *, sparse: bool = False
+) -> ZarrLevel:
+    """Open the array of a level; see `ZarrLevel`.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def open_level(folder: Path, metadata: ImageMetadata, level: int) -> ZarrLevel:
     """
     if not 0 <= level < len(metadata.paths):
         raise damaged(folder, f"it has no level {level}")
-    array = ZarrLevel(folder.joinpath(*metadata.paths[level].split("/")))
+    array = ZarrLevel(folder.joinpath(*metadata.paths[level].split("/")), sparse=sparse)
     if array.ndim != len(metadata.axes):
         raise damaged(folder, "its array has other dimensions than its metadata says")
     return array
@@ -91,28 +92,9 @@ def level_for(
     pixels = size.in_pixels(metadata.pixel_size(0)) if size is not None else None
     if pixels is None or pixels < 2 * diameter:
         return 0, size
-    finest = open_level(folder, metadata, 0)
-    for level in reversed(range(1, len(metadata.paths))):
-        factor = _factor(metadata.axes, finest, open_level(folder, metadata, level))
-        if factor is not None and pixels / factor >= diameter:
-            return level, ObjectSize(pixels / factor)
-    return 0, size
-
-
-def _factor(axes: str, finest: ZarrLevel, coarse: ZarrLevel) -> float | None:
-    """Return by how much rows and columns are coarser; None if planes are left out."""
-    pairs = dict(zip(axes, zip(finest.shape, coarse.shape, strict=True), strict=True))
-    if any(fine != few for axis, (fine, few) in pairs.items() if axis not in "YX"):
-        return None
-    factors = [fine / max(few, 1) for fine, few in (pairs["Y"], pairs["X"])]
-    return math.sqrt(math.prod(factors)) if min(factors) >= 1 else None
-
-
-def _coarse_notice(
-    folder: Path, metadata: ImageMetadata, array: ZarrLevel, level: int
-) -> str:
-    sizes = dict(zip(metadata.axes, array.shape, strict=True))
-    return (
-        f"Its resolution level {shown(metadata.paths[level])} was read, {sizes['Y']} × "
-        f"{sizes['X']} pixels, which suits the diameter; labels in a TIFF have that size."
+    finest = open_level(folder, metadata, 0).shape
+    coarser = (
+        (level, open_level(folder, metadata, level).shape)
+        for level in reversed(range(1, len(metadata.paths)))
     )
+    return suitable(metadata.axes, finest, coarser, pixels, diameter) or (0, size)

@@ -161,13 +161,13 @@ def write_labels(image: Path, name: str, labels: Labels, about: Mapping[str, Any
         new = temporary / name
         _write_arrays(new, metadata, _shapes(image, metadata), labels)
         note = {**about, HASH: labels_hash(new)}
-        _write_group(new, metadata.version, _attributes(metadata, name, note))
-        _sync(new)
+        write_group(new, metadata.version, _attributes(metadata, name, note))
+        sync_folder(new)
         target.parent.mkdir(exist_ok=True)
         _replace(new, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    _write_group(target.parent, metadata.version, groups)
+    write_group(target.parent, metadata.version, groups)
     update_consolidated(image, target)
     return target
 
@@ -182,26 +182,55 @@ def _shapes(image: Path, metadata: ImageMetadata) -> list[tuple[int, ...]]:
 def _write_arrays(
     folder: Path, metadata: ImageMetadata, shapes: Sequence[tuple[int, ...]], labels: Labels
 ) -> None:
+    names = [axis["name"] for axis in _stated(metadata)["axes"]]
+    dtype = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
+    for i, shape in enumerate(shapes):
+        array = create_array(folder / str(i), shape, dtype, metadata.version, names)
+        for where, block in _blocks(labels, shape):
+            array[where] = block
+
+
+def create_array(
+    folder: Path,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    version: str,
+    names: Sequence[str],
+    side: int = SIDE,
+) -> Any:
+    """Create a zarr array for labels, which other programs can read.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the array.
+    shape : tuple of int
+        Rows and columns last.
+    dtype : dtype
+        Of the labels.
+    version : {"0.4", "0.5"}
+        Of NGFF.
+    names : sequence of str
+        Of the axes.
+    side : int
+        Rows and columns of a chunk.
+    """
     import zarr
     from numcodecs import Blosc
 
-    v3 = metadata.version == "0.5"
-    names = [axis["name"] for axis in _stated(metadata)["axes"]]
-    for i, shape in enumerate(shapes):
-        array = zarr.create_array(
-            store=str(folder / str(i)),
-            shape=shape,
-            dtype=np.uint16 if labels.max(initial=0) < 2**16 else np.uint32,
-            chunks=(*(1 for _ in shape[:-2]), *(max(1, min(SIDE, n)) for n in shape[-2:])),
-            fill_value=0,
-            # What programs that read zarr 2 know; zarr's own choice is newer than they are.
-            compressors="auto" if v3 else Blosc(),
-            zarr_format=3 if v3 else 2,
-            dimension_names=names if v3 else None,
-            chunk_key_encoding=None if v3 else {"name": "v2", "separator": "/"},
-        )
-        for where, block in _blocks(labels, shape):
-            array[where] = block
+    v3 = version == "0.5"
+    return zarr.create_array(
+        store=str(folder),
+        shape=shape,
+        dtype=np.dtype(dtype),
+        chunks=(*(1 for _ in shape[:-2]), *(max(1, min(side, n)) for n in shape[-2:])),
+        fill_value=0,
+        # What programs that read zarr 2 know; zarr's own choice is newer than they are.
+        compressors="auto" if v3 else Blosc(),
+        zarr_format=3 if v3 else 2,
+        dimension_names=list(names) if v3 else None,
+        chunk_key_encoding=None if v3 else {"name": "v2", "separator": "/"},
+    )
 
 
 def _blocks(
@@ -260,7 +289,7 @@ def _registered(image: Path, version: str, name: str) -> dict[str, Any]:
     return {**attributes, "ome": {"version": version, **listed}} if v3 else listed
 
 
-def _write_group(folder: Path, version: str, attributes: Mapping[str, Any]) -> None:
+def write_group(folder: Path, version: str, attributes: Mapping[str, Any]) -> None:
     """Write the metadata of a group, each file all or nothing."""
     if version == "0.5":
         document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
@@ -281,7 +310,8 @@ def _sweep(image: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Sync all files of a folder to the disk."""
     for where, _, names in os.walk(folder):
         for name in names:
             with open(os.path.join(where, name), "rb+") as stream:

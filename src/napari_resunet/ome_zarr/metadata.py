@@ -36,6 +36,7 @@ MICROMETRES = {
     "angstrom": 1e-4, "picometer": 1e-6, "nanometer": 1e-3, "micrometer": 1.0,
     "millimeter": 1e3, "centimeter": 1e4, "decimeter": 1e5, "meter": 1e6, "inch": 25_400.0,
 }  # fmt: skip
+SECONDS = {"millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
 SPACE = "ZYX"
 INSTALL = 'OME-Zarr needs two more packages: run pip install "napari-resunet[zarr]".'
 
@@ -71,15 +72,25 @@ class ImageMetadata:
 
     def pixel_size(self, level: int) -> float | None:
         """Return the side of a pixel of a level in micrometres, if it is stated."""
+        steps = self.steps(level)
+        side = math.sqrt(steps.get("Y", 0) * steps.get("X", 0))
+        return side if PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] else None
+
+    def steps(self, level: int) -> dict[str, float]:
+        """Return the steps from pixel to pixel of a level, as far as they are stated.
+
+        In micrometres along X, Y, and Z, and in seconds along T.
+        """
+        found = {}
         scales = [self.multiscale.datasets[level].coordinateTransformations]
         scales.append(self.multiscale.coordinateTransformations or [])
-        area = 1.0
-        for name in "YX":
-            i = self.axes.index(name)
-            area *= MICROMETRES.get(str(self.multiscale.axes[i].unit), math.nan)
-            area *= math.prod(t.scale[i] for ts in scales for t in ts if t.type == "scale")
-        side = math.sqrt(area) if area > 0 else math.nan
-        return side if PIXEL_SIZES[0] <= side <= PIXEL_SIZES[1] else None
+        for i, name in enumerate(self.axes):
+            units = MICROMETRES if name in SPACE else SECONDS if name == "T" else {}
+            unit = units.get(str(self.multiscale.axes[i].unit))
+            factor = math.prod(t.scale[i] for ts in scales for t in ts if t.type == "scale")
+            if unit is not None and PIXEL_SIZES[0] <= factor * unit <= PIXEL_SIZES[1]:
+                found[name] = factor * unit
+        return found
 
 
 def is_ome_zarr(folder: Path) -> bool:
@@ -92,6 +103,20 @@ def is_ome_zarr(folder: Path) -> bool:
         return bool(_image_keys(read_ome(folder)[1]))
     except (FileError, OSError, ValueError):
         return False
+
+
+def store_of(path: Path) -> Path:
+    """Return the OME-Zarr whose metadata file a path is; any other path as it is.
+
+    Dialogs for files show no folders to choose, but the file in them.
+    """
+    is_inside = path.name in GROUP_FILES and is_ome_zarr(path.parent)
+    return path.parent if is_inside else path
+
+
+def lies_in_store(path: str) -> bool:
+    """Return whether a path is named as a Zarr, or as something inside of one."""
+    return any(part.lower().endswith(SUFFIX) for part in re.split(r"[/\\]", path))
 
 
 def images_in(store: Path) -> list[Path]:

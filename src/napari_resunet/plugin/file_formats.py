@@ -84,10 +84,10 @@ def _alone(path: Path) -> tuple[ReadLabels, dict[str, Any]]:
 
 def _on(path: Path, image: Image) -> tuple[ReadLabels, dict[str, Any]]:
     """Read labels that lie over an image; they have one plane for all channels."""
-    shape, channel = image_layers.labels_shape(image), image_layers.channel_axis(image)
+    shape, channel = image_layers.full_shape(image), image_layers.channel_axis(image)
     kept = [axis for axis in range(len(shape)) if axis != channel]
     found = read_outlines(path, tuple(shape[k] for k in kept), _axes(image, kept))
-    labels = found.labels.reshape(shape)
+    labels = found.labels.reshape(image_layers.labels_shape(image))
     return replace(found, labels=labels), image_layers.labels_place(image)
 
 

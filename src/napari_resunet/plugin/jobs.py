@@ -23,7 +23,7 @@ UNEXPECTED = "Unexpected error. Your labels are as they were; the log has the de
 JobKind = Literal[
     "segment", "fine-tune", "load", "compare", "next", "labels", "redraw", "session",
     "preview", "measure", "open", "record", "propose all", "export all", "picture",
-    "ahead",
+    "ahead", "tracks", "whole",
 ]  # fmt: skip
 E = TypeVar("E")
 R = TypeVar("R")

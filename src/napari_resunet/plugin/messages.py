@@ -34,6 +34,7 @@ NO_MAPS = "Click Segment first."
 NO_LABELS = (
     "Click Segment first, paint some labels, or click Use for a Labels layer of yours."
 )
+LABELS_IN_FILE = "The labels are in a file: click Work here first."
 NOTHING_VERIFIED = (
     "There is nothing there to learn from: click Segment first, or paint some labels."
 )
@@ -86,6 +87,8 @@ class UIState:
         Whether the model in use is one of classes.
     can_go_back, can_save : bool
         Whether there is an earlier version, and whether a model is loaded.
+    in_file : bool
+        Whether the labels are in a file instead of memory.
     item, n_items : int
         The number of the open image in the list of images, 0 if it is not in it, and how
         many there are.
@@ -100,6 +103,7 @@ class UIState:
     classes: bool
     can_go_back: bool
     can_save: bool
+    in_file: bool = False
     item: int = 0
     n_items: int = 0
 
@@ -108,7 +112,8 @@ def disabled_reasons(now: UIState) -> dict[ControlName, str]:
     """Return for each control why it is disabled; empty if it is not."""
     busy = BUSY if now.job else ""
     no_maps = "" if now.has_maps else NO_MAPS
-    labels = "" if now.has_labels else NO_LABELS
+    in_file = LABELS_IN_FILE if now.in_file else ""
+    labels = "" if now.has_labels else in_file or NO_LABELS
     unseen = now.no_image or now.not_shown
     merges = "A model of classes has no touching objects to split." if now.classes else ""
     learning = "" if now.job == "fine-tune" else NOT_RUNNING
@@ -128,14 +133,16 @@ def disabled_reasons(now: UIState) -> dict[ControlName, str]:
         "load": busy,
         "new_classes": now.no_image or busy,
         "mark_verified": unseen or labels,
-        "next": now.no_image or busy,
+        "next": now.no_image or busy or in_file,
         "done_next": "" if now.item else NO_IMAGE,
         "previous_image": _no_step(now, now.item > 1, FIRST_IMAGE),
         "next_image": _no_step(now, now.item < now.n_items, LAST_IMAGE),
         "propose_all": ("" if now.n_items else NO_LIST) or busy,
         "export_all": ("" if now.n_items else NO_LIST) or busy,
         "show_map": no_maps,
-        "contours": "" if now.has_labels else NO_LABELS,
+        "contours": labels,
+        "work_here": unseen or busy,
+        "write_back": labels or busy,
         "use_labels": busy,
         "measure": labels or busy,
         "foreground": no_maps,
@@ -190,6 +197,14 @@ HINTS: dict[ControlName, str] = {
     "done_next": (
         "Click Done & next to open the next image, or Next to correct and verify more here."
     ),
+    "work_here": (
+        "Zoom to a place, and click Work here to correct the labels in view. They are in a "
+        "file, which cannot be painted."
+    ),
+    "write_back": (
+        "Click Done to write these labels back to those of the whole image, or Next to "
+        "correct and verify more here."
+    ),
     "next": "Click Next: it shows where the model is least sure. Correct and verify there.",
 }
 """What to do next, by the button that is highlighted."""
@@ -224,11 +239,21 @@ def results_text(counts: Counts | None, version: str) -> str:
     return f"{found}\nModel in use: {version}".strip()
 
 
-def measured_text(n: int, problem: str, position: str) -> str:
-    """Describe a table, and which part of it napari shows."""
-    if position:
-        problem = f"Labels are used in several slices; napari's table shows {position}."
-    return f"{counted(n, 'object')} measured. {problem}".strip()
+NO_TRACKS = "Only a film has tracks: choose A film under Slices are, in the step Segment."
+
+
+def measured_text(
+    n: int, n_tracks: int | None, problem: str, position: str, *, volumes: bool
+) -> str:
+    """Describe a table of objects, and which part of it napari shows."""
+    how = " as volumes" if volumes else ""
+    text = f"{counted(n, 'object')} measured{how}."
+    if n_tracks is not None:
+        text = f"{counted(n, 'object')} in {counted(n_tracks, 'track')} measured{how}."
+        position = position and f"The table shows {position}."
+    elif position:
+        position = f"Labels are used in several slices; napari's table shows {position}."
+    return f"{text} {position or problem}".strip()
 
 
 def label_too_large(last: int, n: int) -> str:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_resunet._package import STARTER
+from napari_resunet.session.measurements import Measurement
 from napari_resunet.session.queue import Queue
 from napari_resunet.session.settings import MAX_LEARNED, Scope, Settings, Stack
 from napari_resunet.session.store.models import CheckpointRecord, VersionRecord
+from napari_resunet.session.store.parts import PartRecord
 from napari_resunet.session.store.schema import QueueItem
 from napari_resunet.types import (
     Channels,
@@ -195,10 +197,19 @@ class ImageState:
         model that learned no object size, estimated. `shared.scale_for` is the one in use.
     auto : bool
         Whether the user has set no object size.
-    stack : {"separate", "volume", "film"}
-        What the slices are: objects of a volume or a film are linked.
+    stack : {"separate", "volume", "film"} or None
+        What the slices are: objects of a volume or a film are linked. None guesses it:
+        `shared.stack_of` is what holds.
     answered : bool
         Whether the user said if the first dimension is channels or slices.
+    measured : Measurement or None
+        The table of its labels; None if they changed since.
+    store : Path or None
+        The labels of a large image, on the disk.
+    store_shape : tuple of int
+        Their shape; empty until they are opened.
+    part : PartRecord or None
+        What the image is a part of, if it is one.
     """
 
     channels: Channels | None = None
@@ -206,8 +217,12 @@ class ImageState:
     channel_names: tuple[str, ...] = ()
     scale: float | None = None
     auto: bool = True
-    stack: Stack = "separate"
+    stack: Stack | None = None
     answered: bool = False
+    measured: Measurement | None = None
+    store: Path | None = None
+    store_shape: tuple[int, ...] = ()
+    part: PartRecord | None = None
     _from_slider: Channels | None = None
     _cache: OrderedDict[tuple[tuple[int, ...], str], Proposal] = field(
         default_factory=OrderedDict
@@ -351,6 +366,14 @@ class AppState:
     """Proposals of the chosen image are out of date; a sentence says why."""
     proposed = Signal(str)
     """All labels that were asked for are proposed for an image (its key)."""
+    linked = Signal(str)
+    """The objects of an image (its key) were linked from slice to slice."""
+    whole = Signal(str)
+    """Segment all of a large image (its key) into a file."""
+    store_opened = Signal(str, object)
+    """The labels of a large image (its key) were opened with its session."""
+    forgotten = Signal(str)
+    """A session need not save an image (its key) any more."""
     renew = Signal(object, str)
     """Propose labels for an image (its key) again; a sentence says why."""
     area_verified = Signal()
@@ -405,6 +428,10 @@ class AppState:
     def image(self, key: str | None) -> ImageState:
         """Return the settings of an image; make them if there are none."""
         return self._images.setdefault(key or "", ImageState())
+
+    def with_store(self) -> list[str]:
+        """List the keys of the large images whose labels are on the disk."""
+        return [key for key, image in self._images.items() if image.store is not None]
 
     @property
     def chosen(self) -> ImageState:

@@ -35,6 +35,8 @@ class Tool:
         What to do while the tool is active.
     failed : str
         Message if nothing changed.
+    through : bool
+        Whether, with Alt, it acts in all slices of a volume or a film.
     """
 
     name: ToolName
@@ -44,6 +46,7 @@ class Tool:
     does: str
     hint: str
     failed: str
+    through: bool = False
 
     @property
     def control(self) -> ToolControl:
@@ -54,7 +57,8 @@ class Tool:
     def tooltip(self) -> str:
         """What it does and by which key."""
         effect = "under the cursor" if self.at_cursor else "takes the tool"
-        return f"{self.does} (key {self.key}: {effect}; Esc leaves the tool)"
+        through = "; with Alt, in all slices" if self.through else ""
+        return f"{self.does} (key {self.key}: {effect}{through}; Esc leaves the tool)"
 
 
 Action = Literal[
@@ -104,14 +108,19 @@ is depends on the keyboard, so Qt handles it."""
 
 NO_OBJECT = "There is no object: point at one."
 TOOLS = (
-    Tool("delete", "Delete", "D", True, "Delete an object", "click on objects", NO_OBJECT),
+    Tool(
+        "delete", "Delete", "D", True, "Delete an object", "click on objects", NO_OBJECT,
+        through=True,
+    ),
     Tool(
         "merge", "Merge", "J", False, "Join the objects that you drag across",
         "drag from one object across others", "Drag across at least two objects.",
+        through=True,
     ),
     Tool(
         "split", "Split", "K", False, "Divide an object by a line",
         "draw a line across an object", "The line does not divide an object.",
+        through=True,
     ),
     Tool(
         "add", "Add", "A", False,
@@ -128,6 +137,8 @@ TOOLS = (
         "click on objects", "Nothing was copied: there is no object, or no room for it.",
     ),
 )  # fmt: skip
+THROUGH_KEYS = "Alt+" + ", ".join(tool.key for tool in TOOLS if tool.through)
+THROUGH = "The same in all slices of a volume or a film; also Alt and the mouse"
 BY_NAME: dict[str, Tool] = {tool.name: tool for tool in TOOLS}
 
 
@@ -135,4 +146,4 @@ def all_keys() -> list[tuple[str, str]]:
     """List all keys, each (key, what it does)."""
     tools = [(tool.key, tool.does) for tool in TOOLS]
     keys = [(key.shown, key.does) for key in KEYS]
-    return [*keys, (LIST_KEY, "List the keys"), *tools]
+    return [*keys, (LIST_KEY, "List the keys"), *tools, (THROUGH_KEYS, THROUGH)]

@@ -23,6 +23,7 @@ from napari_resunet.plugin.controllers.fine_tune import FineTuneController
 from napari_resunet.plugin.controllers.guide import GuideController
 from napari_resunet.plugin.controllers.image import ImageController
 from napari_resunet.plugin.controllers.keys import KeysController
+from napari_resunet.plugin.controllers.large import LargeController
 from napari_resunet.plugin.controllers.link import LinkController
 from napari_resunet.plugin.controllers.measure import MeasureController
 from napari_resunet.plugin.controllers.next_region import NextRegionController
@@ -39,9 +40,11 @@ from napari_resunet.plugin.controllers.segment import SegmentController
 from napari_resunet.plugin.controllers.session_place import SessionPlace
 from napari_resunet.plugin.controllers.sessions import SessionsController
 from napari_resunet.plugin.controllers.status import StatusController
+from napari_resunet.plugin.controllers.tracks import TracksController
 from napari_resunet.plugin.controllers.training_data import TrainingDataController
 from napari_resunet.plugin.controllers.versions import VersionsController
 from napari_resunet.plugin.controllers.welcome import WelcomeController
+from napari_resunet.plugin.controllers.work_here import WorkHereController
 from napari_resunet.plugin.jobs import Backend, JobRunner
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.features_table import open_table
@@ -106,6 +109,7 @@ class App:
         self.previews, self.opens = JobRunner(backend), JobRunner(backend)
         self.records, self.adds = JobRunner(backend), JobRunner(backend)
         self.pictures, self.aheads = JobRunner(backend), JobRunner(backend)
+        self.track_jobs = JobRunner(backend)
         self._build_work(timers)
         self._build_session(timers)
         self._build_queue(timers)
@@ -122,8 +126,11 @@ class App:
         self.segment = SegmentController(
             state, layers, view, jobs, self.redraws, workers, timers
         )
+        self.large = LargeController(state, layers, view, jobs, workers)
+        self.work_here = WorkHereController(state, layers, view, jobs, workers)
         self.versions = VersionsController(state, layers, overlays, view, jobs, workers)
         self.link = LinkController(state, layers, view, jobs)
+        self.tracks = TracksController(state, layers, view, self.track_jobs, jobs, timers)
         self.own_labels = OwnLabelsController(state, layers, view, jobs)
         self.measure = MeasureController(
             state, layers, overlays, view, jobs, partial(open_table, layers.viewer)
@@ -230,6 +237,7 @@ class App:
         for jobs in (
             self.jobs, self.redraws, self.session_jobs, self.background, self.previews,
             self.opens, self.records, self.adds, self.pictures, self.aheads,
+            self.track_jobs,
         ):  # fmt: skip
             jobs.abandon()
         # Disconnected first, because our own overlays leave the viewer now.
@@ -239,8 +247,9 @@ class App:
         self.tools.unbind()
         self.training_data.shut_down()
         for part in (
-            self.read_ahead, self.queue_layers, self.measure, self.keys, self.classes,
-            self.next_region, self.review, self.image, self.segment, self.overlays,
+            self.tracks, self.read_ahead, self.queue_layers, self.measure, self.keys,
+            self.classes, self.next_region, self.review, self.image, self.segment,
+            self.overlays,
         ):  # fmt: skip
             part.shut_down()
 

@@ -25,8 +25,11 @@ from napari_resunet.engine.metrics import Score
 from napari_resunet.errors import CorrectionError
 from napari_resunet.events import Notice, Progress, drain
 from napari_resunet.network.model_file import Model, model_path, read_model
-from napari_resunet.session import arguments
+from napari_resunet.session.arguments import values
+from napari_resunet.session.arguments.arrays import labels_of, reader_of
+from napari_resunet.session.arguments.examples import examples_of
 from napari_resunet.session.object_size import scale_from
+from napari_resunet.session.segment_volumes import segment_volumes, slice_step_for
 from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
 from napari_resunet.session.settings import Stack
 from napari_resunet.session.stacks import number_stack, stack_of
@@ -101,6 +104,8 @@ def segment(
     pixel_size: float | None = None,
     decoding: Decoding | None = None,
     stack: Stack | None = None,
+    directions: int = 1,
+    slice_step: float | None = None,
     device: DeviceChoice = "auto",
     on_event: OnEvent | None = None,
 ) -> LabelArray:
@@ -131,6 +136,12 @@ def segment(
         of Z, and in a film in all frames of T (and slices of Z, if there are any), where
         it can be followed from one to the next. If the stack has one axis, it is that one.
         None guesses: a film if there is T, else a volume if there is Z, else separate.
+    directions : {1, 3}
+        1 segments the slices and links their objects. 3 finds the objects of a volume in
+        the planes of XY, XZ, and YZ, which keeps nuclei apart that lie above one another,
+        but takes much more time and memory.
+    slice_step : float or None
+        From slice to slice, in pixels of the image, 0.1 to 100. Three directions need it.
     device : {"auto", "cuda", "mps", "cpu"}
         Where to compute.
     on_event : callable or None
@@ -146,7 +157,7 @@ def segment(
     Raises
     ------
     ArgumentError
-        If an argument has the wrong type or is out of range.
+        If an argument is missing, has the wrong type, or is out of range.
     ImageError
         If the image cannot be used as it is.
     DeviceError, OutOfMemoryError
@@ -154,10 +165,11 @@ def segment(
     FileError
         If the temporary folder has no room for the maps of a large image.
     """
-    reader = arguments.reader_of(image, axes, channels)
+    reader = reader_of(image, axes, channels)
     return segment_planes(
         reader, model, diameter=diameter, pixel_size=pixel_size, decoding=decoding,
-        stack=stack, device=device, on_event=on_event,
+        stack=stack, directions=directions, slice_step=slice_step, device=device,
+        on_event=on_event,
     )[0]  # fmt: skip
 
 
@@ -169,6 +181,8 @@ def segment_planes(
     pixel_size: float | None = None,
     decoding: Decoding | None = None,
     stack: Stack | None = None,
+    directions: int = 1,
+    slice_step: float | None = None,
     device: DeviceChoice = "auto",
     on_event: OnEvent | None = None,
 ) -> tuple[LabelArray, float | None]:
@@ -176,15 +190,23 @@ def segment_planes(
 
     The scale is the rescale factor that was used; None for an image without pixels.
     """
-    arguments.check_model(model)
-    arguments.check_device(device)
-    arguments.check_on_event(on_event)
-    size, decoding = arguments.diameter_of(diameter), arguments.decoding_of(decoding)
-    pixel_size = arguments.pixel_size_of(pixel_size)
-    arguments.check_stack(stack)
+    values.check_model(model)
+    values.check_device(device)
+    values.check_on_event(on_event)
+    size, decoding = values.diameter_of(diameter), values.decoding_of(decoding)
+    pixel_size = values.pixel_size_of(pixel_size)
+    values.check_stack(stack)
     known = stack_of(stack, reader.stack_axes, model.info.task)
+    step = slice_step_for(directions, slice_step, known)
     scale = scale_from(size, model.info, pixel_size)
     with memory_errors():
+        if step is not None:
+            volumes = segment_volumes(
+                Segmenter(model, choose(device)), reader, scale=scale, slice_step=step,
+                decoding=decoding,
+            )  # fmt: skip
+            labels, scale = drain(volumes, on_event)
+            return reader.in_given_order(labels), scale
         targets = [Target(index, reader.window) for index in reader.indices()]
         labels = np.zeros(reader.shape, np.int32)
         segmenter = Segmenter(model, choose(device))
@@ -260,13 +282,13 @@ def fine_tune(
     DeviceError, OutOfMemoryError
         If the device is missing, fails, or has too little memory.
     """
-    arguments.check_model(model)
-    arguments.check_device(device)
-    arguments.check_on_event(on_event)
-    config, size = _config(steps, seconds, seed), arguments.diameter_of(diameter)
+    values.check_model(model)
+    values.check_device(device)
+    values.check_on_event(on_event)
+    config, size = _config(steps, seconds, seed), values.diameter_of(diameter)
     with memory_errors():
         training_set = []
-        read = arguments.examples_of(examples, model.info, channels, size)
+        read = examples_of(examples, model.info, channels, size)
         for example, notice in read:
             notify(notice, on_event)
             training_set.append(example)
@@ -279,11 +301,11 @@ def fine_tune(
 
 def _config(steps: int | None, seconds: float | None, seed: int) -> FineTuneConfig:
     if steps is not None:
-        steps = arguments.whole_number("steps", steps, 1, arguments.MAX_STEPS)
+        steps = values.whole_number("steps", steps, 1, values.MAX_STEPS)
     if seconds is None:
         seconds = FineTuneConfig.seconds
-    seconds = arguments.real_number("seconds", seconds, MIN_SECONDS, MAX_SECONDS)
-    seed = arguments.whole_number("seed", seed, 0, arguments.MAX_SEED)
+    seconds = values.real_number("seconds", seconds, MIN_SECONDS, MAX_SECONDS)
+    seed = values.whole_number("seed", seed, 0, values.MAX_SEED)
     return FineTuneConfig(steps=steps, seconds=seconds, seed=seed)
 
 
@@ -308,7 +330,7 @@ def score(true_labels: npt.ArrayLike, labels: npt.ArrayLike) -> Score:
         If there is too little memory.
     """
     with memory_errors():
-        truth, found = (arguments.labels_of(array) for array in (true_labels, labels))
+        truth, found = (labels_of(array) for array in (true_labels, labels))
         if truth.labels.shape != found.labels.shape:
             raise CorrectionError(
                 f"The labels are of different shapes, {truth.labels.shape} and "

@@ -11,11 +11,19 @@ from typing import Any
 from napari_resunet.errors import FileError, ResunetError
 from napari_resunet.files import content_hash
 from napari_resunet.ome_zarr.labels import labels_path, read_label_note
-from napari_resunet.session.export import files_of, may_be_edited, note_of_image
+from napari_resunet.session.export import (
+    GEOJSON,
+    files_of,
+    may_be_edited,
+    note_of_image,
+    note_path,
+    read_note,
+)
 from napari_resunet.session.image_files import file_stamp, read_image_file
 from napari_resunet.session.save_into import may_be_corrected
 from napari_resunet.session.segment_files import (
     FILE,
+    MEASURED,
     REQUEST,
     SegmentOptions,
     into_image,
@@ -36,6 +44,7 @@ class Existing(Enum):
         "the labels were made with other --axes, --channels, --diameter, or --stack"
     )
     FORMAT_MISSING = "not all formats of --also are there"
+    NOT_MEASURED = "the outlines for QuPath have other measurements, or none"
     IMAGE_CHANGED = "changed since the labels were made"
 
 
@@ -98,9 +107,18 @@ def compare(image: Path, labels: Path | None, options: SegmentOptions) -> Existi
         files = files_of(labels, options.formats).values()
         if found == [Existing.SAME] and not all(file.exists() for file in files):
             return Existing.FORMAT_MISSING
+        if found == [Existing.SAME] and _lacks_measurements(labels, options):
+            return Existing.NOT_MEASURED
     if (name := into_image(image, options)) is not None:
         found.append(_compare(_in_image, image, labels_path(image, name), options))
     return next((f for f in found if f is not Existing.SAME), Existing.SAME)
+
+
+def _lacks_measurements(labels: Path, options: SegmentOptions) -> bool:
+    """Return whether the GeoJSON of labels would be written with other measurements."""
+    if options.measure is None or GEOJSON not in options.also:
+        return False
+    return (read_note(note_path(labels)) or {}).get(MEASURED) != options.measure
 
 
 def _in_folder(labels: Path, image: Path) -> tuple[Note | None, bool]:

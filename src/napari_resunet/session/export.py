@@ -17,7 +17,7 @@ from napari_resunet._package import library_versions
 from napari_resunet.corrections.object_edits import count_objects
 from napari_resunet.errors import FileError
 from napari_resunet.files import TIFF_SUFFIXES, cannot_write, is_hidden, plain_name, shown
-from napari_resunet.session.formats.geojson import write_geojson
+from napari_resunet.session.formats.geojson import Measurements, write_geojson
 from napari_resunet.session.formats.layout import LabelsLayout, layout_of
 from napari_resunet.session.formats.ome_tiff import write_ome_tiff
 from napari_resunet.session.formats.roi import write_rois
@@ -137,12 +137,15 @@ class LabelsToExport:
         Names of the classes, background first; empty for objects.
     verified : bool array or None
         What is verified, of the labels' shape.
+    measurements : callable or None
+        Gives the measurements of an object, which only GeoJSON holds.
     """
 
     labels: npt.NDArray[Any]
     about: Mapping[str, Any]
     class_names: tuple[str, ...] = ()
     verified: MaskArray | None = None
+    measurements: Measurements | None = None
 
 
 def export_labels(
@@ -163,7 +166,8 @@ def export_labels(
     formats : sequence of {"ome-tiff", "roi", "geojson", "ctc"}
         At least one.
     overwrite : bool
-        Whether to replace files, other than `path`, that are not as we wrote them.
+        Whether to replace folders, and files other than `path`, that are not as we wrote
+        them.
 
     Returns
     -------
@@ -185,7 +189,8 @@ def export_labels(
         changed = [] if overwrite else changed_files(path, formats)
     except OSError as error:
         raise cannot_write(path, error) from error
-    if others := [file for file in changed if file != path]:
+    # A dialog asks before it names a file that is there, but not a folder.
+    if others := [file for file in changed if file != path or file.is_dir()]:
         raise FileError(
             f"{shown(others[0])} is there already, and not as it was exported before: "
             "give the labels another name, or move that file."
@@ -227,7 +232,8 @@ def _write(export: LabelsToExport, files: Mapping[str, Path]) -> None:
         elif key == CTC:
             write_tracks(file, labels, layout)
         else:
-            write_geojson(file, labels, layout, verified=verified)
+            values = export.measurements
+            write_geojson(file, labels, layout, verified=verified, measurements=values)
 
 
 def note_of_image(labels: Path, image: Path) -> dict[str, Any] | None:
@@ -303,7 +309,8 @@ def files_of(path: Path, formats: Sequence[str]) -> dict[str, Path]:
 
 
 def _stem(path: Path) -> str:
-    return path.stem if path.suffix.lower() in KNOWN_SUFFIXES else path.name
+    known = path.suffix.lower() in KNOWN_SUFFIXES
+    return path.stem if known else path.name.removesuffix(TRACKS_ENDING)
 
 
 def note_path(path: Path) -> Path:

@@ -10,20 +10,31 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from napari_resunet.errors import FileError
 from napari_resunet.files import (
     IMAGE_SUFFIXES,
+    MICROSCOPE_SUFFIXES,
+    SLIDE_SUFFIXES,
     TIFF_SUFFIXES,
     cannot_open,
     is_hidden,
+    scene_name,
+    scenes_in,
     shown,
+    split_scene,
 )
-from napari_resunet.ome_zarr.metadata import images_in, is_ome_zarr
+from napari_resunet.ome_zarr.metadata import SUFFIX as ZARR
+from napari_resunet.ome_zarr.metadata import images_in, is_ome_zarr, store_of
 from napari_resunet.session.export import note_path, read_note
+from napari_resunet.session.microscope_files import (
+    is_installed,
+    is_microscope_file,
+    scenes_of_microscope,
+)
 from napari_resunet.session.store.manifest import read_file
 from napari_resunet.session.store.schema import DESCRIPTION
 
@@ -38,7 +49,8 @@ class FoundImage:
     Attributes
     ----------
     path : Path
-        The file; of an OME-Zarr, the folder of the image.
+        The file, or one of the images in it; see `split_scene`. Of an OME-Zarr, the folder
+        of the image.
     relative : Path
         Its path relative to the folder that was named. If several folders were, it begins
         with the name of that folder. For a file that was named itself, its name only.
@@ -58,8 +70,9 @@ class FoundImages:
     Attributes
     ----------
     images : tuple of FoundImage
-        Each image once. Files and folders are in the order in which they were named, and
-        the images of a folder in natural order: ``t2.tif`` is before ``t10.tif``.
+        Each image once, also each of several images in a file. Files and folders are in the
+        order in which they were named, and the images of a folder in natural order:
+        ``t2.tif`` is before ``t10.tif``.
     problems : tuple of str
         A sentence for each folder without images, each pattern that nothing matches, and
         each folder that cannot be opened.
@@ -72,19 +85,34 @@ class FoundImages:
     n_repeated: int
 
 
+def image_name(image: FoundImage) -> str:
+    """Name an image for a list: without its ending; a field of a plate with its place."""
+    parts = image.relative.parts
+    stores = [n for n, part in enumerate(parts) if part.lower().endswith(ZARR)]
+    if not stores:
+        file, number = split_scene(image.path)
+        return file.stem if number is None else f"{file.stem} [{number}]"
+    store, *place = parts[stores[0] :]
+    name = store[: -len(ZARR)]
+    ome = name.lower().endswith(".ome") and len(name) > len(".ome")
+    return "/".join([name[: -len(".ome")] if ome else name, *place])
+
+
 def find_images(
     places: Sequence[Path],
     *,
     patterns: Sequence[str] = (),
     recursive: bool = False,
     leave_out: Path | None = None,
+    split_slides: bool = True,
 ) -> FoundImages:
     """Find the images that files, folders, and patterns name.
 
     Parameters
     ----------
     places : sequence of Path
-        Files, which are taken whatever they are, OME-Zarr images, which are folders, and
+        Files, which are taken whatever they are, OME-Zarr images, which are folders (or
+        the metadata file in them), and
         other folders, which are searched for TIFF, PNG, and JPEG files and for OME-Zarr
         images. Each image of an OME-Zarr plate or collection is an image. A name with
         ``*``, ``?``, or ``[]`` that no file has is a pattern for files and folders.
@@ -96,6 +124,8 @@ def find_images(
         searched once.
     leave_out : Path or None
         A folder that is not searched unless it is one of the places: that of the results.
+    split_slides : bool
+        Whether each image on a slide is one of its own; a viewer's plugins open the file.
 
     Returns
     -------
@@ -104,7 +134,7 @@ def find_images(
         of its sessions.
     """
     search = _Search(tuple(p.casefold() for p in patterns), recursive, leave_out)
-    given = [path for place in places for path in search.expand(place)]
+    given = [store_of(path) for place in places for path in search.expand(place)]
     stores = {path for path in given if is_ome_zarr(path)}
     folders = [path for path in given if os.path.isdir(path) and path not in stores]
     names = _folder_names(folders)
@@ -117,13 +147,25 @@ def find_images(
         else:
             found.append(FoundImage(path, Path(path.name)))
     once: dict[Path, FoundImage] = {}
-    for image in found:
+    scenes = [scene for image in found for scene in _scenes(image, split_slides)]
+    for image in scenes:
         once.setdefault(_identity(image.path), image)
     return FoundImages(
         images=tuple(once.values()),
         problems=tuple(search.problems),
-        n_repeated=len(found) - len(once),
+        n_repeated=len(scenes) - len(once),
     )
+
+
+def _scenes(image: FoundImage, split_slides: bool) -> list[FoundImage]:
+    """List the images in a file, each with a relative path of its own."""
+    if not split_slides and image.path.suffix.lower() in SLIDE_SUFFIXES:
+        return [image]
+    list_ = scenes_of_microscope if is_microscope_file(image.path) else scenes_in
+    return [
+        replace(image, path=path, relative=image.relative.with_name(scene_name(path)))
+        for path in list_(image.path)
+    ]
 
 
 @dataclass
@@ -201,7 +243,8 @@ class _Search:
         return self.recursive and not is_hidden(folder) and not _is_session(folder)
 
     def _is_wanted(self, path: Path) -> bool:
-        image = path.suffix.lower() in IMAGE_SUFFIXES
+        known = (*IMAGE_SUFFIXES, *(MICROSCOPE_SUFFIXES if is_installed() else ()))
+        image = path.suffix.lower() in known
         return image and self._is_named(path) and not _is_result(path)
 
     def _is_named(self, path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +13,13 @@ from typing import NoReturn
 from napari_resunet.files import shown
 from napari_resunet.session.settings import (
     DIAMETER_WANTED,
+    DIRECTIONS,
     EXPORTS,
     LABELS_NAME,
     LABELS_NAME_WANTED,
+    SLICE_STEP,
+    STACK,
+    STACKS,
     TRACKS,
     read_diameter,
 )
@@ -25,6 +30,7 @@ MOST_CLASSES = 254
 MOST_CHANNELS = 3
 LONGEST_CLASS_NAME = 60
 MULTIPLE = 32
+SCHEDULER = re.compile(r"(tcp|tls)://([\w.-]+|\[[\da-fA-F:.]+\]):\d{1,5}")
 
 
 def wrong(wanted: str, text: str) -> argparse.ArgumentTypeError:
@@ -102,6 +108,13 @@ def patch(text: str) -> int:
     raise wrong("a multiple of 32 from 32 to 2048, for example 128", text)
 
 
+def scheduler(text: str) -> str:
+    """Read the address of a Dask scheduler."""
+    if not SCHEDULER.fullmatch(text):
+        raise wrong("an address such as tcp://host:8786", text)
+    return text
+
+
 def axes(text: str) -> str:
     """Read one letter for each dimension."""
     found = text.upper()
@@ -131,6 +144,26 @@ def formats(text: str) -> tuple[str, ...]:
     if not found or not set(found) <= set(known):
         raise wrong(f"one or more of {', '.join(known)}, for example {known[0]}", text)
     return tuple(found)
+
+
+def add_stack(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what the slices of a stack are."""
+    words = STACK[0].lower() + STACK[1:]
+    parser.add_argument("--stack", choices=[s.key for s in STACKS], help=words)
+    parser.add_argument(
+        "--directions",
+        type=int,
+        choices=DIRECTIONS,
+        default=1,
+        help="3 finds the objects of a volume in the planes of XY, XZ, and YZ: nuclei that "
+        "lie above one another stay apart, but it takes much longer",
+    )
+    parser.add_argument(
+        "--slice-step",
+        type=number(*SLICE_STEP, "2.5"),
+        metavar="PIXELS",
+        help="from slice to slice, for three directions, if the file does not state it",
+    )
 
 
 def names(text: str) -> tuple[str, ...]:

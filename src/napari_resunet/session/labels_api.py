@@ -10,12 +10,21 @@ import numpy.typing as npt
 
 from napari_resunet.engine.device import memory_errors
 from napari_resunet.events import drain
-from napari_resunet.session import arguments
 from napari_resunet.session.api import OnEvent, notify
+from napari_resunet.session.arguments import values
+from napari_resunet.session.arguments.labels import (
+    axes_of,
+    labels_and_axes,
+    measurements_of,
+    names_of,
+    shape_of,
+)
+from napari_resunet.session.arguments.measure import measure_request
 from napari_resunet.session.formats.labels_file import read_outlines, write_labels
 from napari_resunet.session.formats.layout import LabelsLayout
 from napari_resunet.session.measurements import measure_image
 from napari_resunet.session.save_into import save_labels_into
+from napari_resunet.session.settings import Stack
 from napari_resunet.types import (
     LabelArray,
     MeasureGroup,
@@ -31,9 +40,10 @@ def measure(
     axes: str | None = None,
     channel_names: Sequence[str] | None = None,
     pixel_size: float | Sequence[float] | None = None,
+    z_step: float | None = None,
     verified: npt.ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
-    volume: bool = False,
+    stack: Stack | None = None,
     group: MeasureGroup = "basic",
     on_event: OnEvent | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
@@ -42,8 +52,7 @@ def measure(
     Parameters
     ----------
     labels : integer array, shape of the image without channels
-        0 and negative numbers are background. In a stack, each plane is measured by
-        itself, unless `volume` is true.
+        0 and negative numbers are background.
     image : array or None
         numpy, dask, zarr, …, any real dtype; all of its channels are measured. None
         measures no intensities.
@@ -53,15 +62,19 @@ def measure(
     channel_names : sequence of str or None
         A name for each channel; None numbers them from 0.
     pixel_size : float, sequence of float, or None
-        Side of a pixel in micrometres, or (y, x), or (z, y, x) for volumes. None measures
-        in pixels.
+        Side of a pixel in micrometres, or (y, x). None measures in pixels.
+    z_step : float or None
+        Distance of slices in micrometres. None measures volumes in voxels.
     verified : bool array, shape of `labels`, or None
         The verified area, from which the column "verified" is computed.
     class_names : sequence of str or None
         Names of the classes, background first, if the labels are classes. Then each
         connected piece of a class is measured.
-    volume : bool
-        Whether an object goes through all slices of the axis Z.
+    stack : {"separate", "volume", "film"} or None
+        What the slices of a stack are. Separate: each is measured by itself. In a volume,
+        each object is measured once, through all slices of the axis Z. In a film, it is
+        measured in each frame, and the column "track" is its number. None guesses as
+        `segment` does, and takes slices of classes as separate.
     group : {"basic", "all"}
         "all" adds the shape, which takes longer: about a millisecond per object.
     on_event : callable or None
@@ -70,7 +83,7 @@ def measure(
     Returns
     -------
     dict of str to array
-        The columns of a table with one row for each object and plane, for example
+        The columns of a table with one row for each object and plane or volume, such as
         "label", "area_um2", "mean_intensity_DAPI". ``pandas.DataFrame`` takes it as it is.
         What is not defined for an object is NaN.
 
@@ -85,11 +98,12 @@ def measure(
     OutOfMemoryError
         If there is too little memory.
     """
-    arguments.check_on_event(on_event)
+    values.check_on_event(on_event)
     with memory_errors():
-        request = arguments.measure_request(
-            labels, image, axes, channel_names, pixel_size, verified, class_names, volume,
-            group,
+        request = measure_request(
+            labels, image, axes, channel_names=channel_names, pixel_size=pixel_size,
+            z_step=z_step, verified=verified, class_names=class_names, stack=stack,
+            group=group,
         )  # fmt: skip
         return drain(measure_image(request), on_event)
 
@@ -135,14 +149,14 @@ def save_labels(
     FileError
         If the file cannot be written.
     """
-    array, axes = arguments.labels_and_axes(labels, axes)
-    size = arguments.pixel_size_of(pixel_size)
-    steps = {"X": size, "Y": size, "Z": arguments.step_of("z_step", z_step)}
-    steps["T"] = arguments.step_of("interval", interval)
+    array, axes = labels_and_axes(labels, axes)
+    size = values.pixel_size_of(pixel_size)
+    steps = {"X": size, "Y": size, "Z": values.step_of("z_step", z_step)}
+    steps["T"] = values.step_of("interval", interval)
     known = {axis: step for axis, step in steps.items() if step is not None}
-    target, names = arguments.file_of(path), arguments.names_of(class_names)
+    target, names = values.file_of(path), names_of(class_names)
     layout = LabelsLayout(axes, known, names, target.stem)
-    write_labels(target, array, layout, arguments.measurements_of(measurements))
+    write_labels(target, array, layout, measurements_of(measurements))
 
 
 def read_labels(
@@ -187,12 +201,12 @@ def read_labels(
     OutOfMemoryError
         If there is too little memory.
     """
-    size, names = arguments.shape_of(shape), arguments.names_of(class_names)
-    arguments.check_on_event(on_event)
+    size, names = shape_of(shape), names_of(class_names)
+    values.check_on_event(on_event)
     if axes is not None:
-        axes = arguments.axes_of(axes, None if size is None else len(size))
+        axes = axes_of(axes, None if size is None else len(size))
     with memory_errors():
-        found = read_outlines(arguments.file_of(path), size, axes, names)
+        found = read_outlines(values.file_of(path), size, axes, names)
     for notice in found.notices:
         notify(notice, on_event)
     return found.labels

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from napari_resunet.corrections.linked import with_linked_numbers
 from napari_resunet.events import CancelToken, Progress
 from napari_resunet.session.settings import Stack
+from napari_resunet.session.stacks import number_stack
 from napari_resunet.types import LabelArray, MaskArray
 
 
@@ -46,8 +47,6 @@ def link_steps(
     Cancelled
         If the token says so.
     """
-    from napari_resunet.session.stacks import number_stack
-
     labels = request.labels
     linked = yield from number_stack(labels, request.stack_axes, request.stack, token)
     planes = (-1, *labels.shape[-2:])

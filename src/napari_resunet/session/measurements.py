@@ -1,4 +1,4 @@
-"""What is measured of an image: all of its channels, plane by plane or as volumes.
+"""What is measured of an image: all of its channels, in planes, volumes, or frames.
 
 Importing this module imports no torch and no scikit-image: the dock opens without them.
 """
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from napari_resunet.errors import ArgumentError
 from napari_resunet.events import CancelToken, Progress
 from napari_resunet.files import plain_name
+from napari_resunet.session.settings import Stack
 from napari_resunet.types import Index, MeasureGroup, Window
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from napari_resunet.engine.measure import Read, Table
 
 DEPTH = "Z"
+TRACK = "track"
+"""Column of a film: the number that an object has in all frames."""
+
 COLOURS = ("red", "green", "blue")
 LONGEST_NAME = 40
 
@@ -50,11 +54,12 @@ class MeasureRequest:
     verified : callable or None
         Reads the verified area of a plane.
     pixel_size : tuple of float, or None
-        Sides of a pixel in micrometres: (y, x), or (z, y, x) for volumes.
+        Sides of a pixel in micrometres: (y, x), or (z, y, x) if there is a `depth`.
     class_names : tuple of str
         Names of the classes, background first; empty if the labels are objects.
-    volume : bool
-        Whether an object goes through all slices of the axis Z.
+    stack : {"separate", "volume", "film"}
+        What the slices are. An object of a volume goes through all slices, and one of a
+        film through all frames.
     group : {"basic", "all"}
         Which columns.
     """
@@ -67,28 +72,32 @@ class MeasureRequest:
     verified: ReadPlane | None = None
     pixel_size: tuple[float, ...] | None = None
     class_names: tuple[str, ...] = ()
-    volume: bool = False
+    stack: Stack = "separate"
     group: MeasureGroup = "basic"
 
     @property
     def depth(self) -> int | None:
-        """Place of the axis Z in the stack if volumes are measured."""
-        if not self.volume:
-            return None
-        if DEPTH not in self.stack_axes:
-            raise ArgumentError(
-                "Volumes need an axis Z: name the axes, for example axes='ZYX', or measure "
-                "plane by plane."
-            )
-        return self.stack_axes.index(DEPTH)
+        """Place in the stack of the axis that an object goes through; None in planes."""
+        return depth_of(self.stack_axes, self.stack)
 
     @property
     def plane_columns(self) -> tuple[str, ...]:
         """Columns that say where in the stack an object is."""
-        if len(self.stack_axes) == 1 and not self.volume:
+        if len(self.stack_axes) == 1 and self.depth is None:
             return ("plane",)
         left = [a for i, a in enumerate(self.stack_axes) if i != self.depth]
         return tuple(f"plane_{axis.lower()}" for axis in left)
+
+
+def depth_of(stack_axes: Sequence[str], stack: Stack) -> int | None:
+    """Return the place of the axis along which objects are volumes; None in planes.
+
+    In a volume, an only axis counts, whatever its letter; in a film, it is time.
+    """
+    if len(stack_axes) == 1:
+        return 0 if stack == "volume" else None
+    linked = stack != "separate" and DEPTH in stack_axes
+    return stack_axes.index(DEPTH) if linked else None
 
 
 def measure_image(
@@ -115,8 +124,7 @@ def measure_image(
     Raises
     ------
     ArgumentError
-        If volumes are asked for, but there is no axis Z, or another number of channels is
-        named than there is.
+        If another number of channels is named than there is.
     ImageError, OutOfMemoryError
         If the image cannot be read.
     Cancelled
@@ -125,11 +133,7 @@ def measure_image(
     from napari_resunet.engine.measure import ToMeasure, measure_steps
 
     yield Progress(0, 0, "measuring")
-    channels: dict[str, ReadPlane] = {}
-    if request.levels:
-        readers = _readers(request.levels[0], request.axes)
-        names = _channel_names(request, len(readers))
-        channels = dict(zip(names, map(_reading, readers), strict=True))
+    channels = {n: _reading(reader) for n, reader in channel_readers(request).items()}
     what = ToMeasure(
         _with_depth_last(request.labels, request.depth),
         request.plane_columns,
@@ -138,7 +142,34 @@ def measure_image(
         request.pixel_size,
         request.class_names,
     )
-    return (yield from measure_steps(what, request.group, token))
+    table = yield from measure_steps(what, request.group, token)
+    return _with_tracks(table) if request.stack == "film" else table
+
+
+def _with_tracks(table: Table) -> Table:
+    """Add a column with the name that others look for, next to the labels."""
+    with_tracks: Table = {}
+    for name, column in table.items():
+        with_tracks[name] = column
+        if name == "label":
+            with_tracks[TRACK] = column
+    return with_tracks
+
+
+def channel_readers(request: MeasureRequest) -> dict[str, ImageReader]:
+    """Make a reader for each channel of the image, by its name.
+
+    Raises
+    ------
+    ArgumentError
+        If another number of channels is named than there is.
+    ImageError
+        If the image cannot be used.
+    """
+    if not request.levels:
+        return {}
+    readers = _readers(request.levels[0], request.axes)
+    return dict(zip(_channel_names(request, len(readers)), readers, strict=True))
 
 
 def _readers(array: Any, axes: str) -> list[ImageReader]:
@@ -210,10 +241,41 @@ class Measurement:
         The columns.
     digest : str
         Of the labels.
+    planes : tuple of str
+        The columns that say in which plane, or which volume, an object is.
+    depth : int or None
+        Place in the stack of the axis that an object goes through; None in planes.
+    sides : tuple of float, or None
+        Sides of a pixel in micrometres, if known.
     """
 
     table: Table
     digest: str
+    planes: tuple[str, ...] = ()
+    depth: int | None = None
+    sides: tuple[float, ...] | None = None
+
+    def position(self, index: Index) -> Index:
+        """Return where a slice is along `planes`."""
+        return tuple(n for axis, n in enumerate(index) if axis != self.depth)
+
+    def of_objects(self) -> Callable[[Index, int], dict[str, float]] | None:
+        """Return what finds the values of an object by its slice and its label.
+
+        None for classes: their pieces have no numbers that are known elsewhere.
+        """
+        if "class" in self.table:
+            return None
+        known = (*self.planes, "label")
+        keys = zip(*(self.table[name].tolist() for name in known), strict=True)
+        rows = {key: row for row, key in enumerate(keys)}
+        names = [name for name in self.table if name not in known]
+
+        def find(index: Index, label: int) -> dict[str, float]:
+            row = rows.get((*self.position(index), label))
+            return {} if row is None else {n: float(self.table[n][row]) for n in names}
+
+        return find
 
 
 def measurement_steps(
@@ -221,7 +283,8 @@ def measurement_steps(
 ) -> Generator[Progress, None, Measurement]:
     """Measure an image as `measure_image` does, and remember its labels."""
     table = yield from measure_image(request, token)
-    return Measurement(table, digest_of(request.labels))
+    where = request.plane_columns, request.depth
+    return Measurement(table, digest_of(request.labels), *where, request.pixel_size)
 
 
 def digest_of(labels: npt.NDArray[Any]) -> str:
@@ -261,7 +324,7 @@ def is_ambiguous(table: Table) -> bool:
 
 def columns_to_plot(table: Table) -> list[str]:
     """List the columns whose histogram says something, the size first."""
-    places = ("plane", "label", "class", "piece", "box_", "centroid_")
+    places = ("plane", "label", TRACK, "class", "piece", "box_", "centroid_")
     return [name for name in table if not name.startswith(places)]
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from napari_resunet.errors import ResunetError
-from napari_resunet.files import IMAGE_SUFFIXES, content_hash, read_image
+from napari_resunet.files import IMAGE_SUFFIXES, content_hash, read_image, split_scene
+from napari_resunet.ome_zarr.metadata import is_ome_zarr
+from napari_resunet.ome_zarr.pyramid import open_pyramid
 from napari_resunet.session.store.images import store_image
-from napari_resunet.session.store.safety import local_file
+from napari_resunet.session.store.safety import local_file, local_folder
 from napari_resunet.session.store.schema import ImageRecord, source_path
 
 MAX_COMPARED = 2**31
@@ -25,15 +27,39 @@ def is_image(record: ImageRecord, array: Any) -> bool:
     return not record.content_hash or content_hash(array) == record.content_hash
 
 
-def read_pixels(path: Path, record: ImageRecord) -> Any:
-    """Read a file if it holds the pixels of a record; None if not."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-        return None
+def local_image(text: str | None) -> Path | None:
+    """Return the path that a session names, if it is a file or an OME-Zarr here.
+
+    It may also be one of several images in a file; see `split_scene`.
+    """
+    folder = local_folder(text)
+    if folder is not None:
+        return folder if is_ome_zarr(folder) else None
+    path = Path(text or "")
+    return None if local_file(str(split_scene(path)[0])) is None else path
+
+
+def read_pixels(path: Path, record: ImageRecord) -> tuple[Any, ...]:
+    """Read a file or an OME-Zarr, if it holds the pixels of a record.
+
+    Returns
+    -------
+    tuple of arrays
+        The resolution levels, the finest first; empty if it holds other pixels.
+    """
     try:
-        array = read_image(path)
+        levels = _levels(path, record)
+        return levels if levels and is_image(record, levels[0]) else ()
     except ResunetError:
-        return None
-    return array if is_image(record, array) else None
+        return ()
+
+
+def _levels(path: Path, record: ImageRecord) -> tuple[Any, ...]:
+    if is_ome_zarr(path):
+        return open_pyramid(path, record.shape).levels
+    file, _ = split_scene(path)
+    is_file = file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+    return (read_image(path),) if is_file else ()
 
 
 def save_pixels(
@@ -75,10 +101,10 @@ def _is_in_file(record: ImageRecord, array: Any, replaced: bool) -> bool:
     if not isinstance(array, np.ndarray):
         # Lazy, so it is read from the file: nobody can have edited it in memory.
         return not replaced
-    path = local_file(record.source)
+    path = local_image(record.source)
     if path is None:
         return False
     if math.prod(record.shape) * array.itemsize > MAX_COMPARED:
         return not replaced
     known = record.model_copy(update={"content_hash": content_hash(array)})
-    return read_pixels(path, known) is not None
+    return bool(read_pixels(path, known))

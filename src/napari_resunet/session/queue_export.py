@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,9 @@ import numpy as np
 
 from napari_resunet.errors import Cancelled, CorrectionError, FileError, ImageError
 from napari_resunet.events import CancelToken, Progress, ignore
-from napari_resunet.files import check_folder, shown
+from napari_resunet.files import check_folder, scene_name, shown
 from napari_resunet.session.export import (
+    CTC,
     LabelsToExport,
     changed_files,
     describe_labels,
@@ -56,8 +57,8 @@ class ExportAllRequest:
         The model in use.
     settings : Settings
         Of the dock.
-    formats : sequence of {"ome-tiff", "roi", "geojson"}
-        What to write of each image.
+    formats : sequence of {"ome-tiff", "roi", "geojson", "ctc"}
+        What to write of each image; tracks only of films.
     class_names : tuple of str
         Names of the classes, background first; empty for objects.
     measure : {"basic", "all"} or None
@@ -76,10 +77,14 @@ class ExportAllRequest:
 
 @dataclass(frozen=True)
 class Exported:
-    """How many labels were exported, and why others were not, in sentences."""
+    """How many labels were exported, and why others were not, in sentences.
+
+    `n_no_films` is the number of images without the tracks that were asked for.
+    """
 
     n: int
     failures: tuple[str, ...]
+    n_no_films: int = 0
 
 
 def export_all(
@@ -99,19 +104,30 @@ def export_all(
     check_folder(request.target)
     run = _measurements(request)
     failures: list[str] = []
+    n = n_no_films = 0
     for number, (found, one) in enumerate(zip(images, request.items, strict=True)):
         if token.cancelled:
             raise Cancelled
         name = one[0].item.name
         yield Progress(number, len(images), f"exporting '{name}'")
         try:
-            _export(request, one, paths[found.path], run)
+            formats = _formats_for(request, one[1])
+            n_no_films += len(formats) < len(request.formats)
+            if formats or run is not None:
+                _export(request, one, paths[found.path], formats, run)
+                n += 1
         except (FileError, ImageError, CorrectionError) as error:
             log.warning("Labels were not exported", exc_info=error)
             failures.append(f"'{name}': {error}")
     if run is not None:
         run.write()
-    return Exported(len(images) - len(failures), tuple(failures))
+    return Exported(n, tuple(failures), n_no_films)
+
+
+def _formats_for(request: ExportAllRequest, record: ImageRecord) -> tuple[str, ...]:
+    """Return the formats of an image: only a film has tracks."""
+    film = record.stack == "film" and not request.class_names
+    return tuple(key for key in request.formats if film or key != CTC)
 
 
 def _measurements(request: ExportAllRequest) -> RunMeasurements | None:
@@ -126,25 +142,34 @@ def _export(
     request: ExportAllRequest,
     one: tuple[OpenRequest, ImageRecord],
     path: Path,
+    formats: Sequence[str],
     run: RunMeasurements | None,
 ) -> None:
     file, record = one
-    if request.formats and (others := changed_files(path, request.formats)):
+    if formats and (others := changed_files(path, formats)):
         raise FileError(
             f"{shown(others[0])} is there already, and not as it was exported before: "
             "choose another folder, or move that file."
         )
     labels, n_verified = saved_stack(request.session, record)
     about = describe_labels(record, request.version, request.settings, labels, n_verified)
-    if request.formats:
-        export = LabelsToExport(labels, about, request.class_names)
-        export_labels(path, export, request.formats)
-    if run is not None:
-        image = _to_measure(file, record)
-        run.add(path, labels, image, ignore)  # the images are counted
+    export, found = LabelsToExport(labels, about, request.class_names), None
+    try:
+        if run is not None:
+            image = _to_measure(file, record, request.class_names)
+            found = run.measure(labels, image, ignore)  # the images are counted
+            export = replace(export, measurements=found.of_objects())
+    finally:
+        # Labels are exported, also if their image is gone, so that it cannot be measured.
+        if formats:
+            export_labels(path, export, formats)
+    if run is not None and found is not None:
+        run.add(path, found, labels.size)
 
 
-def _to_measure(file: OpenRequest, record: ImageRecord) -> ImageToMeasure:
+def _to_measure(
+    file: OpenRequest, record: ImageRecord, class_names: tuple[str, ...]
+) -> ImageToMeasure:
     from napari_resunet.session.run_measurements import ImageToMeasure
 
     image = read_item(file).image
@@ -153,19 +178,25 @@ def _to_measure(file: OpenRequest, record: ImageRecord) -> ImageToMeasure:
     steps = layout_of(record.axes.replace("S", ""), (), record.scale, record.units).steps
     n = image.levels[0].shape[image.axes.index("C")] if "C" in image.axes else 0
     names = record.channel_names if n == len(record.channel_names) > 0 else None
-    return ImageToMeasure(image.levels[0], image.axes, steps.get("Y"), names)
+    stack = "separate" if class_names else record.stack
+    return ImageToMeasure(
+        image.levels[0], image.axes, steps.get("Y"), names, steps.get("Z"), stack
+    )
 
 
 def _named(items: Sequence[QueueItem]) -> list[FoundImage]:
-    """Give each image a path of its own, also if several are in one file or in none."""
+    """Give each image a path of its own, also if several are in one file or in none.
+
+    The name of a field of a plate has slashes, and its folder is called "0".
+    """
     files = Counter(item.path for item in items)
     found = []
     for number, item in enumerate(items):
         path = Path(item.path)
-        if not item.path or files[item.path] > 1:
+        if not item.path or files[item.path] > 1 or "/" in item.name:
             name = item.name.replace("/", "_").replace("\\", "_")
             path = path.parent / f"{name}.{number}"
-        found.append(FoundImage(path, Path(path.name)))
+        found.append(FoundImage(path, Path(scene_name(path))))
     return found
 
 

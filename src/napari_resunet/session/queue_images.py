@@ -5,9 +5,10 @@ Everything here runs in a background thread and knows no viewer.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,34 @@ import numpy as np
 
 from napari_resunet.errors import FileError, ImageError, SessionError
 from napari_resunet.events import CancelToken, Progress
-from napari_resunet.files import IMAGE_SUFFIXES, read_stored, shown, stated_axes
-from napari_resunet.session.pixels import is_image
+from napari_resunet.files import (
+    IMAGE_SUFFIXES,
+    read_stored,
+    scene_name,
+    shown,
+    split_scene,
+    stated_axes,
+)
+from napari_resunet.ome_zarr.metadata import is_ome_zarr
+from napari_resunet.ome_zarr.pyramid import open_pyramid
+from napari_resunet.session.microscope_files import (
+    is_installed,
+    is_microscope_file,
+    read_microscope_file,
+)
+from napari_resunet.session.pixels import is_image, local_image
 from napari_resunet.session.store.delta import LabelsSnapshot
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.images import load_image
-from napari_resunet.session.store.safety import local_file
 from napari_resunet.session.store.schema import ImageRecord, QueueItem, source_path
-from napari_resunet.tiff_reader import StoredImage
+from napari_resunet.tiff_reader import HARMLESS_BYTES, StoredImage
 
+log = logging.getLogger(__name__)
 MAX_UNCLEAR = 4
 """The first of three dimensions may be channels if it has up to this many planes."""
+
+NAMED = "TZPCYXS"
+"""Letters of axes that a viewer shows by their names."""
 
 UNCLEAR = (
     "Its planes may be channels or slices: open it and say which, then propose it again."
@@ -57,6 +75,8 @@ class ReadImage:
         Further arguments for a layer of a viewer.
     reader : str or None
         Plugin that read it; None for our own reader.
+    notices : tuple of str
+        What was left out, one sentence each.
     """
 
     name: str
@@ -66,10 +86,11 @@ class ReadImage:
     unclear: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
     reader: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 ReadFile = Callable[[Path], Sequence[ReadImage]]
-"""Reads all images of a file that the user chose."""
+"""Reads all images of a file of another kind than ours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +106,8 @@ class OpenRequest:
     folder : SessionFolder or None
         The session.
     read : callable or None
-        Reads the file. None for a file that a session names and nobody chose: it is
-        read only if it is a local TIFF, PNG, or JPEG.
+        Reads other files. None for a file that a session names and nobody chose: it is
+        read only if it is a local TIFF, PNG, JPEG, or OME-Zarr.
     """
 
     item: QueueItem
@@ -119,8 +140,8 @@ class OpenedItem:
     notices: tuple[str, ...] = ()
 
 
-def read_own(path: Path) -> tuple[ReadImage, ...]:
-    """Read a TIFF, PNG, or JPEG.
+def read_own(path: Path) -> ReadImage:
+    """Read a TIFF, PNG, or JPEG, or one of several images in a TIFF.
 
     Raises
     ------
@@ -131,7 +152,59 @@ def read_own(path: Path) -> tuple[ReadImage, ...]:
     stated = stated_axes(path)
     known = stated is not None and stated.shape == stored.array.shape
     letters = stated.axes if stated is not None and known else ""
-    return (arranged(path.stem, stored, letters),)
+    return arranged(Path(scene_name(path)).stem, stored, letters)
+
+
+UNITS = {"T": "second"} | dict.fromkeys("XYZ", "micrometer")
+
+
+def read_store(folder: Path, name: str, shape: Sequence[int] | None = None) -> ReadImage:
+    """Read an image of an OME-Zarr; of a large one, pixels are read when they are used.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the image.
+    name : str
+        Its name.
+    shape : sequence of int or None
+        Shape of the level that was opened before, if it was.
+
+    Raises
+    ------
+    FileError
+        If it is missing, damaged, or too large for the memory.
+    """
+    pyramid = open_pyramid(folder, shape)
+    found = _placed(name, pyramid.levels, pyramid.axes, pyramid.steps)
+    return replace(found, notices=pyramid.notices)
+
+
+def read_scene(path: Path, name: str) -> ReadImage:
+    """Read an image of a microscope's file; of a large one, when pixels are used.
+
+    Raises
+    ------
+    FileError
+        If bioio cannot read it.
+    """
+    stored = read_microscope_file(path, HARMLESS_BYTES)
+    return _placed(name, (stored.array,), stored.axes, stored.steps)
+
+
+def _placed(
+    name: str, levels: tuple[Any, ...], axes: str, steps: Mapping[str, float]
+) -> ReadImage:
+    """Name the dimensions of an image, and place it by its steps."""
+    rgb = axes.endswith("S")
+    named = axes.removesuffix("S")
+    meta = {
+        "axis_labels": tuple(named.lower()),
+        "scale": tuple(steps.get(axis, 1.0) for axis in named),
+        "units": tuple(UNITS[axis] if axis in steps else "pixel" for axis in named),
+    }
+    channel = axes.index("C") if "C" in axes else None
+    return ReadImage(name, levels, viewer_axes(len(axes), channel, rgb), rgb, meta=meta)
 
 
 def arranged(name: str, stored: StoredImage, stated: str) -> ReadImage:
@@ -155,6 +228,8 @@ def arranged(name: str, stored: StoredImage, stated: str) -> ReadImage:
     if moved.shape != array.shape or "C" in stated:
         colours.add("C")
     channel = next((n for n, axis in enumerate(order) if axis in colours), None)
+    is_named = set(stated) == set(order) and set(stated) <= set(NAMED)
+    named = channel is not None or is_named
     unclear = moved.ndim == 3 and not (rgb or stated.strip("IQYX") or channel is not None)
     return ReadImage(
         name,
@@ -162,11 +237,12 @@ def arranged(name: str, stored: StoredImage, stated: str) -> ReadImage:
         viewer_axes(moved.ndim, channel, rgb),
         rgb,
         unclear and 2 <= moved.shape[0] <= MAX_UNCLEAR,
-        {} if channel is None else {"axis_labels": _labels(order, channel, rgb)},
+        {"axis_labels": _labels(order, channel, rgb)} if named else {},
+        notices=stored.notices,
     )
 
 
-def _labels(order: Sequence[str], channel: int, rgb: bool) -> tuple[str, ...]:
+def _labels(order: Sequence[str], channel: int | None, rgb: bool) -> tuple[str, ...]:
     named = ["c" if n == channel else axis.lower() for n, axis in enumerate(order)]
     return tuple(named[:-1] if rgb else named)
 
@@ -218,7 +294,8 @@ def read_item(request: OpenRequest) -> OpenedItem:
     image = images[item.series]
     if record is not None and not is_image(record, image.levels[0]):
         return OpenedItem(None, (), states, notices)
-    return OpenedItem(image, tuple(i.name for i in images), states, notices)
+    told = tuple(f"{shown(item.name)}: {notice}" for notice in image.notices)
+    return OpenedItem(image, tuple(i.name for i in images), states, (*told, *notices))
 
 
 def _stored(request: OpenRequest) -> ReadImage | None:
@@ -237,13 +314,36 @@ def _stored(request: OpenRequest) -> ReadImage | None:
 
 def _images(request: OpenRequest) -> Sequence[ReadImage]:
     """Read the file of an item; nothing if it is not there or was not chosen."""
-    if request.read is not None:
-        chosen = Path(request.item.path)
-        return request.read(chosen) if chosen.is_file() else ()
-    path = local_file(request.item.path)
+    read, record = request.read, request.record
+    path = local_image(request.item.path) if read is None else Path(request.item.path)
     if path is None:
         return ()
-    return read_own(path) if path.suffix.lower() in IMAGE_SUFFIXES else ()
+    if is_ome_zarr(path):
+        shape = None if record is None else record.shape
+        return (read_store(path, request.item.name, shape),)
+    file, _ = split_scene(path)
+    if not file.is_file():
+        return ()
+    if file.suffix.lower() in IMAGE_SUFFIXES:
+        return (replace(read_own(path), name=request.item.name),)
+    if read is None:
+        return ()
+    return _by_bioio(request) or read(path)
+
+
+def _by_bioio(request: OpenRequest) -> Sequence[ReadImage]:
+    """Read an item by bioio; nothing if a plugin of a viewer has to."""
+    path, record = Path(request.item.path), request.record
+    by_plugin = record is not None and record.reader is not None
+    if by_plugin or not is_microscope_file(path) or not is_installed():
+        return ()
+    try:
+        return (read_scene(path, request.item.name),)
+    except FileError:
+        if split_scene(path)[1] is not None:
+            raise
+        log.warning("%s is left to a plugin", shown(path), exc_info=True)
+        return ()
 
 
 def saved_labels(
@@ -275,7 +375,7 @@ MAX_FILE = 2**28
 def is_large(item: QueueItem) -> bool:
     """Return whether a file is too large to be read before the user asks for it."""
     try:
-        return Path(item.path).stat().st_size > MAX_FILE
+        return split_scene(Path(item.path))[0].stat().st_size > MAX_FILE
     except (OSError, ValueError):
         return False
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 import numpy as np
 
 from napari_resunet.corrections.object_edits import count_objects
-from napari_resunet.corrections.review import ReviewMask
 from napari_resunet.errors import Cancelled, FileError, ImageError, ResunetError
 from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.files import content_hash
+from napari_resunet.session.link_proposed import ProposedLabels, StackToLink
 from napari_resunet.session.queue_images import (
     NOT_THERE,
     UNCLEAR,
@@ -25,12 +25,9 @@ from napari_resunet.session.queue_images import (
     ReadImage,
     read_item,
 )
-from napari_resunet.session.store.delta import (
-    BlockDiff,
-    LabelDelta,
-    LabelsSnapshot,
-    corners,
-)
+from napari_resunet.session.settings import Stack
+from napari_resunet.session.stacks import guess_shown_stack, stack_axes
+from napari_resunet.session.store.delta import LabelDelta, LabelsSnapshot
 from napari_resunet.session.store.manifest import fitting_image
 from napari_resunet.session.store.schema import ImageRecord, plain_name
 from napari_resunet.session.workers import (
@@ -45,7 +42,6 @@ from napari_resunet.types import (
     Decoding,
     DeviceChoice,
     Index,
-    LabelArray,
     Target,
     new_id,
 )
@@ -79,6 +75,10 @@ class ImageChoices:
         How many planes of the open image are known to be channels or slices.
     are_channels : bool
         What they are.
+    stack : {"separate", "volume", "film"} or None
+        What the slices are of an image with the axes `stack_axes`; None guesses it.
+    stack_axes : tuple of str
+        See there.
     """
 
     channels: Channels | None = None
@@ -87,6 +87,15 @@ class ImageChoices:
     auto: bool = True
     planes: int = 0
     are_channels: bool = False
+    stack: Stack | None = None
+    stack_axes: tuple[str, ...] = ()
+
+    def stack_of(self, image: ReadImage) -> Stack:
+        """Return what the slices of an image are: as of the open one, or else guessed."""
+        labels = image.meta.get("axis_labels", ())
+        axes = stack_axes(image.axes, labels)
+        known = self.stack if axes == self.stack_axes else None
+        return known or guess_shown_stack(image.axes, labels)
 
     def settled(self, image: ReadImage) -> ReadImage:
         """Take as many planes for what those of the open image are."""
@@ -170,12 +179,15 @@ class ProposedItem:
         How unsure the model is, 0 to 1.
     scale : float or None
         The rescale factor, if it was estimated.
+    names : tuple of str
+        The names of all images in its file, if it was read by a plugin.
     """
 
     key: str
     objects: int | None
     unsure: float
     scale: float | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -224,15 +236,6 @@ def propose_all(
 
 
 @dataclass
-class _Plane:
-    """A plane of labels while it is being proposed."""
-
-    state: LabelsSnapshot
-    labels: LabelArray
-    review: ReviewMask
-
-
-@dataclass
 class _Item:
     """Proposes one image, plane by plane, so that only one plane is in memory."""
 
@@ -244,33 +247,49 @@ class _Item:
     unsure: list[tuple[float, int]] = field(default_factory=list)
     scale: float | None = None
     is_classes: bool = False
+    names: tuple[str, ...] = ()
 
     def steps(self) -> Generator[ProposeAllEvent, None, None]:
         from napari_resunet.engine.image_reader import ImageReader
 
         snapshot, record, states = self._image()
         reader = ImageReader(snapshot.levels, snapshot.axes, snapshot.channels)
+        stack = None if record is None else StackToLink.of(record, reader.stack_shape)
         for index in reader.indices():
             target = Target(index, reader.window)
             if record is None:
                 yield from self._shown(snapshot, target, reader.stack_shape)
                 continue
             state = states.get(index) or LabelsSnapshot.empty(record.plane_shape)
-            plane = _Plane(state, state.labels.copy(), state.review())
+            plane = ProposedLabels(state, state.labels.copy(), state.review())
             for event in self._segment(snapshot, target, reader.stack_shape):
                 if isinstance(event, Progress | Notice | ModelReady):
                     yield event
                 else:
                     _merge(plane, event)
             self.objects += count_objects(plane.labels)
-            yield ProposedPlane(self.item.key, record, index, _changes(plane))
+            yield ProposedPlane(self.item.key, record, index, plane.changes())
+            if stack is not None and not self.is_classes:
+                stack.add(index, plane)
+        yield from self._link(stack)
         yield self._result()
+
+    def _link(self, stack: StackToLink | None) -> Generator[ProposeAllEvent, None, None]:
+        """Give the objects of a volume or a film one number in all slices."""
+        if stack is None or not stack.states:
+            return
+        for event in stack.linked(self.token):
+            if isinstance(event, Progress):
+                yield Progress(PARTS, PARTS, event.message)
+            else:
+                yield ProposedPlane(self.item.key, stack.record, *event)
 
     def _result(self) -> ProposedItem:
         weight = max(1, sum(n for _, n in self.unsure))
         unsure = sum(value * n for value, n in self.unsure) / weight
         objects = None if self.is_classes else self.objects
-        return ProposedItem(self.item.key, objects, min(1.0, unsure), self.scale)
+        unsure = min(1.0, unsure)
+        return ProposedItem(self.item.key, objects, unsure, self.scale, self.names)
 
     def _image(
         self,
@@ -280,6 +299,7 @@ class _Item:
         if item.snapshot is not None:
             return item.snapshot, None, {}
         opened = read_item(item.file)
+        self.names = opened.names
         if opened.image is None:
             raise FileError(NOT_THERE)
         record, image = item.file.record, item.choices.settled(opened.image)
@@ -343,7 +363,7 @@ class _Item:
         self.is_classes = proposal.maps.info.task == "classes"
 
 
-def _merge(plane: _Plane, proposal: Proposal) -> None:
+def _merge(plane: ProposedLabels, proposal: Proposal) -> None:
     merged = plane.review.merge_prediction(
         plane.labels,
         proposal.labels,
@@ -352,14 +372,6 @@ def _merge(plane: _Plane, proposal: Proposal) -> None:
         proposal.maps.info.task,
     )
     plane.labels[proposal.padded_roi] = merged
-
-
-def _changes(plane: _Plane) -> list[LabelDelta]:
-    """List what is not in the session yet."""
-    shape = plane.labels.shape
-    diff = BlockDiff(shape, plane.state)
-    found = (diff.capture(corner, plane.labels, plane.review) for corner in corners(shape))
-    return [delta for delta in found if delta is not None]
 
 
 def record_for(item: ItemToPropose, image: ReadImage) -> ImageRecord:
@@ -381,6 +393,7 @@ def record_for(item: ItemToPropose, image: ReadImage) -> ImageRecord:
             "axes": image.axes,
             "rgb": image.rgb,
             "axis_labels": tuple(map(plain_name, image.meta.get("axis_labels", ()))),
+            **{k: tuple(image.meta[k]) for k in ("scale", "units") if k in image.meta},
             "source": item.file.item.path,
             "reader": image.reader,
             "content_hash": content_hash(data),
@@ -388,6 +401,7 @@ def record_for(item: ItemToPropose, image: ReadImage) -> ImageRecord:
             "channels": item.choices.channels_of(image),
             "object_scale": item.choices.scale,
             "auto": item.choices.auto,
+            "stack": item.choices.stack_of(image),
         }
     )
     if record is None:

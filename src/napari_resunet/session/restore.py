@@ -12,7 +12,10 @@ from typing import Any
 
 from napari_resunet.errors import SessionError
 from napari_resunet.events import Progress
-from napari_resunet.session.pixels import read_pixels
+from napari_resunet.files import shown
+from napari_resunet.session.large.label_store import StoreReady
+from napari_resunet.session.large.reopen import reopen_levels, reopen_store
+from napari_resunet.session.pixels import local_image, read_pixels
 from napari_resunet.session.store.corrections import SavedCorrection, load_corrections
 from napari_resunet.session.store.delta import LabelsSnapshot
 from napari_resunet.session.store.folder import SessionFolder
@@ -28,7 +31,6 @@ from napari_resunet.session.store.models import (
     recovered_versions,
     version_files,
 )
-from napari_resunet.session.store.safety import local_file
 from napari_resunet.session.store.schema import (
     ImageRecord,
     SessionFile,
@@ -47,18 +49,22 @@ class RestoredImage:
     ----------
     record : ImageRecord
         What the session says about it.
-    data : array or None
-        Its pixels; None if we cannot find them, or should not read them ourselves.
+    levels : tuple of arrays
+        Its pixels, the finest level first; empty if we cannot find them, or should not read
+        them ourselves.
     states : dict of tuple of int to LabelsSnapshot
         Labels of each plane.
     fingerprint : str
         `content_hash` of the pixels; empty if they are not the saved ones.
+    store : StoreReady or None
+        The labels of a large image, which are in no session.
     """
 
     record: ImageRecord
-    data: Any
+    levels: tuple[Any, ...]
     states: States
     fingerprint: str = ""
+    store: StoreReady | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +103,12 @@ def restore_steps(
     for number, record in enumerate(images):
         yield Progress(number, len(images), f"opening '{record.name}'")
         states = _states(folder, record, notices)
-        data, fingerprint = _pixels(folder.root, record, notices)
-        yield RestoredImage(record, data, states, fingerprint)
+        store = _store(folder.root, record, notices)
+        levels, fingerprint = _pixels(folder.root, record, notices)
+        if not levels and store is not None:
+            levels = tuple(reopen_levels(record, store) or ())
+            fingerprint = record.content_hash if levels else ""
+        yield RestoredImage(record, levels, states, fingerprint, store)
     yield Progress(0, 0, "opening models and corrections")
     versions = _versions(folder.root, notices)
     corrections, damage = load_corrections(folder.root)
@@ -139,20 +149,36 @@ def _states(folder: SessionFolder, record: ImageRecord, notices: list[str]) -> S
     return states
 
 
-def _pixels(root: Path, record: ImageRecord, notices: list[str]) -> tuple[Any, str]:
+def _pixels(
+    root: Path, record: ImageRecord, notices: list[str]
+) -> tuple[tuple[Any, ...], str]:
     """Read the pixels of an image, and their fingerprint."""
     # After a crash, the pixels may be there although the record does not say so yet.
     if record.stored or source_path(root, record.key).exists():
         try:
-            return _stored_pixels(root, record, notices)
+            data, fingerprint = _stored_pixels(root, record, notices)
+            return (data,), fingerprint
         except SessionError:
             notices.append(f"The stored pixels of '{record.name}' cannot be read.")
-    path = local_file(record.source)
+    path = local_image(record.source)
     # Without a hash to compare, the user has to say which file it is.
     if path is None or not record.content_hash:
-        return None, ""
-    data = read_pixels(path, record)
-    return data, "" if data is None else record.content_hash
+        return (), ""
+    levels = read_pixels(path, record)
+    return levels, record.content_hash if levels else ""
+
+
+def _store(root: Path, record: ImageRecord, notices: list[str]) -> StoreReady | None:
+    """Open the labels of a large image."""
+    if not record.store:
+        return None
+    found = reopen_store(root, record)
+    if found is None:
+        notices.append(
+            f"The labels of '{record.name}' in {shown(record.store)} are not there, or are "
+            "damaged."
+        )
+    return found
 
 
 def _stored_pixels(root: Path, record: ImageRecord, notices: list[str]) -> tuple[Any, str]:

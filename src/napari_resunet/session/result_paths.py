@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
+from napari_resunet.files import split_scene
 from napari_resunet.session.export import note_of_image
 from napari_resunet.session.find_images import LABELS, FoundImage
 
@@ -92,7 +93,8 @@ def _name_and_ending(path: Path) -> tuple[str, str]:
 
 def _long_name(image: FoundImage, n_folders: int) -> Path:
     """Add the ending, and for a file that was named itself, some of its folders."""
-    path = Path(os.path.abspath(image.path))
+    file = Path(os.path.abspath(split_scene(image.path)[0]))
+    path = file.with_name(image.relative.name)
     above = path.parts[-1 - n_folders : -1] if image.folder is None else ()
     folders = filter(None, (part.strip("/:\\") for part in above))
     stem, ending = _name_and_ending(path)

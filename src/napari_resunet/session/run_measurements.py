@@ -17,12 +17,13 @@ from napari_resunet.errors import FileError
 from napari_resunet.events import drain
 from napari_resunet.files import cannot_write, plain_name, shown, stated_axes
 from napari_resunet.session.api import OnEvent
-from napari_resunet.session.arguments import measure_request
-from napari_resunet.session.measurements import measure_image
+from napari_resunet.session.arguments.measure import measure_request
+from napari_resunet.session.measurements import DEPTH, Measurement, measurement_steps
+from napari_resunet.session.settings import Stack, TableFormat
 from napari_resunet.session.store.models import file_hash
 from napari_resunet.session.store.tiff import write_text
 from napari_resunet.session.tables import (
-    join_csv,
+    join_tables,
     summary_of,
     table_of,
     with_image,
@@ -31,8 +32,7 @@ from napari_resunet.session.tables import (
 from napari_resunet.tiff_reader import StoredImage
 from napari_resunet.types import LabelArray, MeasureGroup, now
 
-ALL_OBJECTS = "measurements.csv"
-SUMMARY = "summary.csv"
+ALL_OBJECTS, SUMMARY = "measurements", "summary"
 NOTE = "measurements.json"
 TABLES = "tables"
 MAX_NOTE = 2**24
@@ -53,18 +53,24 @@ class ImageToMeasure:
         Side of a pixel in micrometres, if known.
     channel_names : tuple of str or None
         Names of its channels, if each has one.
+    z_step : float or None
+        Distance of its slices in micrometres, if known.
+    stack : {"separate", "volume", "film"}
+        What its slices are.
     """
 
     array: Any
     axes: str
     pixel_size: float | None = None
     channel_names: tuple[str, ...] | None = None
+    z_step: float | None = None
+    stack: Stack = "separate"
 
     @classmethod
-    def of_file(cls, path: Path, stored: StoredImage) -> ImageToMeasure:
+    def of_file(cls, path: Path, stored: StoredImage, stack: Stack) -> ImageToMeasure:
         """Describe an image as it was read from a file, which may name the channels."""
-        names = _channel_names(path, stored)
-        return cls(stored.array, stored.axes, stored.pixel_size, names)
+        names, step = _channel_names(path, stored), stored.steps.get(DEPTH)
+        return cls(stored.array, stored.axes, stored.pixel_size, names, step, stack)
 
 
 class RunMeasurements:
@@ -78,6 +84,8 @@ class RunMeasurements:
         Names of the classes, background first; empty if the labels are objects.
     group : {"basic", "all"}
         Which columns.
+    table_format : {"csv", "parquet"}
+        Of all tables, and the end of their names.
     overwrite : bool
         Whether to replace tables that somebody changed, and files of other programs.
 
@@ -92,18 +100,19 @@ class RunMeasurements:
         folder: Path,
         class_names: Sequence[str],
         group: MeasureGroup,
+        table_format: TableFormat = "csv",
         *,
         overwrite: bool = False,
     ) -> None:
         self._folder, self._group, self._overwrite = folder, group, overwrite
-        self._classes = tuple(class_names)
+        self._classes, self._suffix = tuple(class_names), f".{table_format}"
         self._hashes = _hashes_in(folder / NOTE)
         self._parts: list[Path] = []
         self._rows: dict[str, dict[str, float]] = {}
         if self._hashes is None:
             self._refuse(folder / NOTE)
-        for name in (ALL_OBJECTS, SUMMARY):
-            self._check_free(folder / name)
+        for path in self._of_all_images():
+            self._check_free(path)
 
     def check(self, labels: Path) -> None:
         """Check, before long work, that the table of an image can be written.
@@ -115,19 +124,13 @@ class RunMeasurements:
         """
         self._check_free(self._table_of(labels))
 
-    def add(
-        self,
-        labels_path: Path,
-        labels: LabelArray,
-        image: ImageToMeasure,
-        on_event: OnEvent,
-    ) -> None:
-        """Measure an image and write its table next to its labels.
+    def measure(
+        self, labels: LabelArray, image: ImageToMeasure, on_event: OnEvent
+    ) -> Measurement:
+        """Measure an image.
 
         Parameters
         ----------
-        labels_path : Path
-            The file of its labels, ``NAME_labels.tif``.
         labels : int32 array
             The labels, with the axes of the image without channels.
         image : ImageToMeasure
@@ -137,22 +140,42 @@ class RunMeasurements:
 
         Raises
         ------
+        ArgumentError, CorrectionError, ImageError
+            If image and labels do not fit together.
+        OutOfMemoryError
+            If there is too little memory.
+        """
+        request = measure_request(
+            labels, image.array, image.axes, channel_names=image.channel_names,
+            pixel_size=image.pixel_size, z_step=image.z_step, class_names=self._classes,
+            stack=image.stack, group=self._group,
+        )  # fmt: skip
+        return drain(measurement_steps(request), on_event)
+
+    def add(self, labels_path: Path, found: Measurement, n_pixels: int) -> None:
+        """Write the table of an image next to its labels.
+
+        Parameters
+        ----------
+        labels_path : Path
+            The file of its labels, ``NAME_labels.tif``.
+        found : Measurement
+            What was measured.
+        n_pixels : int
+            Number of pixels of all planes.
+
+        Raises
+        ------
         FileError
             If the table cannot be written, or must not be replaced.
         """
-        size = image.pixel_size
-        request = measure_request(
-            labels, image.array, image.axes, image.channel_names, size, None,
-            self._classes, False, self._group,
-        )  # fmt: skip
-        table = drain(measure_image(request), on_event)
         target = self._table_of(labels_path)
         name = plain_name(target.relative_to(self._folder).as_posix())
-        name = name.removesuffix(f"_{ALL_OBJECTS}")
+        name = name.removesuffix(f"_{ALL_OBJECTS}{self._suffix}")
         self._check_free(target)  # once more, after minutes of work
-        write_table(target, with_image(table, name))
+        write_table(target, with_image(found.table, name))
         self._parts.append(target)
-        self._rows[name] = summary_of(table, labels.size, size, self._classes)
+        self._rows[name] = summary_of(found.table, n_pixels, found.sides, self._classes)
         self._remember(target)
 
     def write(self) -> None:
@@ -165,17 +188,21 @@ class RunMeasurements:
         """
         if not self._parts:
             return
-        objects, summary = self._folder / ALL_OBJECTS, self._folder / SUMMARY
+        objects, summary = self._of_all_images()
         for path in (objects, summary):
             self._check_free(path)
-        join_csv(objects, self._parts)
+        join_tables(objects, self._parts)
         write_table(summary, table_of(self._rows))
         self._remember(objects, summary)
 
-    @staticmethod
-    def _table_of(labels: Path) -> Path:
+    def _of_all_images(self) -> tuple[Path, Path]:
+        """Return the paths of the table of all objects, and of the summary."""
+        objects, summary = (f"{name}{self._suffix}" for name in (ALL_OBJECTS, SUMMARY))
+        return self._folder / objects, self._folder / summary
+
+    def _table_of(self, labels: Path) -> Path:
         name = labels.stem.removesuffix("_labels")
-        return labels.with_name(f"{name}_{ALL_OBJECTS}")
+        return labels.with_name(f"{name}_{ALL_OBJECTS}{self._suffix}")
 
     def _check_free(self, path: Path) -> None:
         known = (self._hashes or {}).get(self._key(path))

@@ -156,7 +156,7 @@ def _image_of(store: str | Path) -> Path:
 
 
 def _labels_of(labels: npt.ArrayLike) -> npt.NDArray[Any]:
-    from napari_resunet.session.arguments import array_of  # which imports torch
+    from napari_resunet.session.arguments.arrays import array_of  # which imports torch
 
     array = array_of("labels", labels, CorrectionError)
     good = array.dtype.kind in "bui" and array.min(initial=0) >= 0

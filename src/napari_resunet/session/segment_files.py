@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from napari_resunet.files import (
     cannot_write,
     content_hash,
     plain_name,
+    scene_name,
     shown,
 )
 from napari_resunet.network.model_file import Model
@@ -43,7 +44,8 @@ from napari_resunet.session.image_files import (
 )
 from napari_resunet.session.run_measurements import ImageToMeasure, RunMeasurements
 from napari_resunet.session.save_into import check_into, save_labels_into
-from napari_resunet.session.settings import Settings, Stack
+from napari_resunet.session.segment_volumes import stated_slice_step
+from napari_resunet.session.settings import Settings, Stack, TableFormat
 from napari_resunet.session.stacks import stack_of
 from napari_resunet.session.store.models import VersionRecord, file_hash
 from napari_resunet.session.store.schema import ImageRecord
@@ -62,7 +64,10 @@ STACK = "stack"
 """Key of what the slices are; null for one plane, and for classes."""
 
 LEVEL = "level"
-"""Key of the resolution level of an OME-Zarr that was segmented."""
+"""Key of the resolution level that was segmented."""
+
+MEASURED = "measured"
+"""Key of the group of measurements that a GeoJSON holds, if any were asked for."""
 
 REQUEST = "request"
 """Key of what the user asked for that changes the labels."""
@@ -86,12 +91,18 @@ class SegmentOptions:
         Object size; None takes what the model learned, or estimates it.
     stack : {"separate", "volume", "film"} or None
         What the slices of a stack are; None guesses from the axes.
+    directions : {1, 3}
+        Of the planes that the network sees; 3 is for volumes.
+    slice_step : float or None
+        From slice to slice, in pixels, for three directions; None reads it from the file.
     device : {"auto", "cuda", "mps", "cpu"}
         Where to compute.
     overwrite : bool
         Whether to replace labels that somebody changed, and files of other programs.
     measure : {"basic", "all"} or None
         Which columns to measure; None measures nothing.
+    table_format : {"csv", "parquet"}
+        Of the tables of measurements.
     also : tuple of {"roi", "geojson", "ctc"}
         Formats to write besides TIFF.
     into_image : str or None
@@ -104,9 +115,12 @@ class SegmentOptions:
     channels: tuple[int, ...] | None = None
     diameter: ObjectSize | None = None
     stack: Stack | None = None
+    directions: int = 1
+    slice_step: float | None = None
     device: DeviceChoice = "auto"
     overwrite: bool = False
     measure: MeasureGroup | None = None
+    table_format: TableFormat = "csv"
     also: tuple[str, ...] = ()
     into_image: str | None = None
 
@@ -127,12 +141,15 @@ class SegmentOptions:
     @property
     def request(self) -> dict[str, Any]:
         """What the user asked for that changes the labels, as JSON holds it."""
-        return {
+        asked = {
             "axes": self.axes,
             "channels": None if self.channels is None else list(self.channels),
             "diameter": None if self.diameter is None else asdict(self.diameter),
             "stack": self.stack,
         }
+        if self.directions == 1:  # the description as it was before there were three
+            return asked
+        return asked | {"directions": self.directions, "slice_step": self.slice_step}
 
 
 def segment_file(
@@ -182,11 +199,7 @@ def segment_file(
         measurements.check(target)
     stamp = file_stamp(path)  # before the pixels, so that a later change is noticed
     level, diameter = suitable_level(path, options.diameter, model.info.diameter)
-    stored = read_image_file(path, options.axes, level)
-    if not stored.array.size:
-        raise ImageError(f"{shown(path)} has no pixels: copy it again.")
-    for notice in stored.notices:
-        on_event(Notice(f"{shown(path)}: {notice}"))
+    stored = read_with_notices(path, options.axes, level, on_event)
     try:
         reader = ImageReader([stored.array], stored.axes, options.channels)
     except ImageError as error:
@@ -195,26 +208,70 @@ def segment_file(
     _check_tracks(path, reader, stack, options)
     labels, scale = segment_planes(
         reader, model, diameter=diameter, pixel_size=stored.pixel_size,
-        stack=stack, device=options.device, on_event=on_event,
+        stack=stack, directions=options.directions,
+        slice_step=_slice_step(path, stored, stack, options), device=options.device,
+        on_event=on_event,
     )  # fmt: skip
     about = _describe(path, stored, reader, labels, scale, options, model)
     about |= {FILE: stamp, LEVEL: level, REQUEST: options.request, STACK: stack}
+    export, found = LabelsToExport(labels, about, model.info.classes), None
+    try:
+        if measurements is not None and target is not None:
+            image = ImageToMeasure.of_file(path, stored, stack or "separate")
+            found = measurements.measure(labels, image, on_event)
+            export = replace(export, measurements=found.of_objects())
+            about[MEASURED] = options.measure
+    finally:
+        # Labels that took minutes are written, also if they cannot be measured.
+        _write(path, target, export, options)
+    if measurements is not None and target is not None and found is not None:
+        measurements.add(target, found, labels.size)
+    return int(about["n_objects"])
+
+
+def read_with_notices(
+    path: Path, axes: str | None, level: int, on_event: OnEvent
+) -> StoredImage:
+    """Read a level of an image, and say what is special about it.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read.
+    ImageError
+        If it has no pixels, or `axes` does not name each dimension.
+    """
+    stored = read_image_file(path, axes, level)
+    if 0 in stored.array.shape:
+        raise ImageError(f"{shown(path)} has no pixels: copy it again.")
+    for notice in stored.notices:
+        on_event(Notice(f"{shown(path)}: {notice}"))
+    return stored
+
+
+def _write(
+    path: Path, target: Path | None, export: LabelsToExport, options: SegmentOptions
+) -> None:
+    """Write labels into a folder, into their image, or both."""
+    overwrite = options.overwrite
     _check_free(target, path, options)  # once more, after minutes of work
     if target is not None:
-        export = LabelsToExport(labels, about, model.info.classes)
-        export_labels(target, export, options.formats, overwrite=options.overwrite)
+        export_labels(target, export, options.formats, overwrite=overwrite)
     if (name := into_image(path, options)) is not None:
-        save_labels_into(path, labels, name, about=about, overwrite=options.overwrite)
-    if measurements is not None and target is not None:
-        image = ImageToMeasure.of_file(path, stored)
-        measurements.add(target, labels, image, on_event)
-    return int(about["n_objects"])
+        labels, about = export.labels, export.about
+        save_labels_into(path, labels, name, about=about, overwrite=overwrite)
 
 
 def level_in(note: Mapping[str, Any]) -> int:
     """Return the resolution level that labels were made at, as their description says."""
     level = note.get(LEVEL)
     return level if isinstance(level, int) else 0
+
+
+def stack_in(note: Mapping[str, Any]) -> Stack:
+    """Return what the slices of labels are, as their description says."""
+    known: dict[Any, Stack] = {"volume": "volume", "film": "film"}
+    return known.get(str(note.get(STACK)), "separate")
 
 
 def into_image(path: Path, options: SegmentOptions) -> str | None:
@@ -245,6 +302,19 @@ def _check_free_file(target: Path, image: Path, options: SegmentOptions) -> None
         )
 
 
+def _slice_step(
+    path: Path, stored: StoredImage, stack: Stack | None, options: SegmentOptions
+) -> float | None:
+    """Return the distance of slices that three directions take, in pixels."""
+    step = options.slice_step or stated_slice_step(stored)
+    if options.directions > 1 and stack == "volume" and step is None:
+        raise ImageError(
+            f"{shown(path)} does not say how far its slices are apart: give --slice-step, "
+            "in pixels."
+        )
+    return step
+
+
 def _check_tracks(
     path: Path, reader: ImageReader, stack: Stack | None, options: SegmentOptions
 ) -> None:
@@ -271,7 +341,7 @@ def _describe(
     axes = reader.axes.removesuffix("S")
     units = {"T": "second"} | dict.fromkeys("XYZ", "micrometer")
     image = ImageRecord(
-        name=plain_name(Path(path.stem)),
+        name=plain_name(Path(scene_name(path)).stem),
         shape=stored.array.shape,
         dtype=str(stored.array.dtype),
         # Colours are samples in a record only if they are the last axis.

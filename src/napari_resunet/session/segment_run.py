@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from napari_resunet.errors import FileError
 from napari_resunet.files import check_regular, plain_name, read_stored, shown
@@ -12,7 +13,12 @@ from napari_resunet.session.api import OnEvent
 from napari_resunet.session.export import note_path, read_note
 from napari_resunet.session.image_files import check_image, read_image_file
 from napari_resunet.session.run_measurements import ImageToMeasure, RunMeasurements
-from napari_resunet.session.segment_files import SegmentOptions, level_in, segment_file
+from napari_resunet.session.segment_files import (
+    SegmentOptions,
+    level_in,
+    segment_file,
+    stack_in,
+)
 from napari_resunet.tiff_reader import StoredImage
 
 
@@ -42,14 +48,15 @@ class SegmentRun:
                 options.output,
                 model.info.classes,
                 options.measure,
+                options.table_format,
                 overwrite=options.overwrite,
             )
 
     def segment(self, path: Path, target: Path | None) -> str:
         """Write the labels of an image, measure them if asked, and say how many there are.
 
-        Without a target, the labels go only into the image. `commands.segment_file` lists
-        the errors.
+        Without a target, the labels go only into the image. `segment_file` lists the
+        errors.
         """
         model, options, on_event = self._model, self._options, self._on_event
         n = segment_file(path, target, model, options, on_event, self._measurements)
@@ -59,19 +66,21 @@ class SegmentRun:
     def measure(self, path: Path, target: Path) -> str:
         """Measure labels that are kept, because all images belong into the tables.
 
+        Only for a run whose options ask for measurements.
+
         Raises
         ------
         FileError, ImageError
             If image or labels cannot be read, or do not fit together any more.
         """
-        if self._measurements is None:
-            return f"{plain_name(target)}: kept"
-        self._measurements.check(target)
+        measurements = cast("RunMeasurements", self._measurements)
+        measurements.check(target)
         check_image(path)
         labels, note = _read_labels(target), read_note(note_path(target)) or {}
         stored = read_image_file(path, self._options.axes, level_in(note))
-        image = ImageToMeasure.of_file(path, stored)
-        self._measurements.add(target, labels.array, image, self._on_event)
+        image = ImageToMeasure.of_file(path, stored, stack_in(note))
+        found = measurements.measure(labels.array, image, self._on_event)
+        measurements.add(target, found, labels.array.size)
         return f"{plain_name(target)}: kept, and measured"
 
     def finish(self) -> None:

@@ -10,11 +10,11 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from napari_resunet.engine import postprocess
+from napari_resunet.engine import blocks
+from napari_resunet.engine.blocks import PredictionMaps, decode_labels
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.image_reader import Axis, ImageReader
 from napari_resunet.engine.object_size import estimate_scale, found_diameter
-from napari_resunet.engine.postprocess import PredictionMaps, decode_labels
 from napari_resunet.engine.predict import PredictionRequest, Predictor
 from napari_resunet.events import CancelToken, Notice, Progress, drain
 from napari_resunet.network.model_file import Model
@@ -133,7 +133,7 @@ class Segmenter:
         if scale is None:
             indices = list(dict.fromkeys(target.index for target in targets))
             estimate = estimate_scale(self.predictor, reader, indices, measured, token)
-            scale = yield from _without_count(estimate, "estimating the object size")
+            scale = yield from without_count(estimate, "estimating the object size")
             yield SizeFound(scale)
         if block is not None:
             targets = [part for t in targets for part in blocks_of(t, block / scale)]
@@ -218,7 +218,7 @@ def part_of(proposal: Proposal, visible: Target) -> Proposal | None:
     )
 
 
-def _without_count(events: Events[R], text: str) -> Events[R]:
+def without_count(events: Events[R], text: str) -> Events[R]:
     """Pass events on without their counts: the number of rounds is not known."""
     while True:
         try:
@@ -302,7 +302,7 @@ def maps_at(
         return None
 
     part, proposal = max(covering, key=lambda c: _area(c[0]))
-    found = postprocess.maps_at(proposal.maps, relative(part, proposal.padded_roi))
+    found = blocks.maps_at(proposal.maps, relative(part, proposal.padded_roi))
     maps = np.zeros((len(found), *(s.stop - s.start for s in window)), np.float32)
     rows, columns = relative(part, window)
     maps[:, rows, columns] = found

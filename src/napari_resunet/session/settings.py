@@ -27,6 +27,7 @@ from napari_resunet.types import (
 
 Scope = Literal["visible", "slice", "stack"]
 Stack = Literal["separate", "volume", "film"]
+TableFormat = Literal["csv", "parquet"]
 
 LABELS_NAME = re.compile(r"(?!__)\w(?:[\w. -]{0,98}[\w-])?")
 """Names of labels in an image: every disk can hold them, and zarr keeps none for itself."""
@@ -86,16 +87,24 @@ STACKS = (
     Choice("volume", "One volume", "An object has one number in all slices"),
     Choice("film", "A film", "An object has one number in all frames"),
 )
+DIRECTIONS = (1, 3)
+SLICE_STEP = (0.1, 100.0)
+"""Least and largest distance of slices, in pixels."""
 MEASURE_GROUPS = (
     Choice("basic", "Size and intensities", "Label, size, place, and intensities"),
     Choice("all", "Shape too", "Also perimeter, axes, and so on: a millisecond per object"),
+)
+TABLE_FORMAT = "Format of the tables of --measure"
+TABLE_FORMATS = (
+    Choice("csv", "CSV", "Text, which every program reads"),
+    Choice("parquet", "Parquet", "Small and typed, for pandas, R, and others"),
 )
 EXPORT = "Formats to export"
 TRACKS = Choice("ctc", "Tracks", "A folder for the Cell Tracking Challenge")
 EXPORTS = (
     Choice("ome-tiff", "OME-TIFF labels", "Pixels, with axes and pixel size"),
     Choice("roi", "ImageJ ROIs", "Outlines for Fiji's ROI Manager"),
-    Choice("geojson", "QuPath GeoJSON", "Outlines for QuPath, with classes"),
+    Choice("geojson", "QuPath GeoJSON", "Outlines for QuPath, with what was measured"),
 )
 MEASUREMENTS = Choice(
     "measurements", "Measurements (CSV)",
@@ -208,17 +217,10 @@ class MeasureSettings(BaseModel):
     ----------
     group : {"basic", "all"}
         Which columns.
-    volume : bool
-        Whether an object goes through all slices.
     """
 
     model_config = ConfigDict(frozen=True)
 
     group: MeasureGroup = Field(
         default="basic", title="Columns", description="What is measured of each object"
-    )
-    volume: bool = Field(
-        default=False,
-        title="One volume",
-        description="An object has the same number in all of its slices",
     )

@@ -1,4 +1,7 @@
-"""What the slices of a stack are to each other, and how their objects are numbered."""
+"""What the slices of a stack are to each other, and how their objects are numbered.
+
+Importing this module imports no scipy: the dock opens without it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.engine.linking import link_slices, number_apart
 from napari_resunet.errors import ArgumentError, ImageError
 from napari_resunet.events import CancelToken, Progress
+from napari_resunet.session.formats.layout import stack_axis
 from napari_resunet.session.settings import Stack
 from napari_resunet.types import LabelArray, Task
 
@@ -65,6 +68,66 @@ def stack_of(asked: Stack | None, stack_axes: Sequence[str], task: Task) -> Stac
     return asked or guess_stack(stack_axes)
 
 
+def stack_axes(axes: str, axis_labels: Sequence[str]) -> tuple[str, ...]:
+    """Name the axes of a stack in a viewer.
+
+    Parameters
+    ----------
+    axes : str
+        One letter of "PTZCYXS" for each dimension, which may only say how many there are.
+    axis_labels : sequence of str
+        The names of the dimensions; empty if there are none.
+
+    Returns
+    -------
+    tuple of str
+        One letter of "PTZ" for each axis of the stack, by their names if all have one.
+    """
+    counted = tuple(axis for axis in axes if axis in OUTER_TO_INNER)
+    return _named_axes(axes, axis_labels) or counted
+
+
+def guess_shown_stack(axes: str, axis_labels: Sequence[str]) -> Stack:
+    """Guess what the slices in a viewer are: separate unless their axes have names.
+
+    Parameters
+    ----------
+    axes : str
+        One letter of "PTZCYXS" for each dimension, which may only say how many there are.
+    axis_labels : sequence of str
+        The names of the dimensions; empty if there are none.
+    """
+    return guess_stack(_named_axes(axes, axis_labels))
+
+
+def _named_axes(axes: str, axis_labels: Sequence[str]) -> tuple[str, ...]:
+    """Name the axes of a stack by what a viewer calls them; () unless all have names."""
+    named = [
+        stack_axis(label)
+        for axis, label in zip(axes, axis_labels, strict=False)
+        if axis in OUTER_TO_INNER
+    ]
+    return tuple(named) if all(named) and len(set(named)) == len(named) else ()
+
+
+def linked_axes(axes: Sequence[str], stack: Stack) -> tuple[int, ...]:
+    """Return along which axes of a stack an object goes on.
+
+    Parameters
+    ----------
+    axes : sequence of str
+        One letter of "PTZ" for each axis of the stack.
+    stack : {"separate", "volume", "film"}
+        What the slices are.
+    """
+    if stack == "separate":
+        return ()
+    if len(axes) == 1:
+        return (0,)
+    through = "Z" if stack == "volume" else "TZ"
+    return tuple(n for n, axis in enumerate(axes) if axis in through)
+
+
 def number_stack(
     labels: npt.NDArray[Any],
     stack_axes: Sequence[str],
@@ -81,7 +144,8 @@ def number_stack(
         One letter of "PTZ" for each axis of the stack; at least one.
     stack : {"separate", "volume", "film"}
         In a volume, objects go through Z, and in a film through T, and through Z if there
-        is one. If the stack has one axis only, it is that one, whatever its letter.
+        is one. If the stack has one axis only, it is that one, whatever its letter. In a
+        film, an object that divides ends, and its daughters have numbers of their own.
     token : CancelToken or None
         Checked between slices.
 
@@ -100,6 +164,8 @@ def number_stack(
     Cancelled
         If the token says so.
     """
+    from napari_resunet.engine.linking import number_apart
+
     letters = [AXIS_OF.get(stack, "Z")] if len(stack_axes) == 1 else list(stack_axes)
     order = [letters.index(a) for a in OUTER_TO_INNER if a in letters]
     order += [labels.ndim - 2, labels.ndim - 1]
@@ -126,16 +192,18 @@ def _linked(
         volumes = yield from _each(volumes, token)
     if stack == "volume":
         return volumes
-    return (yield from _each(volumes.reshape(labels.shape), token))
+    return (yield from _each(volumes.reshape(labels.shape), token, divide=True))
 
 
 def _each(
-    stacks: npt.NDArray[Any], token: CancelToken | None
+    stacks: npt.NDArray[Any], token: CancelToken | None, divide: bool = False
 ) -> Generator[Progress, None, LabelArray]:
     """Link each of several stacks by itself."""
+    from napari_resunet.engine.linking import link_slices
+
     if len(stacks) == 1:
-        return (yield from link_slices(stacks[0], token))[None]
+        return (yield from link_slices(stacks[0], token, divide))[None]
     linked = np.zeros(stacks.shape, np.int32)
     for one, result in zip(stacks, linked, strict=True):
-        result[...] = yield from link_slices(one, token)
+        result[...] = yield from link_slices(one, token, divide)
     return linked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from napari_resunet.errors import FileError
 from napari_resunet.files import atomic_path, shown
+from napari_resunet.session.measurements import TRACK
+from napari_resunet.session.settings import TableFormat
 
 if TYPE_CHECKING:
     from napari_resunet.engine.measure import Table
@@ -21,7 +23,19 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Spreadsheets run a text that begins with one of these as a formula."""
 
 UM_PER_MM = 1000.0
-MEGAPIXEL = 1e6
+MILLION = 1e6
+
+
+def check_format(table_format: TableFormat) -> None:
+    """Check, before long work, that tables of a format can be written.
+
+    Raises
+    ------
+    FileError
+        If that needs pyarrow, and it is missing.
+    """
+    if table_format == "parquet":
+        _pyarrow()
 
 
 def write_table(path: Path, table: Table) -> None:
@@ -54,14 +68,23 @@ def write_table(path: Path, table: Table) -> None:
 
 
 def _write_csv(path: Path, table: Table) -> None:
-    rows = zip(*(_texts(column) for column in table.values()), strict=True)
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="replace", newline="") as stream,
     ):
         writer = csv.writer(stream)
-        writer.writerow([_no_formula(name) for name in table])
-        writer.writerows(rows)
+        writer.writerow(header_of(table))
+        writer.writerows(rows_of(table))
+
+
+def header_of(table: Table) -> list[str]:
+    """Return the names of columns as a CSV file has them."""
+    return [_no_formula(name) for name in table]
+
+
+def rows_of(table: Table) -> Iterator[tuple[str, ...]]:
+    """Return the rows as a CSV file has them; see `write_table`."""
+    return zip(*(_texts(column) for column in table.values()), strict=True)
 
 
 def _texts(column: npt.NDArray[Any]) -> list[str]:
@@ -77,17 +100,22 @@ def _no_formula(text: str) -> str:
 
 
 def _write_parquet(path: Path, table: Table) -> None:
+    pyarrow = _pyarrow()
+    columns = {n: _valid(c) if c.dtype.kind == "O" else c for n, c in table.items()}
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+
+
+def _pyarrow() -> Any:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise FileError(
             "Parquet files need pyarrow: install it with 'pip install "
-            "napari-resunet[parquet]', or give a name that ends in .csv."
+            "napari-resunet[parquet]', or choose CSV."
         ) from error
-    columns = {n: _valid(c) if c.dtype.kind == "O" else c for n, c in table.items()}
-    with atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+    return pyarrow
 
 
 def _valid(texts: npt.NDArray[Any]) -> list[str]:
@@ -101,16 +129,36 @@ def with_image(table: Table, name: str) -> Table:
     return {"image": np.full(n, name, object), **table}
 
 
-def join_csv(target: Path, parts: list[Path]) -> None:
-    """Write the rows of several CSV files that `write_table` wrote as one file.
+def join_tables(target: Path, parts: list[Path]) -> None:
+    """Write the rows of several files of a format, from `write_table`, as one file.
 
-    Only a row at a time is in memory. A column that a part lacks is empty there.
+    Only one of them at a time is in memory. A column that a part lacks is empty there.
 
     Raises
     ------
     FileError
-        If the file cannot be written.
+        If the file cannot be written, or pyarrow is missing.
     """
+    if target.suffix == PARQUET:
+        _join_parquet(target, parts)
+    else:
+        _join_csv(target, parts)
+
+
+def _join_parquet(target: Path, parts: list[Path]) -> None:
+    pyarrow, options = _pyarrow(), {"promote_options": "permissive"}
+    schemas = [pyarrow.parquet.read_schema(part) for part in parts]
+    joined = pyarrow.unify_schemas(schemas, **options).empty_table()
+    with (
+        atomic_path(target) as temporary,
+        pyarrow.parquet.ParquetWriter(temporary, joined.schema) as writer,
+    ):
+        for part in parts:
+            rows = pyarrow.parquet.read_table(part)
+            writer.write_table(pyarrow.concat_tables([joined, rows], **options))
+
+
+def _join_csv(target: Path, parts: list[Path]) -> None:
     header: dict[str, None] = {}
     for part in parts:
         with part.open(encoding="utf-8", newline="") as stream:
@@ -127,44 +175,57 @@ def join_csv(target: Path, parts: list[Path]) -> None:
 
 
 def summary_of(
-    table: Table, n_pixels: int, pixel_size: float | None, class_names: tuple[str, ...]
+    table: Table,
+    n_pixels: int,
+    sides: tuple[float, ...] | None,
+    class_names: tuple[str, ...] = (),
 ) -> dict[str, float]:
     """Summarize the objects of an image.
 
     Parameters
     ----------
     table : dict of str to array
-        From `measure_image`, plane by plane.
+        From `measure_image`.
     n_pixels : int
         Number of pixels of all planes.
-    pixel_size : float or None
-        Side of a pixel in micrometres, if known.
+    sides : tuple of float, or None
+        Sides of a pixel in micrometres, two or, for volumes, three; None if not known.
     class_names : tuple of str
         Names of the classes, background first; empty for objects.
 
     Returns
     -------
     dict of str to float
-        Number of objects, mean and median of their area, density, mean intensities, and
-        the share of the pixels of each class. NaN without objects.
+        Number of objects, of tracks in a film, mean and median of the area or volume,
+        density, mean intensities, and the share of the pixels of each class. NaN without
+        objects.
     """
-    (area,) = (name for name in table if name.startswith("area_"))
-    density, per = "density_per_megapixel", n_pixels / MEGAPIXEL
-    if pixel_size is not None:
-        density, per = "density_per_mm2", n_pixels * (pixel_size / UM_PER_MM) ** 2
-    n = len(table[area])
-    row: dict[str, float] = {
-        "objects": n,
-        f"mean_{area}": _mean(table[area]),
-        f"median_{area}": float(np.median(table[area])) if n else np.nan,
-        density: n / per if per else np.nan,
+    (size,) = (name for name in table if name.startswith(("area_", "volume_")))
+    sizes, n = table[size], len(table[size])
+    whole = n_pixels * (1.0 if sides is None else float(np.prod(sides)))
+    row: dict[str, float] = {"objects": n}
+    if TRACK in table:
+        row["tracks"] = len(np.unique(table[TRACK]))
+    row |= {
+        f"mean_{size}": _mean(sizes),
+        f"median_{size}": float(np.median(sizes)) if n else np.nan,
+        _density(size, sides): n / _large_units(whole, sides) if whole else np.nan,
     }
     row |= {k: _mean(v) for k, v in table.items() if k.startswith("mean_intensity")}
-    whole = n_pixels * (pixel_size or 1.0) ** 2
     for name in class_names[1:]:
-        of_class = table[area][table["class"] == name]
+        of_class = sizes[table["class"] == name]
         row[f"share_{name}"] = float(of_class.sum() / whole) if whole else np.nan
     return row
+
+
+def _density(size: str, sides: tuple[float, ...] | None) -> str:
+    pixel = "megapixel" if size.startswith("area_") else "megavoxel"
+    return f"density_per_{pixel if sides is None else f'mm{len(sides)}'}"
+
+
+def _large_units(whole: float, sides: tuple[float, ...] | None) -> float:
+    """Convert pixels to millions, and micrometres to millimetres."""
+    return whole / (MILLION if sides is None else UM_PER_MM ** len(sides))
 
 
 def _mean(values: npt.NDArray[Any]) -> float:

@@ -62,6 +62,8 @@ class ImageSnapshot:
         Keys of the other layers whose pixels are among the channels.
     pixel_size : float or None
         Side of a pixel in micrometres, if known.
+    statistics : Statistics or None
+        Intensities of the image of which this is a part; None measures them.
     """
 
     image_id: str
@@ -70,6 +72,7 @@ class ImageSnapshot:
     channels: Channels | None
     partners: tuple[str, ...] = ()
     pixel_size: float | None = None
+    statistics: Statistics | None = None
 
 
 # Where a request takes a model, it also takes a name, by which the model is loaded first.
@@ -401,6 +404,8 @@ class Workers:
         self, model: Model, image: ImageSnapshot, reader: ImageReader
     ) -> Statistics:
         """Measure the intensities of an image once."""
+        if image.statistics is not None:
+            return image.statistics
         key = (image.image_id, image.channels, image.partners)
         if key not in self._statistics:
             self._statistics[key] = reader.measure(model.info.normalization)

@@ -117,7 +117,8 @@ class Autosave:
         self._rounds.start()
         state.counted.connect(self.counted)
         layers.data_changed.connect(self.image_changed)
-        layers.carried.connect(self.labels_carried)
+        layers.carried.connect(self.forget)
+        state.forgotten.connect(self.forget)
 
     # The rounds ---------------------------------------------------------------------
 
@@ -216,11 +217,13 @@ class Autosave:
         if record is not None and record.shape == tuple(image_layers.finest(image).shape):
             self._fingerprint(record, image)
 
-    def labels_carried(self, layer_id: str) -> None:
-        """Leave out the record of an image that gets a new one, with other axes.
+    def forget(self, layer_id: str) -> None:
+        """Leave out the record of an image: it gets a new one, or its labels are elsewhere.
 
         Its files stay in the folder.
         """
+        if self.folder is not None:
+            self.training.save_changes(self.keys)
         key = self.keys.pop(layer_id, None)
         if self.folder is not None and key is not None:
             file = self.folder.file
@@ -289,11 +292,8 @@ class Autosave:
         """Start a session if there is something to save; return whether there is one."""
         if time.monotonic() < self._next_try or not self._has_something(seconds):
             return False
-        names = [
-            image.name
-            for key, _ in self._open_watches()
-            if (image := self._layers.image(key))
-        ]
+        keys = [*(key for key, _ in self._open_watches()), *self._state.with_store()]
+        names = [image.name for key in keys if (image := self._layers.image(key))]
         names += [Path(item.path).parent.name for item in self._state.queue.added]
         path = new_folder(names[0] if names else "session", sessions_folder())
         try:
@@ -308,6 +308,7 @@ class Autosave:
         return (
             self.training.has_something()
             or bool(self._state.queue.added)
+            or any(self._layers.image(key) for key in self._state.with_store())
             or any(w.has_work(seconds) for _, w in self._open_watches())
         )
 
@@ -342,7 +343,7 @@ class Autosave:
         for layer_id, deltas in found.items():
             if deltas:
                 self._queue_deltas(self._watches[layer_id], deltas)
-        self._add_partners()
+        self._add_without_labels()
         self._describe()
         self.training.save_changes(self.keys)
         self._draw_thumbnail()
@@ -358,8 +359,10 @@ class Autosave:
         """Return the session's key of an image; add its record with its first labels."""
         return self._key_of(watch.binding.image_id, watch.binding)
 
-    def _add_partners(self) -> None:
-        """Add records of the images whose pixels are combined with those of others."""
+    def _add_without_labels(self) -> None:
+        """Add records of images that are combined with others, or have labels elsewhere."""
+        for layer_id in self._state.with_store():
+            self._key_of(layer_id, self._layers.binding(layer_id))
         for layer_id in list(self.keys):
             for partner in self._state.image(layer_id).partners:
                 self._key_of(partner, self._layers.binding(partner))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +16,27 @@ from napari_resunet.plugin.controllers.shared import (
     chosen_image,
     chosen_labels,
     scale_for,
+    stack_of,
 )
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.readers import read_file
 from napari_resunet.plugin.layers.session_images import record_of
-from napari_resunet.plugin.messages import counted
+from napari_resunet.plugin.messages import NO_TRACKS, counted
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.export import (
+    GEOJSON,
     SUFFIXES,
     LabelsToExport,
     describe_labels,
     export_labels,
     record_of_model,
 )
+from napari_resunet.session.measurements import Measurement, digest_of
 from napari_resunet.session.queue_export import ExportAllRequest, Exported, export_all
 from napari_resunet.session.queue_images import OpenRequest
-from napari_resunet.session.settings import MEASUREMENTS
+from napari_resunet.session.settings import MEASUREMENTS, Stack
 from napari_resunet.session.store.models import VersionRecord, file_hash
 from napari_resunet.session.store.schema import (
     ImageRecord,
@@ -83,20 +88,23 @@ class ExportController:
                 "There are no labels to export yet: click Segment first.", "warning"
             )
             return
-        formats = self._view.results.ask_formats()
+        film = self._is_film(stack_of(self._state, image))
+        formats = self._view.results.ask_formats("" if film else NO_TRACKS)
         if not formats:
             return
-        suggested = f"{binding.layer.name}{SUFFIXES[formats[0]][0]}"
+        name = re.sub(r"[/\\]", "_", binding.layer.name)  # no subfolder is meant
+        suggested = f"{name}{SUFFIXES[formats[0]][0]}"
         path = self._view.results.ask_export(suggested)
         if path is None:
             return
         labels = np.array(binding.layer.data, np.int32)
         about, model_file = self.describe(image, binding, labels)
         export = LabelsToExport(labels, about, self._state.class_names, binding.verified())
+        measured = self._state.image(binding.image_id).measured
         self._jobs.start(
             Job(
                 "session",
-                lambda token: _export_steps(path, export, formats, model_file),
+                lambda token: _export_steps(path, export, formats, model_file, measured),
                 self._exported,
             )
         )
@@ -117,7 +125,10 @@ class ExportController:
         if folder is None or not items:
             self._view.set_message(NOTHING_TO_EXPORT, "warning")
             return
-        wanted = self._view.results.ask_formats(measure=True)
+        no_tracks = NO_TRACKS
+        if any(self._is_film(record.stack) for _, record in items):
+            no_tracks = ""
+        wanted = self._view.results.ask_formats(no_tracks, measure=True)
         target = self._view.queue.ask_folder() if wanted else None
         if not wanted or target is None:
             return
@@ -130,6 +141,10 @@ class ExportController:
         self._work.start(
             Job("export all", lambda token: export_all(request, token), self._all_exported)
         )
+
+    def _is_film(self, stack: Stack) -> bool:
+        """Return whether objects have tracks: classes have none."""
+        return stack == "film" and not self._state.is_classes
 
     def _with_labels(self) -> list[tuple[OpenRequest, ImageRecord]]:
         """List the images of the list that have labels in the session."""
@@ -152,6 +167,8 @@ class ExportController:
         left = [*result.failures[:1]]
         if len(result.failures) > 1:
             left.append(f"{counted(len(result.failures) - 1, 'other image')} failed too.")
+        if n := result.n_no_films:
+            text += f" No tracks of {counted(n, 'image')}: only a film has some."
         self._view.set_message(" ".join([text, *left]), "warning" if left else "info")
 
     def _about(self, image: Any, binding: Any, labels: Any) -> dict[str, Any]:
@@ -181,9 +198,11 @@ class ExportController:
         record = self._state.versions.current.record
         return starter_path() if record is None else None
 
-    def _exported(self, path: Path) -> None:
+    def _exported(self, written: tuple[Path, bool]) -> None:
+        note, measured = written
+        how = ", with their measurements" if measured else ""
         self._view.set_message(
-            f"The labels were exported; '{path.name}' says how they were made.", "info"
+            f"The labels were exported{how}; '{note.name}' says how they were made.", "info"
         )
 
 
@@ -192,8 +211,15 @@ def _export_steps(
     export: LabelsToExport,
     formats: tuple[str, ...],
     model_file: Path | None,
-) -> Generator[None, None, Path]:
+    measured: Measurement | None,
+) -> Generator[None, None, tuple[Path, bool]]:
+    """Write labels; a GeoJSON has the measurements of the table, if it is of them."""
     yield None
+    values = None
+    if GEOJSON in formats and measured is not None:
+        same = digest_of(export.labels) == measured.digest
+        values = measured.of_objects() if same else None
     if model_file is not None and model_file.is_file():
         export.about["model"]["sha256"] = file_hash(model_file)
-    return export_labels(path, export, formats)
+    note = export_labels(path, replace(export, measurements=values), formats)
+    return note, values is not None

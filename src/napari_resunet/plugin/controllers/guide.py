@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_resunet.plugin.controllers.shared import chosen_labels
+from napari_resunet.plugin.controllers.shared import chosen_labels, is_in_file
 from napari_resunet.plugin.jobs import JobRunner
 from napari_resunet.plugin.layers.collection import Layers
-from napari_resunet.plugin.messages import HINTS, results_text, step_texts
+from napari_resunet.plugin.messages import (
+    HINTS,
+    LABELS_IN_FILE,
+    results_text,
+    step_texts,
+)
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import ControlName, DockView, StepName
 from napari_resunet.session.queue import item_key
@@ -18,6 +23,8 @@ STEP_OF: dict[ControlName, StepName] = {
     "next": "correct",
     "done_next": "correct",
     "fine_tune": "learn",
+    "work_here": "correct",
+    "write_back": "correct",
 }
 
 
@@ -59,12 +66,16 @@ class GuideController:
         version = state.versions.current.title
         for name, text in step_texts(counts, version, self._jobs.kind).items():
             self._view.steps.set_state(name, text)
-        self._view.results.set_text(results_text(counts, version))
+        in_file = is_in_file(state, self._layers)
+        text = LABELS_IN_FILE if in_file else results_text(counts, version)
+        self._view.results.set_text(text)
 
     def _next_control(self) -> ControlName | None:
         if self._state.image_key is None:
             return None
         counts = self._state.counts
+        if is_in_file(self._state, self._layers):
+            return "work_here"
         if counts is None or not self._is_proposed():
             return "segment"
         if not counts.pixels:
@@ -72,6 +83,8 @@ class GuideController:
         learned = self._learned.get(self._state.image_key)
         if learned != counts.pixels:
             return "fine_tune"
+        if self._state.chosen.part is not None:
+            return "write_back"
         key = item_key(self._state.image_key)
         return "done_next" if self._state.queue.unfinished(key) else "next"
 
@@ -80,7 +93,7 @@ class GuideController:
         return self._state.image_key, self._state.is_classes
 
     def _is_proposed(self) -> bool:
-        if self._labelled in self._proposed:
+        if self._labelled in self._proposed or is_in_file(self._state, self._layers):
             return True
         binding = chosen_labels(self._state, self._layers)
         if binding is None:

@@ -5,7 +5,9 @@ An object that the user edited or verified keeps its number and every pixel.
 
 from __future__ import annotations
 
-from napari_resunet.plugin.controllers.shared import chosen_image
+from typing import Any
+
+from napari_resunet.plugin.controllers.shared import chosen_image, stack_of
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.collection import Layers
@@ -43,6 +45,9 @@ class LinkController:
     ) -> None:
         self._state, self._layers, self._view = state, layers, view
         self._jobs = jobs
+        self._waiting: dict[str, None] = {}
+        """Keys of images whose labels are linked after those that are being linked."""
+        self._job: Job[Any, LabelArray] | None = None
         view.segment.stack_chosen.connect(self.choose)
         state.changed.connect(self.refresh)
         state.proposed.connect(self.link)
@@ -50,9 +55,11 @@ class LinkController:
     def refresh(self) -> None:
         """Show what the slices of the chosen image are; nothing if there is only one."""
         image = chosen_image(self._state, self._layers)
-        several = image is not None and bool(_stack_axes(image_layers.axes_of(image)))
-        shown = several and not self._state.is_classes
-        self._view.segment.set_stack(self._state.chosen.stack if shown else None)
+        shown = None
+        if image is not None and not self._state.is_classes:
+            several = bool(image_layers.stack_axes_of(image))
+            shown = stack_of(self._state, image) if several else None
+        self._view.segment.set_stack(shown)
 
     def choose(self, stack: str) -> None:
         """Take the slices of the chosen image as separate, a volume, or a film."""
@@ -63,12 +70,15 @@ class LinkController:
 
     def link(self, key: str) -> None:
         """Link the objects of an image, if its slices are a volume or a film."""
-        stack, image = self._state.image(key).stack, self._layers.image(key)
-        binding = self._layers.binding(key)
-        if stack == "separate" or image is None or binding is None:
+        image, binding = self._layers.image(key), self._layers.binding(key)
+        if image is None or binding is None or self._state.is_classes:
             return
-        axes = _stack_axes(image_layers.axes_of(image))
-        if self._jobs.current is not None or not axes or self._state.is_classes:
+        axes, stack = image_layers.stack_axes_of(image), stack_of(self._state, image)
+        if stack == "separate" or not axes:
+            return
+        if self._jobs.current is not None:
+            if self._jobs.current is self._job:
+                self._waiting[key] = None
             return
         if binding.locked or binding.unusable:
             self._view.set_message(binding.unusable or LOCKED, "warning")
@@ -79,10 +89,24 @@ class LinkController:
 
         def linked(numbered: LabelArray) -> None:
             self._linked(key, before, numbered)
+            self._link_next()
 
-        self._jobs.start(
-            Job("labels", lambda token: link_steps(request, token), linked, image_key=key)
+        self._job = Job(
+            "labels",
+            lambda token: link_steps(request, token),
+            linked,
+            on_error=self._failed,
+            image_key=key,
         )
+        self._jobs.start(self._job)
+
+    def _failed(self, sentence: str) -> None:
+        self._waiting.clear()
+
+    def _link_next(self) -> None:
+        waiting, self._waiting = list(self._waiting), {}
+        for key in waiting:
+            self.link(key)
 
     def _linked(self, key: str, before: tuple[int, int], numbered: LabelArray) -> None:
         binding = self._layers.binding(key)
@@ -94,7 +118,4 @@ class LinkController:
         binding.renumber(numbered)
         self._view.set_message(LINKED)
         self._state.changed.emit()
-
-
-def _stack_axes(axes: str) -> tuple[str, ...]:
-    return tuple(axis for axis in axes if axis in "PTZ")
+        self._state.linked.emit(key)

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_resunet.errors import CorrectionError
 from napari_resunet.events import CancelToken, Progress
-from napari_resunet.plugin.controllers.shared import chosen_image, chosen_labels
+from napari_resunet.plugin.controllers.shared import chosen_image, chosen_labels, stack_of
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers, targets
 from napari_resunet.plugin.layers.collection import Layers
@@ -33,11 +33,13 @@ from napari_resunet.plugin.messages import (
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.measurements import (
+    TRACK,
     Measurement,
     MeasureRequest,
     box_of,
     by_label,
     columns_to_plot,
+    depth_of,
     digest_of,
     histogram_of,
     is_ambiguous,
@@ -45,7 +47,7 @@ from napari_resunet.session.measurements import (
     row_of,
     rows_at,
 )
-from napari_resunet.session.settings import MeasureSettings
+from napari_resunet.session.settings import MeasureSettings, Stack
 from napari_resunet.session.tables import CSV, PARQUET, with_image, write_table
 from napari_resunet.session.workers import plain_errors
 from napari_resunet.windows import grown, overlap
@@ -65,13 +67,12 @@ SURROUNDINGS = 3
 class _Measured:
     """A measurement of an image, and the state of the labels at its start.
 
-    `planes` are the columns that name a slice, and `shown` is the slice of which napari's
-    table shows the objects; None if it shows those of all slices.
+    `shown` is the plane, or volume, of which napari's table shows the objects; None if it
+    shows those of all.
     """
 
     found: Measurement
     state: tuple[Any, ...]
-    planes: tuple[str, ...]
     shown: Index | None = None
     problem: str = ""
 
@@ -79,7 +80,25 @@ class _Measured:
         """Return the rows that napari's table shows."""
         if self.shown is None:
             return self.found.table
-        return rows_at(self.found.table, dict(zip(self.planes, self.shown, strict=True)))
+        places = zip(self.found.planes, self.shown, strict=True)
+        return rows_at(self.found.table, dict(places))
+
+    def text(self) -> str:
+        """Say what was measured, and what napari's table shows of it."""
+        table, volumes = self.found.table, self.found.depth is not None
+        tracks = len(np.unique(table[TRACK])) if TRACK in table else None
+        here = "" if self.shown is None else f"slice {', '.join(map(str, self.shown))}"
+        n = len(table["label"])
+        return measured_text(n, tracks, self.problem, here, volumes=volumes)
+
+    def slice_of(self, row: dict[str, Any], now: Index) -> Index:
+        """Return a slice that shows the object of a row: the one in view if it does."""
+        index, depth = [int(row[name]) for name in self.found.planes], self.found.depth
+        if depth is not None:
+            first, last = int(row["box_z_start_px"]), int(row["box_z_stop_px"]) - 1
+            shows = first <= now[depth] <= last
+            index.insert(depth, now[depth] if shows else (first + last) // 2)
+        return tuple(index)
 
 
 class MeasureController:
@@ -144,20 +163,26 @@ class MeasureController:
         if binding.unusable:
             self._view.set_message(binding.unusable, "warning")
             return
-        has_depth = len(image_layers.stack_shape(image)) == 1
-        answer = self._view.results.ask_measure(self._settings, volume=has_depth)
+        answer = self._view.results.ask_measure(self._settings)
         if answer is not None:
             self._settings = answer
             self._measure(image, binding, answer)
 
+    def _stack(self, key: str) -> Stack:
+        """Return what the slices of an image are; classes have no objects to link."""
+        image = self._layers.image(key)
+        if image is None or self._state.is_classes:
+            return "separate"
+        return stack_of(self._state, image)
+
     def _measure(
         self, image: Image, binding: LabelsBinding, settings: MeasureSettings
     ) -> None:
-        key, before = binding.image_id, _state_of(image, binding)
+        key, before = binding.image_id, self._state_of(binding.image_id)
         request = self._request(image, binding, settings)
 
         def done(found: Measurement) -> None:
-            self._done(key, _Measured(found, before, request.plane_columns))
+            self._done(key, _Measured(found, before))
 
         self._jobs.start(
             Job("measure", lambda token: _steps(request, token), done, image_key=key)
@@ -173,19 +198,19 @@ class MeasureController:
             if (partner := self._layers.image(key)) is not None
         ]
         pixels = image_layers.snapshot(image, None, partners)
-        volume = settings.volume and len(image_layers.stack_shape(image)) == 1
+        stack = self._stack(binding.image_id)
         verified = {i: p.verified.copy() for i, p in binding.review.planes.items()}
         nothing = np.zeros(binding.review.shape, bool)
         return MeasureRequest(
             labels=_labels_of(binding),
-            stack_axes=tuple(a for a in pixels.axes if a not in "CSYX"),
+            stack_axes=_stack_axes(image),
             levels=pixels.levels[:1],
             axes=pixels.axes,
             channel_names=self._channel_names(image, partners),
             verified=lambda index: verified.get(index, nothing),
-            pixel_size=image_layers.pixel_sides(image, _depth(image) if volume else None),
+            pixel_size=image_layers.pixel_sides(image, _depth(image, stack)),
             class_names=self._state.class_names,
-            volume=volume,
+            stack=stack,
             group=settings.group,
         )
 
@@ -201,13 +226,15 @@ class MeasureController:
     def _done(self, key: str, measured: _Measured) -> None:
         image, binding = self._layers.image(key), self._layers.binding(key)
         self._stale.discard(key)
-        if image is None or binding is None or _state_of(image, binding) != measured.state:
-            self._stale.add(key)
-            self._view.set_message(NOT_MEASURED_NOW, "warning")
-        else:
+        same = self._state_of(key) == measured.state
+        if image is not None and binding is not None and same:
             self._measured[key] = measured
+            self._state.image(key).measured = measured.found
             self._fill(key, image, binding)
             self._open_table(key)
+        else:
+            self._stale.add(key)
+            self._view.set_message(NOT_MEASURED_NOW, "warning")
         self._state.changed.emit()
 
     def _open_table(self, key: str) -> None:
@@ -223,8 +250,9 @@ class MeasureController:
         shown, problem, table = None, "", measured.found.table
         if "class" in table:
             problem = CLASSES_IN_TABLE
-        elif measured.planes and is_ambiguous(table):
-            shown = image_layers.shown_index(image, self._layers.viewer)
+        elif measured.found.planes and is_ambiguous(table):
+            index = image_layers.shown_index(image, self._layers.viewer)
+            shown = measured.found.position(index)
         measured = replace(measured, shown=shown)
         rows = None if problem else by_label(measured.in_view())
         if rows is None:
@@ -240,15 +268,19 @@ class MeasureController:
     def refresh(self) -> None:
         """Drop what no longer belongs to its labels, and show what there is."""
         for key, measured in list(self._measured.items()):
-            image, binding = self._layers.image(key), self._layers.binding(key)
-            if image is None or binding is None:
-                del self._measured[key]
-            elif _state_of(image, binding) != measured.state:
+            binding = self._layers.binding(key)
+            if binding is None or self._layers.image(key) is None:
+                self._forget(key)
+            elif self._state_of(key) != measured.state:
                 self._drop(key, binding)
         self._show()
 
-    def _drop(self, key: str, binding: LabelsBinding) -> None:
+    def _forget(self, key: str) -> None:
         del self._measured[key]
+        self._state.image(key).measured = None
+
+    def _drop(self, key: str, binding: LabelsBinding) -> None:
+        self._forget(key)
         self._stale.add(key)
         drop_features(binding.layer)
         self.frame.clear()
@@ -260,10 +292,7 @@ class MeasureController:
             reason = NOT_MEASURED_NOW if key in self._stale else NOT_MEASURED
             text = reason if key in self._stale else ""
         else:
-            reason, n = "", len(measured.found.table["label"])
-            shown = measured.shown
-            here = "" if shown is None else f"slice {', '.join(map(str, shown))}"
-            text = measured_text(n, measured.problem, here)
+            reason, text = "", measured.text()
         self._view.results.set_table_text(text)
         self._view.set_enabled("save_table", not reason, reason)
         self._show_histogram(None if measured is None else measured.found)
@@ -301,7 +330,8 @@ class MeasureController:
         measured = self._measured.get(key)
         if measured is None or measured.shown is None or image is None or binding is None:
             return
-        if image_layers.shown_index(image, self._layers.viewer) != measured.shown:
+        index = image_layers.shown_index(image, self._layers.viewer)
+        if measured.found.position(index) != measured.shown:
             self._fill(key, image, binding)
             self._show()
 
@@ -314,8 +344,8 @@ class MeasureController:
             return
         row = row_of(measured.in_view(), int(binding.layer.selected_label))
         if row is not None:
-            index = tuple(int(row[name]) for name in measured.planes)
-            self._show_object(image, index, box_of(row))
+            now = image_layers.shown_index(image, self._layers.viewer)
+            self._show_object(image, measured.slice_of(row, now), box_of(row))
 
     def _show_object(self, image: Image, index: Index, window: Window) -> None:
         viewer = self._layers.viewer
@@ -327,6 +357,20 @@ class MeasureController:
             seen = grown(window, margin, image_layers.plane_shape(image))
             targets.look_at(viewer, image, seen)
         self.frame.draw(image, [targets.frame_of(window)], seen)
+
+    def _state_of(self, key: str) -> tuple[Any, ...]:
+        """Return what changes when the numbers of an image may have changed."""
+        image, binding = self._layers.image(key), self._layers.binding(key)
+        if image is None or binding is None:
+            return ()
+        stack = self._stack(key)
+        return (
+            image_layers.layer_id_of(binding.layer),
+            binding.revision,
+            sum(plane.marked for plane in binding.review.planes.values()),
+            stack,
+            image_layers.pixel_sides(image, _depth(image, stack)),
+        )
 
     # Save ---------------------------------------------------------------------------
 
@@ -358,21 +402,17 @@ class MeasureController:
         self._view.set_message(f"The table was saved in '{path.name}'.", "info")
 
 
-def _state_of(image: Image, binding: LabelsBinding) -> tuple[Any, ...]:
-    """Return what changes when the numbers of an image may have changed."""
-    depth = _depth(image) if len(image_layers.stack_shape(image)) == 1 else None
-    verified = sum(int(plane.verified.sum()) for plane in binding.review.planes.values())
-    return (
-        image_layers.layer_id_of(binding.layer),
-        binding.revision,
-        verified,
-        image_layers.pixel_sides(image, depth) or image_layers.pixel_sides(image),
-    )
+def _stack_axes(image: Image) -> tuple[str, ...]:
+    return tuple(axis for axis in image_layers.axes_of(image) if axis not in "CSYX")
 
 
-def _depth(image: Image) -> int:
-    """Return the dimension of the image along which its only stack axis lies."""
-    return next(i for i in range(image.ndim) if i != image_layers.channel_axis(image))
+def _depth(image: Image, stack: Stack) -> int | None:
+    """Return the dimension of an image along which an object is one volume."""
+    place = depth_of(_stack_axes(image), stack)
+    if place is None:
+        return None
+    channel = image_layers.channel_axis(image)
+    return [axis for axis in range(image.ndim) if axis != channel][place]
 
 
 def _labels_of(binding: LabelsBinding) -> LabelArray:

@@ -7,7 +7,7 @@ new pixels, and `LabelsBinding.edit` writes them as one undoable step.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,19 @@ from napari.layers import Image, Labels
 from napari_resunet.corrections.object_edits import Edit
 from napari_resunet.errors import CorrectionError
 from napari_resunet.events import CancelToken, Progress
-from napari_resunet.plugin.controllers.shared import chosen_labels, scale_for
+from napari_resunet.plugin.controllers.shared import chosen_labels, scale_for, stack_of
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.bound import LEFT_BUTTON
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.layers.labels import LabelsBinding
 from napari_resunet.plugin.layers.overlays import Line, Overlay, Overlays
-from napari_resunet.plugin.messages import CLASSES
+from napari_resunet.plugin.messages import CLASSES, counted
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.tools import BY_NAME, TOOLS, Tool
 from napari_resunet.plugin.views.protocol import DockView
+from napari_resunet.session.stacks import linked_axes
 from napari_resunet.types import Index, Window
 
 DISTINCT = 0.4
@@ -41,6 +42,10 @@ PICKS = ("add", "merge", "smooth")
 """Tools whose object the brush goes on with."""
 
 UNDO_HINT = "Ctrl-Z takes it back."
+SEPARATE = (
+    "With Alt, a tool works in all slices, but those of this image are separate: say at "
+    "'Slices are', in step 1, that they are one volume or a film."
+)
 COVERED = "The labels are hidden: switch off the map or the comparison first."
 
 
@@ -56,6 +61,8 @@ class Gesture:
         Rows and columns in image pixels.
     boxed : bool
         Whether Shift was held.
+    through : bool
+        Whether to act in all slices of the objects.
     """
 
     binding: LabelsBinding
@@ -63,6 +70,7 @@ class Gesture:
     index: Index
     path: npt.NDArray[np.float64]
     boxed: bool = False
+    through: bool = False
 
     @property
     def point(self) -> tuple[int, int]:
@@ -104,6 +112,8 @@ class ObjectToolsController:
         self._rested = timers.once(REST, self._show_preview)
         self._bound: list[Labels] = []
         self._active: tuple[Tool, Labels, str] | None = None
+        self._through = False
+        """Whether the active tool was taken with Alt."""
         self._trace = Overlay(overlays, "tool", "white")
         self.preview = Overlay(overlays, "preview", "springgreen")
         view.correct.tools.tool_clicked.connect(self.choose)
@@ -130,8 +140,8 @@ class ObjectToolsController:
             self._unbind_keys(layer)
         for layer in [x for x in layers if x not in self._bound]:
             self._bound.append(layer)
-            for tool in TOOLS:
-                layer.bind_key(tool.key, getattr(self, f"_key_{tool.name}"))
+            for key, method in self._keys():
+                layer.bind_key(key, method)
         if self._active and self._active[1] not in layers:
             self.deactivate()
 
@@ -143,19 +153,27 @@ class ObjectToolsController:
 
     def _unbind_keys(self, layer: Labels) -> None:
         self._bound.remove(layer)
+        for key, _ in self._keys():
+            layer.bind_key(key, None)
+
+    def _keys(self) -> Iterator[tuple[str, Callable[[Labels], None]]]:
         for tool in TOOLS:
-            layer.bind_key(tool.key, None)
+            yield tool.key, getattr(self, f"_key_{tool.name}")
+            if tool.through:
+                yield f"Alt-{tool.key}", getattr(self, f"_key_{tool.name}_through")
 
     # The active tool ----------------------------------------------------------------
 
-    def toggle(self, name: str, layer: Labels) -> None:
+    def toggle(self, name: str, layer: Labels, through: bool = False) -> None:
         """Activate a tool, or deactivate it if it is active."""
         again = self._active is not None and self._active[:2] == (BY_NAME[name], layer)
+        again = again and self._through == through
         self.deactivate()
         if again or not self._check_editable(layer):
             return
         self._viewer.layers.selection.active = layer
         self._active = BY_NAME[name], layer, str(layer.mode)
+        self._through = through
         layer.mode = "pan_zoom"
         layer.mouse_pan = False
         layer.cursor = "cross"
@@ -164,7 +182,8 @@ class ObjectToolsController:
         layer.bind_key("Escape", self._escape)
         layer.events.mode.connect(self._mode_changed)
         self._viewer.layers.selection.events.active.connect(self._active_changed)
-        self._notify(f"{BY_NAME[name].title}: {BY_NAME[name].hint}. Esc leaves the tool.")
+        title = BY_NAME[name].title + " in all slices" * through
+        self._notify(f"{title}: {BY_NAME[name].hint}. Esc leaves the tool.")
         self._view.correct.tools.set_tool(name)
 
     def deactivate(self) -> None:
@@ -222,9 +241,20 @@ class ObjectToolsController:
     def _key_add(self, layer: Labels) -> None:
         self.toggle("add", layer)
 
-    def _at_cursor(self, name: str, layer: Labels) -> None:
+    def _key_delete_through(self, layer: Labels) -> None:
+        self._at_cursor("delete", layer, through=True)
+
+    def _key_merge_through(self, layer: Labels) -> None:
+        self.toggle("merge", layer, through=True)
+
+    def _key_split_through(self, layer: Labels) -> None:
+        self.toggle("split", layer, through=True)
+
+    def _at_cursor(self, name: str, layer: Labels, through: bool = False) -> None:
         place = self._place(layer, self._viewer.cursor.position)
-        gesture = self._gesture(layer, [place]) if self._check_editable(layer) else None
+        gesture = None
+        if self._check_editable(layer):
+            gesture = self._gesture(layer, [place], through=through)
         if gesture is not None and not gesture.binding.in_stroke:
             self._apply(BY_NAME[name], gesture)
 
@@ -240,7 +270,7 @@ class ObjectToolsController:
         self._hide_preview()
         tool, boxed = self._active[0], "Shift" in event.modifiers
         path = [self._place(layer, event.position)]
-        begun = self._gesture(layer, path, boxed)
+        begun = self._gesture(layer, path, boxed, self._through or "Alt" in event.modifiers)
         yield
         while event.type == "mouse_move":
             path.append(self._place(layer, event.position))
@@ -250,41 +280,79 @@ class ObjectToolsController:
             yield
         self._trace.clear()
         if begun and self._active:
-            whole = Gesture(begun.binding, begun.image, begun.index, np.array(path), boxed)
-            self._apply(tool, whole)
+            self._apply(tool, replace(begun, path=np.array(path)))
 
     def _place(self, layer: Labels, position: Any) -> npt.NDArray[np.float64]:
         return np.asarray(layer.world_to_data(position), float)[-2:]
 
     def _gesture(
-        self, layer: Labels, path: list[npt.NDArray[np.float64]], boxed: bool = False
+        self,
+        layer: Labels,
+        path: list[npt.NDArray[np.float64]],
+        boxed: bool = False,
+        through: bool = False,
     ) -> Gesture | None:
         binding = self._binding(layer)
         image = self._layers.image(binding.image_id) if binding else None
         if binding is None or image is None:
             return None
         index = image_layers.shown_index(image, self._viewer)
-        return Gesture(binding, image, index, np.array(path), boxed)
+        return Gesture(binding, image, index, np.array(path), boxed, through)
 
     # Edits --------------------------------------------------------------------------
 
     def _apply(self, tool: Tool, gesture: Gesture) -> None:
-        index = gesture.index if tool.name != "copy" else _next_slice(gesture)
+        through = gesture.through and tool.through and bool(gesture.index)
+        axes = self._linked_axes(gesture) if through else ()
+        if through and not axes:
+            self._notify(SEPARATE, "warning")
+            return
         try:
-            edit = self._edit(tool.name, gesture)
+            edits = self._edits(tool.name, gesture, axes)
         except CorrectionError as error:
             self._notify(str(error), "warning")
             return
-        if not len(edit):
+        if not any(map(len, edits.values())):
             self._notify(tool.failed, "warning")
             return
-        gesture.binding.edit(index, edit)
-        kept = int(edit.after.max(initial=0))
+        gesture.binding.edit(edits)
+        kept = max(int(edit.after.max(initial=0)) for edit in edits.values())
         if tool.name in PICKS and kept:
             gesture.binding.brush.pick(kept)
         elif tool.name == "delete":
             gesture.binding.brush.drop()
-        self._notify(f"{tool.title}: done. {UNDO_HINT}")
+        where = f" in {counted(len(edits), 'slice')}" if axes else ""
+        self._notify(f"{tool.title}: done{where}. {UNDO_HINT}")
+
+    def _linked_axes(self, gesture: Gesture) -> tuple[int, ...]:
+        stack = stack_of(self._state, gesture.image)
+        return linked_axes(image_layers.stack_axes_of(gesture.image), stack)
+
+    def _edits(
+        self, name: str, gesture: Gesture, axes: tuple[int, ...]
+    ) -> dict[Index, Edit]:
+        """Compute the edit of each plane; of one plane without axes to go along."""
+        if not axes:
+            index = gesture.index if name != "copy" else _next_slice(gesture)
+            return {index: self._edit(name, gesture)}
+        from napari_resunet.corrections import through_slices
+
+        labels, index = gesture.binding.stacked(), gesture.index
+        if name == "delete":
+            return through_slices.delete(labels, index, gesture.point, axes)
+        if name == "merge":
+            return through_slices.merge(labels, index, gesture.path, axes)
+        label = self._new_label(gesture)
+        return through_slices.split(labels, index, gesture.path, label, axes)
+
+    def _new_label(self, gesture: Gesture) -> int:
+        """Choose a label for a part of the object under a line."""
+        from napari_resunet.corrections.object_edits import line_pixels
+
+        plane = gesture.binding.plane(gesture.index)
+        old = plane[line_pixels(gesture.path, plane.shape)].max(initial=0)
+        free = gesture.binding.free_label(gesture.index)
+        return _distinct_label(gesture.binding.layer, free, int(old))
 
     def _edit(self, name: str, gesture: Gesture) -> Edit:
         # Imported late, because it is slow and the dock opens without it.
@@ -298,10 +366,7 @@ class ObjectToolsController:
         if name == "merge":
             return object_edits.merge(plane, gesture.path)
         if name == "split":
-            old = plane[object_edits.line_pixels(gesture.path, plane.shape)].max(initial=0)
-            free = gesture.binding.free_label(gesture.index)
-            label = _distinct_label(gesture.binding.layer, free, int(old))
-            return object_edits.split(plane, gesture.path, label)
+            return object_edits.split(plane, gesture.path, self._new_label(gesture))
         if name == "copy":
             beyond = _next_slice(gesture)
             there = plane if beyond == gesture.index else gesture.binding.plane(beyond)

@@ -211,7 +211,7 @@ def _replace(binding: LabelsBinding, index: Index, labels: LabelArray) -> None:
     edit = Edit.between(before, labels, whole)
     if len(edit):
         differs = before != labels
-        binding.edit(index, edit)
+        binding.edit({index: edit})
         binding.unverify(index, differs)
 
 

@@ -87,6 +87,7 @@ class PaintingController:
                 binding.show_contours(self._contours)
         for binding in bindings:
             binding.brush.spare_neighbours(not self._state.is_classes)
+            binding.show_as_classes(self._state.is_classes)
         self._show()
 
     # Contours -----------------------------------------------------------------------

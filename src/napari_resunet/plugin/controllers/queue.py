@@ -17,7 +17,12 @@ from napari_resunet.plugin.messages import FIRST_IMAGE, LAST_IMAGE, counted
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.plugin.views.queue_protocol import QueueRow
-from napari_resunet.session.find_images import FoundImages, find_images
+from napari_resunet.session.find_images import (
+    FoundImage,
+    FoundImages,
+    find_images,
+    image_name,
+)
 from napari_resunet.session.queue import FINISHED, item_key
 from napari_resunet.session.store.schema import QueueItem, QueueState
 from napari_resunet.session.store.schema import plain_name as one_line
@@ -108,7 +113,11 @@ class QueueController:
     def add(self, paths: list[Path], pattern: str = "", recursive: bool = False) -> None:
         """Add files, and the images in folders; open the first one if none is open."""
         search = partial(
-            find_images, paths, patterns=tuple(pattern.split()), recursive=recursive
+            find_images,
+            paths,
+            patterns=tuple(pattern.split()),
+            recursive=recursive,
+            split_slides=False,
         )
         self._searches.append(search)
         self._search_next()
@@ -119,7 +128,7 @@ class QueueController:
             self._adds.start(Job("open", lambda token: _search_steps(search), self._found))
 
     def _found(self, found: FoundImages) -> None:
-        items = [_item(image.path) for image in found.images]
+        items = [_item(image) for image in found.images]
         added = self._state.queue.add(items)
         new = [item for item in items if item.key in self._state.queue]
         self._state.chosen_files.update(item.key for item in new)
@@ -293,8 +302,9 @@ def _search_steps(
     return search()
 
 
-def _item(path: Path) -> QueueItem:
-    return QueueItem(key=new_id(), path=str(path.absolute()), name=plain_name(path.stem))
+def _item(found: FoundImage) -> QueueItem:
+    path = str(found.path.absolute())
+    return QueueItem(key=new_id(), path=path, name=plain_name(image_name(found)))
 
 
 def _row(item: QueueItem) -> QueueRow:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,18 +16,21 @@ import numpy as np
 from napari_resunet.corrections.training_set import Correction
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.events import ignore
+from napari_resunet.files import split_scene
+from napari_resunet.ome_zarr.metadata import store_of
 from napari_resunet.plugin.controllers.autosave import Autosave
 from napari_resunet.plugin.controllers.reopen import Reopener
 from napari_resunet.plugin.controllers.shared import (
     apply_proposal,
     scale_for,
     snapshot_of,
+    stack_of,
 )
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers, targets
 from napari_resunet.plugin.layers.collection import Layers
-from napari_resunet.plugin.layers.readers import make_layer, read_file
-from napari_resunet.plugin.layers.session_images import is_safe_to_open, restore_transform
+from napari_resunet.plugin.layers.readers import can_be_read, make_layer, read_file
+from napari_resunet.plugin.layers.session_images import restore_transform
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.views.protocol import DockView
@@ -187,9 +191,11 @@ class QueueLayers:
             pixels = version.object_size.in_pixels(None)
             scale = scale if pixels is None else self._state.diameter / pixels
         image = self._layers.image(self._state.image_key)
-        n = 0 if image is None else image_layers.n_channels(image)
-        planes = 0 if image is None else image_layers.n_settled(image)
-        return ImageChoices(source.channels, n, scale, auto, planes, n > 0)
+        if image is None:
+            return ImageChoices(source.channels, 0, scale, auto, stack=source.stack)
+        n, planes = image_layers.n_channels(image), image_layers.n_settled(image)
+        stack = stack_of(self._state, image), image_layers.stack_axes_of(image)
+        return ImageChoices(source.channels, n, scale, auto, planes, n > 0, *stack)
 
     def last_open(self) -> str:
         """Return the key of the item that was open when the session was saved."""
@@ -226,11 +232,14 @@ class QueueLayers:
     def _ask_for(self, item: QueueItem) -> QueueItem | None:
         """Let the user choose the file of an item; None if they cancel."""
         path = self._view.session.ask_image(item.name, item.path)
-        if path is None or not is_safe_to_open(path):
+        path = None if path is None else store_of(path)
+        if path is None or not can_be_read(path):
             self._view.set_message(NOT_FOUND.format(item.name), "warning")
             return None
         self._state.chosen_files.add(item.key)
-        return self._state.queue.update(item.key, path=str(path))
+        _, number = split_scene(Path(item.path))
+        place = path if number is None else path / str(number)
+        return self._state.queue.update(item.key, path=str(place))
 
     def _fail(self, key: str, sentence: str) -> None:
         if sentence and key in self._state.queue:
@@ -252,7 +261,7 @@ class QueueLayers:
             self._fail(item.key, str(error))
             return
         self.openings[item.key] += 1
-        self._add_series(item, opened.names)
+        self.add_series(item, opened.names)
         self._state.unlearned.pop(item.key, None)
         shapes = [image_layers.full_shape(x) for x in map(self.shown, before) if x]
         self._inherit(item, layer)
@@ -277,7 +286,7 @@ class QueueLayers:
         self._layers.viewer.add_layer(layer)
         if record is not None:
             image = RestoredImage(
-                record, None, dict(opened.states), fingerprint=record.content_hash
+                record, (), dict(opened.states), fingerprint=record.content_hash
             )
             notices.append(unfit := self._reopener.restore(layer, image))
             if unfit:
@@ -287,10 +296,10 @@ class QueueLayers:
         if sentences := " ".join(filter(None, notices)):
             self._view.set_message(sentences, "warning")
 
-    def _add_series(self, item: QueueItem, names: Sequence[str]) -> None:
-        """Add the other images of a file after the first one."""
+    def add_series(self, item: QueueItem, names: Sequence[str]) -> list[QueueItem]:
+        """Add the other images of a file after the first one; return those that are new."""
         if item.series or len(names) < 2:
-            return
+            return []
         others = [
             QueueItem(key=new_id(), path=item.path, series=n, name=name)
             for n, name in enumerate(names[1:], 1)
@@ -299,6 +308,7 @@ class QueueLayers:
             self._state.queue.update(item.key, name=names[0])
             if item.key in self._state.chosen_files:
                 self._state.chosen_files.update(other.key for other in others)
+        return [other for other in others if other.key in self._state.queue]
 
     def _inherit(self, item: QueueItem, layer: Image) -> None:
         """Use the channels and the object size that the user chose for the image before."""
@@ -311,6 +321,8 @@ class QueueLayers:
             settings.choose_channels(known.channels)
         if not known.auto:
             settings.auto, settings.scale = False, known.scale
+        if image_layers.stack_axes_of(layer) == image_layers.stack_axes_of(chosen):
+            settings.stack = stack_of(self._state, chosen)
 
     # Leaving ------------------------------------------------------------------------
 

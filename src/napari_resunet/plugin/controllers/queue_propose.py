@@ -82,6 +82,10 @@ class ProposeAllController:
         self._openings: dict[str, int] = {}
         """How often each item had been opened when the job began."""
         self._n_proposed = self._n_failed = 0
+        self._shown: dict[str, None] = {}
+        """Keys of images in the viewer that were proposed."""
+        self._found: list[QueueItem] = []
+        """Further images in the files that the job has read."""
         self._wanted: list[str] = []
         view.queue.propose_all_clicked.connect(self.start)
         view.queue.pictures_wanted.connect(self.draw_pictures)
@@ -97,10 +101,15 @@ class ProposeAllController:
         self._autosave.tick()  # makes the session folder
         self._openings = dict(self._items.openings)
         self._n_proposed = self._n_failed = 0
+        self._shown.clear()
+        self._propose(waiting)
+
+    def _propose(self, items: Sequence[QueueItem]) -> None:
+        self._found = []
         request = ProposeAllRequest(
             self._state.versions.current.to_use,
             self._state.device,
-            tuple(map(self._items.to_propose, waiting)),
+            tuple(map(self._items.to_propose, items)),
             self._state.decoding,
         )
         self._jobs.start(
@@ -135,6 +144,7 @@ class ProposeAllController:
         image = self._items.shown(item)
         if image is not None:
             apply_proposal(self._state, self._layers, image, shown.proposal)
+            self._shown[self._items.layer_id(item)] = None
 
     def _fail(self, item: QueueItem, failed: FailedItem) -> None:
         self._n_failed += 1
@@ -160,6 +170,7 @@ class ProposeAllController:
         folder.put_deltas(record.key, plane.index, plane.deltas)
 
     def _note(self, item: QueueItem, result: ProposedItem) -> None:
+        self._found += self._items.add_series(item, result.names)
         shown = self._items.shown(item) is not None
         if not shown and not self._is_untouched(item):
             return
@@ -176,6 +187,12 @@ class ProposeAllController:
         self._state.changed.emit()
 
     def _ended(self, result: object) -> None:
+        for key in self._shown:
+            self._state.proposed.emit(key)
+        self._shown.clear()
+        if self._found:
+            self._propose(self._found)
+            return
         text = f"{counted(self._n_proposed, 'image')} proposed."
         if self._n_failed:
             text += f" {counted(self._n_failed, 'image')} failed: their tooltips say why."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_resunet.plugin.controllers.autosave import Autosave
@@ -65,3 +66,4 @@ class Reopener:
         state.channel_names = record.channel_names or state.channel_names
         state.auto, state.scale = record.auto, record.object_scale
         state.stack = record.stack
+        state.store, state.part = Path(record.store) if record.store else None, record.part

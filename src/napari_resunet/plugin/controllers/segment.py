@@ -10,6 +10,7 @@ from napari_resunet.errors import CorrectionError, ResunetError
 from napari_resunet.plugin.controllers.shared import (
     apply_proposal,
     chosen_image,
+    is_in_file,
     scale_for,
     snapshot_of,
 )
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 
     from napari_resunet.session.segmenter import Proposal, SizeFound
 
+
+IN_FILE = (
+    "The labels of this image are in a file: zoom to a place, click Work here, and click "
+    "Segment there."
+)
 
 LONG = 30
 """Seconds from which the time is shown before *Segment* starts."""
@@ -113,7 +119,14 @@ class SegmentController:
     def show_time(self) -> None:
         """Show how long *Segment* will take, if that is long."""
         seconds = self._seconds()
-        self._view.segment.set_segment_time(duration(seconds) if seconds > LONG else "")
+        text = duration(seconds) if seconds > LONG else ""
+        self._view.segment.set_segment_time(text, self._goes_into_file())
+
+    def _goes_into_file(self) -> bool:
+        """Return whether *Segment* is about all of an image too large for memory."""
+        image = chosen_image(self._state, self._layers)
+        all_of_it = image is not None and self._state.scope != "visible"
+        return all_of_it and image_layers.is_large(image)
 
     def _seconds(self) -> float:
         """Estimate the time of *Segment*; 0 if it is not known."""
@@ -157,6 +170,12 @@ class SegmentController:
         sentence = image_layers.unsupported_reason(image, viewer)
         if sentence:
             self._view.set_message(sentence, "warning")
+            return
+        if self._goes_into_file():
+            self._state.whole.emit(self._state.image_key)
+            return
+        if is_in_file(self._state, self._layers):
+            self._view.set_message(IN_FILE, "warning")
             return
         try:
             chosen = targets.targets_of(image, viewer, self._state.scope)

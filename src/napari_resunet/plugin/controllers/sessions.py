@@ -15,6 +15,7 @@ from napari.layers import Image
 from napari_resunet._package import STARTER
 from napari_resunet.errors import FileError
 from napari_resunet.events import Progress
+from napari_resunet.ome_zarr.metadata import store_of
 from napari_resunet.plugin.controllers.autosave import Autosave
 from napari_resunet.plugin.controllers.reopen import Reopener
 from napari_resunet.plugin.controllers.session_place import SessionPlace
@@ -53,7 +54,7 @@ from napari_resunet.session.store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_resunet.corrections.training_set import CorrectionLog
 
@@ -197,10 +198,10 @@ class SessionsController:
 
     def _restored_image(self, image: RestoredImage) -> None:
         """Add an image as soon as it is read."""
-        if image.data is None:
-            self._missing.append(image)
+        if image.levels:
+            self._add(image, image.levels)
         else:
-            self._add(image, image.data)
+            self._missing.append(image)
 
     def _restored(self, folder: SessionFolder, result: Restored) -> None:
         """Ask for missing images, then restore everything else."""
@@ -232,7 +233,9 @@ class SessionsController:
 
     # Images -------------------------------------------------------------------------
 
-    def _add(self, image: RestoredImage, data: Any, layer: Image | None = None) -> None:
+    def _add(
+        self, image: RestoredImage, levels: Sequence[Any], layer: Image | None = None
+    ) -> None:
         record, viewer = image.record, self._layers.viewer
         item = self._item_of(record)
         if layer is not None:
@@ -242,11 +245,13 @@ class SessionsController:
                 origin = image_layers.Origin(item.key, path or "", reader)
                 image_layers.set_origin(layer, origin)
         elif item is not None:
-            layer = add_image(viewer, record, data, item.key)
-        layer = layer or self._open_already(record) or add_image(viewer, record, data)
+            layer = add_image(viewer, record, levels, item.key)
+        layer = layer or self._open_already(record) or add_image(viewer, record, levels)
         sentence = self._reopener.restore(layer, image)
         if sentence:
             self._unfit.append(sentence)
+        if image.store is not None:
+            self._state.store_opened.emit(image_layers.layer_id_of(layer), image.store)
 
     def _item_of(self, record: ImageRecord) -> QueueItem | None:
         """Return the item of the queue that an image was opened from, if it was."""
@@ -266,7 +271,7 @@ class SessionsController:
     def _ask_for(self, image: RestoredImage) -> bool:
         """Ask for the file of a missing image; return whether it was found."""
         record = image.record
-        path = self._view.session.ask_image(record.name, record.source or "")
+        path = self._ask_image(record)
         while path is not None:
             if self._from_file(image, path):
                 return True
@@ -275,18 +280,22 @@ class SessionsController:
                 "another file.",
                 "warning",
             )
-            path = self._view.session.ask_image(record.name, record.source or "")
+            path = self._ask_image(record)
         return False
+
+    def _ask_image(self, record: ImageRecord) -> Path | None:
+        path = self._view.session.ask_image(record.name, record.source or "")
+        return None if path is None else store_of(path)
 
     def _from_file(self, image: RestoredImage, path: Path) -> bool:
         """Add an image from a file that the user chose."""
-        data = read_pixels(path, image.record)
-        if data is not None:
-            self._add(image, data)
+        levels = read_pixels(path, image.record)
+        if levels:
+            self._add(image, levels)
             return True
         layer = self._opened_by_napari(image.record, path)
         if layer is not None:
-            self._add(image, None, layer)
+            self._add(image, (), layer)
         return layer is not None
 
     def _opened_by_napari(self, record: ImageRecord, path: Path) -> Image | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.state import AppState, Version
+from napari_resunet.session.settings import Stack
 from napari_resunet.session.workers import ImageSnapshot
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ def chosen_labels(state: AppState, layers: Layers) -> LabelsBinding | None:
     return layers.binding(state.image_key)
 
 
+def is_in_file(state: AppState, layers: Layers) -> bool:
+    """Return whether the chosen image has its labels in a file, and none in memory."""
+    return state.chosen.store is not None and chosen_labels(state, layers) is None
+
+
 def scale_for(
     state: AppState, image: Image, version: Version | None = None
 ) -> float | None:
@@ -39,6 +46,12 @@ def scale_for(
     if learned is None or not settings.auto:
         return settings.scale
     return state.diameter / learned
+
+
+def stack_of(state: AppState, image: Image) -> Stack:
+    """Return what the slices of an image are: as the user said, or else as guessed."""
+    stack = state.image(image_layers.layer_id_of(image)).stack
+    return stack or image_layers.guessed_stack(image)
 
 
 def learned_size(version: Version, image: Image) -> float | None:
@@ -67,7 +80,14 @@ def snapshot_of(state: AppState, layers: Layers, image: Image) -> ImageSnapshot:
         max(1, n) + len(partners) if partners else n,
         image_layers.shown_channel(image, layers.viewer),
     )
-    return image_layers.snapshot(image, channels, partners)
+    snapshot = image_layers.snapshot(image, channels, partners)
+    if settings.part is None:
+        return snapshot
+    known = settings.part.statistics
+    # They are those of its own channels, in their order.
+    in_order = tuple(range(len(known.low)))
+    same = tuple(channels or in_order) == in_order
+    return replace(snapshot, statistics=known if same else None)
 
 
 def apply_proposal(

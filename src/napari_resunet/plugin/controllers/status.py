@@ -6,7 +6,11 @@ import time
 from typing import Any
 
 from napari_resunet.events import Progress
-from napari_resunet.plugin.controllers.shared import chosen_image, chosen_labels
+from napari_resunet.plugin.controllers.shared import (
+    chosen_image,
+    chosen_labels,
+    is_in_file,
+)
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.collection import Layers
@@ -102,6 +106,7 @@ class StatusController:
             classes=self._state.is_classes,
             can_go_back=versions.previous() is not None,
             can_save=self._state.model is not None,
+            in_file=is_in_file(self._state, self._layers),
             item=self._state.queue.position(item_key(self._state.image_key or "")),
             n_items=len(self._state.queue),
         )

@@ -7,9 +7,10 @@ import math
 from typing import Any
 
 from napari.layers import Image, Labels
-from napari.utils.colormaps import Colormap
+from napari.utils.colormaps import Colormap, CyclicLabelColormap
 from pydantic import ValidationError
 
+from napari_resunet.session.formats.geojson import COLOURS
 from napari_resunet.session.store.schema import ImageStyle, LayerStyle
 
 THICKEST = 100
@@ -55,6 +56,12 @@ def image_style(layer: Image) -> ImageStyle:
 
 def _rounded(colors: Any) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(round(float(x), 4) for x in color) for color in colors)
+
+
+def class_colours() -> CyclicLabelColormap:
+    """Make the colours of classes, after the transparent background."""
+    colours = [(red / 255, green / 255, blue / 255, 1.0) for red, green, blue in COLOURS]
+    return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), *colours])
 
 
 def apply_style(layer: Image | Labels, style: LayerStyle | None) -> None:

@@ -274,7 +274,7 @@ class Layers(Bound):
             return
         self._release(binding)
         used = _used_planes(binding)
-        other = binding.channel != image_layers.channel_axis(image)
+        other = binding.image_axis != image_layers.channel_axis(image)
         same = binding.shape[-2:] == image_layers.plane_shape(image)
         if not (image.ndim == 3 and other and same and len(used) < 2):
             self.notice.emit(OTHER_AXES)

@@ -47,6 +47,24 @@ def place_of(
     return place
 
 
+def place_of_last(layer: Image) -> dict[str, Any]:
+    """Place a new layer on the pixels of an image without its first dimension."""
+    n, affine = layer.ndim - 1, np.array(layer.affine)
+    place = {
+        "shear": np.zeros(n * (n - 1) // 2),
+        "rotate": np.eye(n),
+        "scale": np.asarray(layer.scale)[1:],
+        "translate": np.asarray(layer.translate)[1:],
+        "affine": affine[1:, 1:],
+        "units": layer.units[1:],
+        "axis_labels": layer.axis_labels[1:],
+    }
+    if np.asarray(layer.shear).any() or not np.array_equal(layer.rotate, np.eye(n + 1)):
+        whole = {"affine": matrix_of(layer)[1:, 1:]}
+        place |= whole | {"scale": np.ones(n), "translate": np.zeros(n)}
+    return place
+
+
 def is_same(one: Any, other: Any) -> bool:
     """Return whether two values of one part of a transform are equal up to rounding."""
     if isinstance(one, tuple):  # units or axis labels

@@ -5,6 +5,7 @@ Also explains why an image cannot be segmented. Which part of it is in view: see
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +17,21 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_resunet.errors import FileError
 from napari_resunet.files import stated_axes
+from napari_resunet.ome_zarr.metadata import read_metadata
 from napari_resunet.plugin.layers.geometry import (
     is_across_slices,
     matrix_of,
     place_of,
+    place_of_last,
     plane_transform,
 )
+from napari_resunet.session.pixels import local_image
 from napari_resunet.session.queue_images import MAX_UNCLEAR
-from napari_resunet.session.store.safety import local_file, local_folder
+from napari_resunet.session.settings import Stack
+from napari_resunet.session.stacks import guess_shown_stack, stack_axes
+from napari_resunet.session.store.safety import local_folder
 from napari_resunet.session.workers import ImageSnapshot
 from napari_resunet.types import PIXEL_SIZES, Channels, Window
 
@@ -34,6 +41,9 @@ OURS = "napari-resunet"
 
 FILE_LETTERS = dict(zip("CSEZTPYX", "cccztpyx", strict=True))
 """Names of the dimensions that a TIFF states, by tifffile's letters."""
+
+MAX_IN_MEMORY = 2 * 10**8
+"""Pixels of a plane up to which all its labels are in memory."""
 
 UNCLEAR = "Say first, at '{} planes are', whether these are channels or slices."
 STACK_LETTERS = "PTZ"
@@ -101,10 +111,12 @@ def channel_axis(layer: Image) -> int | None:
 def name_axes(layer: Image) -> tuple[str, ...]:
     """Label unnamed dimensions as the layer's file states them.
 
-    Only the header of a local TIFF is read. Returns the names of its channels, if it has
-    any.
+    Only the header of a local TIFF is read, or the metadata of a local OME-Zarr. Returns
+    the names of its channels, if it has any.
     """
     path = _source_file(layer)
+    if path is None and channel_axis(layer) is not None:
+        return _channels_in_store(layer)
     if layer.rgb or layer.ndim < 3 or path is None:
         return ()
     stated = stated_axes(path)
@@ -119,9 +131,32 @@ def name_axes(layer: Image) -> tuple[str, ...]:
     return stated.channels
 
 
+def _channels_in_store(layer: Image) -> tuple[str, ...]:
+    folder = source_folder(layer)
+    try:
+        names = () if folder is None else read_metadata(folder).channels
+    except FileError:
+        return ()
+    return names if len(names) == n_channels(layer) == len(set(names)) else ()
+
+
 def _source_file(layer: Image) -> Path | None:
     """Return the local file that a layer was opened from."""
-    return local_file(_source(layer))
+    path = local_image(_source(layer))
+    return None if path is None or path.is_dir() else path
+
+
+def is_large(layer: Image) -> bool:
+    """Return whether the labels of all of an image are better in a file."""
+    if math.prod(plane_shape(layer)) <= MAX_IN_MEMORY:
+        return False
+    # Where pixels that are in no file have room in memory, their labels have, too.
+    return source_path(layer) is not None or not isinstance(finest(layer), np.ndarray)
+
+
+def source_path(layer: Image) -> Path | None:
+    """Return the local file or folder that a layer was opened from."""
+    return _source_file(layer) or source_folder(layer)
 
 
 def source_folder(layer: Image) -> Path | None:
@@ -173,6 +208,16 @@ def axes_of(layer: Image) -> str:
     if channel is not None:
         letters.insert(channel, "C")
     return "".join(letters) + "YX" + ("S" if layer.rgb else "")
+
+
+def stack_axes_of(layer: Image) -> tuple[str, ...]:
+    """Name the axes of the stack by one letter each of "PTZ"."""
+    return stack_axes(axes_of(layer), layer.axis_labels)
+
+
+def guessed_stack(layer: Image) -> Stack:
+    """Guess what the slices are from the names of their axes."""
+    return guess_shown_stack(axes_of(layer), layer.axis_labels)
 
 
 def unsupported_reason(layer: Image, viewer: ViewerModel) -> str:
@@ -328,22 +373,35 @@ def stack_shape(layer: Image) -> tuple[int, ...]:
     return tuple(n for axis, n in enumerate(shape) if axis != channel)
 
 
+def labels_channel(layer: Image) -> int | None:
+    """Return the axis of length 1 that the labels of an image have for its channels.
+
+    napari aligns the last dimensions of all layers, so that labels need no such axis if the
+    channels come first. Otherwise they do: without it, time or depth of the labels would be
+    moved along with the channels.
+    """
+    return channel_axis(layer) or None
+
+
 def labels_shape(layer: Image) -> tuple[int, ...]:
-    """Return the shape of an image's labels: its shape, but one channel."""
+    """Return the shape of an image's labels: its shape, but for one channel or without."""
     shape, channel = list(full_shape(layer)), channel_axis(layer)
     if channel is not None:
         shape[channel] = 1
-    return tuple(shape)
+    return tuple(shape[1:] if channel == 0 else shape)
 
 
 def labels_place(layer: Image) -> dict[str, Any]:
     """Return the arguments that place a Labels layer over its image.
 
-    Labels have one plane for all channels, so it is stretched along them.
+    Labels have one plane for all channels: without an axis for them if they come first, or
+    else stretched along them.
     """
     channel = channel_axis(layer)
     if channel is None:
         return place_of(layer)
+    if channel == 0:
+        return place_of_last(layer)
     n = full_shape(layer)[channel]
     offset, zoom = np.zeros(layer.ndim), np.ones(layer.ndim)
     offset[channel], zoom[channel] = (n - 1) / 2, n

@@ -7,8 +7,7 @@ code may assign any data to the layer, so the data are checked before they are r
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,38 +23,27 @@ from napari_resunet.corrections.object_edits import (
 )
 from napari_resunet.corrections.review import ReviewMask, ReviewState
 from napari_resunet.corrections.training_set import Correction, correction_of
-from napari_resunet.plugin.layers.appearance import layer_style
 from napari_resunet.plugin.layers.bound import Bound, Connection, MouseCallbacks
 from napari_resunet.plugin.layers.brush import Brush
 from napari_resunet.plugin.layers.geometry import is_same
 from napari_resunet.plugin.layers.image_layers import (
     channel_axis,
+    labels_channel,
     labels_place,
     labels_shape,
     layer_id_of,
     plane_shape,
 )
-from napari_resunet.session.store.schema import LayerStyle
+from napari_resunet.plugin.layers.labels_look import FILLED_OPACITY, LabelsLook
 from napari_resunet.types import Index, LabelArray, MaskArray, Task, Window
 
 if TYPE_CHECKING:
     from napari_resunet.session.segmenter import Proposal
 
-CONTOUR, LARGE_CONTOUR, LARGE_SIDE = 1, 2, 1024
-"""Thickness of the contours, also of planes with a longer side than this: thin ones would
-be dotted when the whole plane is in view. napari adds a pixel outside of the object."""
-
-CONTOUR_OPACITY, FILLED_OPACITY = 1.0, 0.4
-"""Contours hide nothing, and filled labels leave the image visible."""
-
-MAX_CONTOUR_PIXELS = 2048 * 2048
-"""Larger planes are filled at first. napari draws all contours again for each undo and each
-slice, which takes 0.14 s for these, and 9 s for 8192² pixels."""
-
 LOCKED = "The labels are locked (editable=False), so nothing is written: unlock them first."
 
 
-class LabelsBinding(Bound):
+class LabelsBinding(LabelsLook, Bound):
     """A Labels layer tied to an image.
 
     Parameters
@@ -67,8 +55,8 @@ class LabelsBinding(Bound):
     ----------
     image_id : str
         The image's key.
-    channel : int or None
-        The channel axis of the image.
+    channel, image_axis : int or None
+        The channel axis of the labels, and that of the image.
     shape : tuple of int
         The shape of the labels.
     layer : Labels
@@ -85,6 +73,8 @@ class LabelsBinding(Bound):
         Another label was selected; carries the image's key.
     lost : Signal(str)
         The layer got data that cannot be used; carries the image's key.
+    undone : Signal()
+        A step of the user was undone or redone, in any slice.
     notice : Signal(str)
         A warning for the user.
     """
@@ -92,21 +82,18 @@ class LabelsBinding(Bound):
     stroke = Signal(str)
     picked = Signal(str)
     lost = Signal(str)
+    undone = Signal()
     notice = Signal(str)
 
     def __init__(self, image: Image) -> None:
         self.image_id = layer_id_of(image)
-        self.channel = channel_axis(image)
+        self.channel, self.image_axis = labels_channel(image), channel_axis(image)
         self._in_stroke = False
         self._writing = False
         self.edits = self._undone = 0
         self._assigned = 0
         self._highest = 0
         """The highest label that we know of."""
-        self._covers: set[str] = set()
-        self._was_visible = True
-        self._flat_contour = 0
-        """The thickness of the contours before the viewer showed 3D."""
         self._pending: list[tuple[Index, Window, Window, LabelArray, Task]] = []
         self.review = ReviewState(plane_shape(image))
         self.shape = labels_shape(image)
@@ -116,11 +103,8 @@ class LabelsBinding(Bound):
             opacity=FILLED_OPACITY,
             **labels_place(image),
         )
-        self._opacities = {True: CONTOUR_OPACITY, False: FILLED_OPACITY}
-        is_large = max(self.review.shape) > LARGE_SIDE
-        self._thickness = LARGE_CONTOUR if is_large else CONTOUR
         self.brush = Brush(self.layer, self.image_id)
-        self.show_contours(math.prod(self.review.shape) <= MAX_CONTOUR_PIXELS)
+        LabelsLook.__init__(self, self.layer, self.review.shape)
         self.bind()
 
     def bind(self) -> None:
@@ -144,7 +128,7 @@ class LabelsBinding(Bound):
 
     def fits(self, image: Image) -> bool:
         """Return whether the labels still fit the image's shape and channel axis."""
-        return self.shape == labels_shape(image) and self.channel == channel_axis(image)
+        return self.shape == labels_shape(image) and self.image_axis == channel_axis(image)
 
     def follow(self, image: Image) -> None:
         """Place the layer over the image again after the image's transform changed."""
@@ -189,6 +173,11 @@ class LabelsBinding(Bound):
         plane: LabelArray = np.asarray(self.layer.data)[self._data_index(index)]
         return plane
 
+    def stacked(self) -> LabelArray:
+        """Return a view of all labels, shape (*stack, Y, X)."""
+        labels: LabelArray = np.asarray(self.layer.data)
+        return labels if self.channel is None else labels.squeeze(self.channel)
+
     def verified(self) -> MaskArray | None:
         """Copy what is verified, in the shape of the labels; None if nothing is."""
         planes = {index: p.verified for index, p in self.review.planes.items()}
@@ -230,8 +219,7 @@ class LabelsBinding(Bound):
 
     def reviewed(self) -> tuple[LabelArray, MaskArray]:
         """Copy all labels, and what no proposal may change; shapes are (*stack, Y, X)."""
-        labels = np.asarray(self.layer.data)
-        labels = labels if self.channel is None else labels.squeeze(self.channel)
+        labels = self.stacked()
         protected = np.zeros(labels.shape, bool)
         for index in np.ndindex(labels.shape[:-2]):
             review = self.review.planes.get(index)
@@ -276,69 +264,26 @@ class LabelsBinding(Bound):
         """Mark a region of a plane as not verified."""
         self.review.plane(index).unverify(region)
 
-    def edit(self, index: Index, edit: Edit) -> None:
-        """Write an edit of objects as one step that Ctrl-Z undoes."""
-        n = len(edit)
-        self._highest = max(self._highest, int(edit.after.max(initial=0)))
-        where = [np.full(n, i) for i in self._data_index(index)]
+    def edit(self, edits: Mapping[Index, Edit]) -> None:
+        """Write the edits of one or more planes as one step that Ctrl-Z undoes."""
+        places, after = [], []
+        for index, edit in edits.items():
+            where = [np.full(len(edit), i) for i in self._data_index(index)]
+            places.append((*where, edit.rows, edit.columns))
+            after.append(edit.after)
+        pixels = tuple(map(np.concatenate, zip(*places, strict=True)))
+        labels = np.concatenate(after)
+        self._highest = max(self._highest, int(labels.max(initial=0)))
         self.brush.paused = True
         # With block_history, napari emits its event after the pixels have changed.
         with self.layer.block_history():
-            self.layer.data_setitem((*where, edit.rows, edit.columns), edit.after)
+            self.layer.data_setitem(pixels, labels)
         self.brush.paused = False
 
     def free_label(self, index: Index) -> int:
         """Return a label that no object has, without a search through the stack."""
         free, above = free_label(self.plane(index)), self._highest + 1
         return above if free <= above <= MAX_LABEL - SPARE_LABELS else free
-
-    # Appearance ---------------------------------------------------------------------
-
-    @property
-    def contours(self) -> bool:
-        """Whether objects are shown by their contours."""
-        return bool(self.layer.contour > 0)
-
-    def show_contours(self, wanted: bool) -> None:
-        """Show contours or filled labels, each with the opacity that it had last."""
-        if self.contours != wanted:
-            self._opacities[self.contours] = float(self.layer.opacity)
-            self._thickness = int(self.layer.contour) or self._thickness
-            self.layer.contour = self._thickness if wanted else 0
-        self.layer.opacity = self._opacities[wanted]
-
-    def show_in_3d(self, wanted: bool) -> None:
-        """Fill the labels as long as they are shown in 3D, which has no contours."""
-        if wanted and self.contours:
-            self._flat_contour, self.layer.contour = int(self.layer.contour), 0
-        elif not wanted and self._flat_contour:
-            self.layer.contour, self._flat_contour = self._flat_contour, 0
-
-    def cover(self, by: str) -> None:
-        """Hide the labels under something else until `uncover`."""
-        if not self._covers:
-            self._was_visible = bool(self.layer.visible)
-        self._covers.add(by)
-        self.layer.visible = False
-
-    def uncover(self, by: str) -> None:
-        """Show the labels again if they were shown, and nothing else covers them."""
-        if by in self._covers:
-            self._covers.remove(by)
-            if not self._covers and self._was_visible:
-                self.layer.visible = True
-
-    @property
-    def covered(self) -> bool:
-        """Whether the labels are hidden under something else."""
-        return bool(self._covers) and not self.layer.visible
-
-    def style(self) -> LayerStyle:
-        """Describe how the labels look in 2D while nothing covers them."""
-        style = layer_style(self.layer)
-        visible = self._was_visible if self.covered else style.visible
-        contour = self._flat_contour or style.contour
-        return style.model_copy(update={"visible": visible, "contour": contour})
 
     @property
     def in_stroke(self) -> bool:
@@ -461,6 +406,7 @@ class LabelsBinding(Bound):
         if event.type == "paint":
             self.edits += 1
             self._undone = 0
+            self._highest = max(self._highest, int(self.layer.selected_label))
         else:
             self._count_undone()
         self.stroke.emit(self.image_id)
@@ -468,8 +414,10 @@ class LabelsBinding(Bound):
     def _count_undone(self) -> None:
         # napari emits the same event for an undo, a redo, and a redraw.
         undone = len(getattr(self.layer, "_redo_history", ()))
-        self.edits = max(0, self.edits + self._undone - undone)
-        self._undone = undone
+        if undone != self._undone:
+            self.edits = max(0, self.edits + self._undone - undone)
+            self._undone = undone
+            self.undone.emit()
 
     def _locked_or_not(self, event: Any) -> None:
         # napari clears its history.

@@ -7,6 +7,7 @@ changes that no event reported. Main thread only; each call takes a bounded time
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
@@ -28,6 +29,9 @@ from napari_resunet.types import Index
 
 Spans = tuple[slice, ...]
 Found = dict[Index, list[LabelDelta]]
+
+UNDO_STEPS = 100
+"""napari remembers as many."""
 
 REPORTED_SECONDS, SCAN_SECONDS = 0.015, 0.004
 """Seconds per call for blocks that events reported, and for the scan of all blocks."""
@@ -60,6 +64,8 @@ class LabelsWatch(Bound):
         }
         self._painted_on: dict[tuple[Index, Corner], None] = {}
         """Blocks that a stroke edited, compared first, in this order."""
+        self._through: deque[Spans] = deque(maxlen=UNDO_STEPS)
+        """Edits of several slices, all of which an undo or a redo may change."""
         self._dirty: dict[tuple[Index, Corner], None] = {}
         """Blocks of planes that may have changed anywhere, compared second."""
         self._revisions = {i: p.revision for i, p in binding.review.planes.items()}
@@ -74,6 +80,7 @@ class LabelsWatch(Bound):
         yield events.paint, self._painted
         yield events.labels_update, self._drawn
         yield events.set_data, self._refreshed
+        yield self.binding.undone, self._undone
 
     def has_work(self, seconds: float) -> bool:
         """Return whether there is something to save; search at most `seconds` per call."""
@@ -195,8 +202,10 @@ class LabelsWatch(Bound):
 
     def _painted(self, event: Any) -> None:
         try:
-            for atom in event.value:
-                self._mark_spans(_spans(atom))
+            for spans in map(_spans, event.value):
+                self._mark_spans(spans)
+                if any(s.stop - s.start > 1 for s in spans[:-2]):
+                    self._through.append(spans)
         except (TypeError, ValueError, AttributeError, IndexError):
             # The event's content differs between versions of napari.
             self._mark_shown()
@@ -217,6 +226,12 @@ class LabelsWatch(Bound):
     def _refreshed(self, event: Any) -> None:
         """Mark the shown plane after an undo, a redo, or new data."""
         self._mark_shown()
+
+    def _undone(self) -> None:
+        """Mark all slices of edits that went through several."""
+        if not self.binding.unusable:
+            for spans in self._through:
+                self._mark_spans(spans)
 
     def _mark_shown(self) -> None:
         """Mark the whole shown plane, unless the layer's data do not fit."""

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import npe2
-import numpy as np
 from napari.layers import Image
 
 from napari_resunet.errors import FileError, ResunetError
-from napari_resunet.files import IMAGE_SUFFIXES, shown
+from napari_resunet.files import shown
+from napari_resunet.ome_zarr.metadata import is_ome_zarr
 from napari_resunet.plugin.layers.image_layers import Origin, set_origin
-from napari_resunet.plugin.layers.session_images import is_safe_to_open
-from napari_resunet.session.queue_images import ReadImage, read_own, viewer_axes
+from napari_resunet.plugin.layers.session_images import data_for_layer, is_safe_to_open
+from napari_resunet.session.queue_images import ReadImage, viewer_axes
 
 NO_READER = (
     "{} cannot be opened: no reader plugin of napari knows this kind of file. Install one "
@@ -28,19 +28,19 @@ PER_CHANNEL = ("name", "colormap", "contrast_limits", "gamma", "blending", "opac
 """Arguments of a layer that may be lists, one entry for each channel."""
 
 
-def read_file(path: Path) -> Sequence[ReadImage]:
-    """Read all images of a file that the user chose.
+def can_be_read(path: Path) -> bool:
+    """Return whether a path may be opened: a plain file of pixels, or an OME-Zarr."""
+    return is_safe_to_open(path) or is_ome_zarr(path)
 
-    TIFF, PNG, and JPEG are read by our own reader, as when a session is opened again;
-    other kinds by any reader plugin of napari.
+
+def read_file(path: Path) -> Sequence[ReadImage]:
+    """Read all images of a file that the user chose, by any reader plugin of napari.
 
     Raises
     ------
     FileError
         If no reader can read it, or there is no image in it.
     """
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return read_own(path)
     if not is_safe_to_open(path):
         raise FileError(NO_READER.format(shown(path)))
     try:
@@ -89,12 +89,10 @@ def make_layer(image: ReadImage, origin: Origin) -> Image:
     FileError
         If napari does not accept it.
     """
-    data = list(image.levels) if len(image.levels) > 1 else image.levels[0]
+    data = data_for_layer(image.levels)
     known = {"name": image.name, "rgb": image.rgb}
     if len(image.levels) > 1:
         known["multiscale"] = True
-    if isinstance(data, np.ndarray):
-        data = np.asarray(data)
     try:
         layer = Image(data, **{**image.meta, **known})
     except Exception as error:  # a reader plugin may give arguments of any kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,13 +14,16 @@ from napari.layers import Image
 
 from napari_resunet.errors import ImageError
 from napari_resunet.files import IMAGE_SUFFIXES
+from napari_resunet.ome_zarr.arrays import ZarrLevel
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.appearance import apply_style, image_style
 from napari_resunet.plugin.layers.labels import LabelsBinding
+from napari_resunet.session.large.reopen import OneChannel
 from napari_resunet.session.settings import Stack
 from napari_resunet.session.store.delta import LabelsSnapshot
 from napari_resunet.session.store.images import draw_thumbnail
 from napari_resunet.session.store.manifest import fitting_image
+from napari_resunet.session.store.parts import PartRecord
 from napari_resunet.session.store.schema import ImageRecord, plain_name
 from napari_resunet.types import Channels, new_id
 
@@ -49,8 +53,8 @@ class ImageSettings(Protocol):
         """Names of the channels, if its file states them."""
 
     @property
-    def stack(self) -> Stack:
-        """What the slices are."""
+    def stack(self) -> Stack | None:
+        """What the slices are; None guesses it."""
 
     @property
     def scale(self) -> float | None:
@@ -59,6 +63,14 @@ class ImageSettings(Protocol):
     @property
     def auto(self) -> bool:
         """Whether the factor is estimated."""
+
+    @property
+    def store(self) -> Path | None:
+        """Where the labels of a large image are."""
+
+    @property
+    def part(self) -> PartRecord | None:
+        """What the image is a part of."""
 
 
 def record_of(
@@ -119,8 +131,10 @@ def mutable_fields(
         "channel_names": tuple(map(plain_name, settings.channel_names)),
         "object_scale": settings.scale,
         "auto": settings.auto,
-        "stack": settings.stack,
+        "stack": settings.stack or image_layers.guessed_stack(layer),
         "look": image_style(layer),
+        "store": "" if settings.store is None else str(settings.store),
+        "part": settings.part,
     }
 
 
@@ -152,26 +166,49 @@ def _floats(values: Any) -> tuple[float, ...]:
 
 
 def add_image(
-    viewer: ViewerModel, image: ImageRecord, data: Any, image_id: str = ""
+    viewer: ViewerModel, image: ImageRecord, levels: Sequence[Any], image_id: str = ""
 ) -> Image:
     """Add the layer of a record, without a transform that napari rejects.
 
     An `image_id` is that of an image of the queue.
     """
-    place = _transform_of(image)
+    place, multiscale = _transform_of(image), len(levels) > 1
+    known = {"name": image.name, "rgb": image.rgb, "multiscale": multiscale}
+    data = data_for_layer(levels)
     if "C" in image.axes:
         # The axis labels say which dimension holds the channels.
         place.setdefault("axis_labels", tuple(image.axes[: image.ndim].lower()))
     try:
-        layer = Image(data, name=image.name, rgb=image.rgb, **place)
+        layer = Image(data, **known, **place)
     except Exception:  # napari may reject units or a matrix in many ways
         log.warning("The transform of '%s' was not restored", image.name, exc_info=True)
-        layer = Image(data, name=image.name, rgb=image.rgb)
+        layer = Image(data, **known)
     if image_id:
         origin = image_layers.Origin(image_id, image.source or "", image.reader)
         image_layers.set_origin(layer, origin)
     viewer.add_layer(layer)
     return layer
+
+
+TILE = 2048
+"""Rows and columns that are read at once of a large OME-Zarr."""
+
+
+def data_for_layer(levels: Sequence[Any]) -> Any:
+    """Return resolution levels as napari takes them: an array, or a list of arrays.
+
+    napari slices before it reads, so what reads at once is wrapped: all planes would be.
+    """
+    arrays = [_lazy(x) if isinstance(x, (ZarrLevel, OneChannel)) else x for x in levels]
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def _lazy(level: ZarrLevel | OneChannel) -> Any:
+    from dask.array import from_array
+
+    tile = (1,) * (level.ndim - 2) + tuple(min(n, TILE) for n in level.shape[-2:])
+    empty = np.empty(0, level.dtype)
+    return from_array(level, chunks=tile, name=False, meta=empty)
 
 
 def restore_transform(layer: Image, image: ImageRecord) -> None:

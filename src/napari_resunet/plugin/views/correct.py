@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidge
 
 from napari_resunet.plugin.tools import CONTOURS_KEY, DONE_KEY, NEXT_KEY, TOOLS
 from napari_resunet.plugin.views.class_buttons import ClassButtons
+from napari_resunet.plugin.views.large import LargeRow
 from napari_resunet.plugin.views.tool_buttons import IconButton
 from napari_resunet.plugin.views.widgets import (
     KeyedCombo,
@@ -127,6 +128,8 @@ class CorrectSection(Section):
 
     def __init__(self) -> None:
         super().__init__()
+        self.large = LargeRow()
+        self.add_wide(self.large)
         self.tools = ToolButtons()
         self._add_contours()
         self.add_wide(self.tools)

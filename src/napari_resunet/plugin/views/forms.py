@@ -19,7 +19,6 @@ def ask_settings(
     title: str,
     before: S,
     choices: Mapping[str, Sequence[Choice]],
-    hidden: Sequence[str] = (),
 ) -> S | None:
     """Ask for settings in a dialog; None if the user cancels.
 
@@ -33,8 +32,6 @@ def ask_settings(
         What the form shows first. Its fields have titles and descriptions.
     choices : mapping of str to sequence of Choice
         What can be chosen, for the fields that are chosen from a list.
-    hidden : sequence of str
-        Fields that are not asked for.
     """
     rows = {}
     for name, field in type(before).model_fields.items():
@@ -47,6 +44,5 @@ def ask_settings(
             "label": field.title or name,
             "options": options,
         }
-    shown = {name: row for name, row in rows.items() if name not in hidden}
-    answers = request_values(shown, title=title, parent=parent)
+    answers = request_values(rows, title=title, parent=parent)
     return None if answers is None else before.model_copy(update=answers)

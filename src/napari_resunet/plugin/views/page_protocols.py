@@ -82,21 +82,19 @@ class ResultsView(Protocol):
     ) -> None:
         """Show the number of objects between each edge and the next; none clear it."""
 
-    def ask_measure(
-        self, before: MeasureSettings, *, volume: bool
-    ) -> MeasureSettings | None:
-        """Ask what to measure; None if the user cancels.
-
-        `volume` says whether an object may go through several slices.
-        """
+    def ask_measure(self, before: MeasureSettings) -> MeasureSettings | None:
+        """Ask what to measure; None if the user cancels."""
 
     def ask_table(self, suggested: str) -> Path | None:
         """Ask for a file to write the table to; None if the user cancels."""
 
-    def ask_formats(self, *, measure: bool = False) -> tuple[str, ...] | None:
+    def ask_formats(
+        self, no_tracks: str, *, measure: bool = False
+    ) -> tuple[str, ...] | None:
         """Ask for keys of `settings.EXPORTS`; none or None if the user cancels.
 
-        With `measure`, the key of `settings.MEASUREMENTS` can be chosen as well.
+        The key of `settings.TRACKS` can be chosen unless `no_tracks` says why not. With
+        `measure`, so can the key of `settings.MEASUREMENTS`.
         """
 
     def ask_export(self, suggested: str) -> Path | None:

@@ -50,6 +50,8 @@ ControlName = Literal[
     "next_image",
     "propose_all",
     "export_all",
+    "work_here",
+    "write_back",
     ToolControl,
 ]
 """A button or slider that can be disabled with a reason."""
@@ -171,8 +173,11 @@ class SegmentView(Protocol):
     def set_segment_title(self, name: str) -> None:
         """Show which image *Segment* works on; empty if there is none."""
 
-    def set_segment_time(self, text: str) -> None:
-        """Show how long *Segment* will take; empty if it is short or not known."""
+    def set_segment_time(self, text: str, into_file: bool = False) -> None:
+        """Show how long *Segment* will take; empty if it is short or not known.
+
+        Labels that go `into_file` are not shown before all are there.
+        """
 
     def set_own_labels(
         self, choices: Sequence[tuple[str, str]], current: str | None
@@ -204,6 +209,16 @@ class ToolsView(Protocol):
         """Show which tool is in use."""
 
 
+class LargeView(Protocol):
+    """Work here, for a large image, or Done, for a part of one."""
+
+    work_here_clicked: SignalLike
+    write_back_clicked: SignalLike
+
+    def show_button(self, name: str | None) -> None:
+        """Show one of the buttons, or none."""
+
+
 class CorrectView(Protocol):
     """Tools for whole objects, the verified area, and Next."""
 
@@ -214,6 +229,10 @@ class CorrectView(Protocol):
     done_clicked: SignalLike
     map_toggled: SignalLike
     contours_toggled: SignalLike
+
+    @property
+    def large(self) -> LargeView:
+        """The button of large images."""
 
     @property
     def tools(self) -> ToolsView:

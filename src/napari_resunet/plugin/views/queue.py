@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("Image", "State", "Objects", "Min")
 PICTURE = 32
-FILES = "Images (*.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"
+FILES = "Images (*.tif *.tiff *.png *.jpg *.jpeg zarr.json);;All files (*)"
 PICTURE_MS = 100
 """Pictures are asked for when the list has stood still for so long."""
 

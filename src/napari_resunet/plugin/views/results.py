@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from magicgui.widgets import request_values
 from qtpy.QtCore import Signal
@@ -23,8 +24,18 @@ from napari_resunet.session.settings import (
     EXPORTS,
     MEASURE_GROUPS,
     MEASUREMENTS,
+    TRACKS,
+    Choice,
     MeasureSettings,
 )
+
+KINDS = {
+    ".tif": "TIFF (*.tif *.tiff)",
+    ".zip": "ImageJ ROIs (*.zip)",
+    ".geojson": "GeoJSON (*.geojson)",
+    "_ctc": "Folder of tracks (*)",
+}
+"""Of files, by the end of the name that is suggested, as a dialog shows them."""
 
 TEXT_LINES = 4
 TABLE_LINES = 2
@@ -100,37 +111,42 @@ class ResultsSection(Section):
         """Show the number of objects between each edge and the next; none clear it."""
         self._histogram.show_counts(name, edges, counts)
 
-    def ask_formats(self, *, measure: bool = False) -> tuple[str, ...] | None:
-        """Ask which formats to write; those of the last time are checked."""
-        boxes = {
-            choice.key: {
-                "annotation": bool,
-                "value": self._formats.get(choice.key, False),
-                "label": choice.title,
-                "options": {"tooltip": choice.description},
-            }
-            for choice in (*EXPORTS, *([MEASUREMENTS] if measure else []))
-        }
+    def ask_formats(
+        self, no_tracks: str, *, measure: bool = False
+    ) -> tuple[str, ...] | None:
+        """Ask which formats to write; those of the last time are checked.
+
+        Tracks can be chosen unless `no_tracks` says why not.
+        """
+        choices = (*EXPORTS, TRACKS, *([MEASUREMENTS] if measure else []))
+        boxes = {choice.key: self._box(choice) for choice in choices}
+        if no_tracks:
+            options = {"tooltip": no_tracks, "enabled": False}
+            boxes[TRACKS.key] |= {"value": False, "options": options}
         answers = request_values(boxes, title=EXPORT, parent=self)
         if answers is None:
             return None
         self._formats |= answers
         return tuple(key for key, wanted in answers.items() if wanted)
 
+    def _box(self, choice: Choice) -> dict[str, Any]:
+        """Describe the check box of a format."""
+        return {
+            "annotation": bool,
+            "value": self._formats.get(choice.key, False),
+            "label": choice.title,
+            "options": {"tooltip": choice.description},
+        }
+
     def ask_export(self, suggested: str) -> Path | None:
         """Ask for a file to write labels to; None if the user cancels."""
-        suffix = Path(suggested).suffix
-        kinds = {".tif": "TIFF (*.tif *.tiff)", ".zip": "ImageJ ROIs (*.zip)"}
-        kind = kinds.get(suffix, f"GeoJSON (*{suffix})")
+        kind = next(kind for end, kind in KINDS.items() if suggested.endswith(end))
         found, _ = QFileDialog.getSaveFileName(self, "Export the labels", suggested, kind)
         return Path(found) if found else None
 
-    def ask_measure(
-        self, before: MeasureSettings, *, volume: bool
-    ) -> MeasureSettings | None:
+    def ask_measure(self, before: MeasureSettings) -> MeasureSettings | None:
         """Ask what to measure; None if the user cancels."""
-        hidden = () if volume else ("volume",)
-        return ask_settings(self, "Measure", before, {"group": MEASURE_GROUPS}, hidden)
+        return ask_settings(self, "Measure", before, {"group": MEASURE_GROUPS})
 
     def ask_table(self, suggested: str) -> Path | None:
         """Ask for a file to write the table to; None if the user cancels."""

@@ -37,6 +37,7 @@ PADDING = 24
 """Pixels of a button that its text does not use."""
 
 LONG = "Takes {}: the middle is proposed first, and Cancel keeps what is there."
+INTO_FILE = "Takes {}, and goes into a file: Cancel keeps the blocks that are done."
 
 
 class SegmentButton(QPushButton):
@@ -45,6 +46,7 @@ class SegmentButton(QPushButton):
     def __init__(self, tooltip: str) -> None:
         super().__init__("Segment")
         self._image, self._time, self._tooltip = "", "", tooltip
+        self._how = LONG
         self.setObjectName("segment")
         self.setMinimumWidth(80)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -57,9 +59,9 @@ class SegmentButton(QPushButton):
         self.setToolTip(self._tooltip)
         self._elide()
 
-    def set_time(self, text: str) -> None:
+    def set_time(self, text: str, into_file: bool) -> None:
         """Show how long it will take; empty if that is short or not known."""
-        self._time = text
+        self._time, self._how = text, INTO_FILE if into_file else LONG
         self.setToolTip(self._tooltip)
         self._elide()
 
@@ -67,7 +69,7 @@ class SegmentButton(QPushButton):
         """Show a tooltip, with the whole name of the image and the time below it."""
         self._tooltip = text or ""
         name = f'"{self._image}"' if self._image else ""
-        time = LONG.format(self._time) if self._time else ""
+        time = self._how.format(self._time) if self._time else ""
         super().setToolTip("\n".join(filter(None, (self._tooltip, name, time))))
 
     def sizeHint(self) -> QSize:
@@ -156,9 +158,9 @@ class SegmentSection(Section):
         """Show which image *Segment* works on; empty if there is none."""
         self._start.set_image(name)
 
-    def set_segment_time(self, text: str) -> None:
+    def set_segment_time(self, text: str, into_file: bool = False) -> None:
         """Show how long *Segment* will take; empty if it is short or not known."""
-        self._start.set_time(text)
+        self._start.set_time(text, into_file)
 
     def set_own_labels(
         self, choices: Sequence[tuple[str, str]], current: str | None

@@ -20,6 +20,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_resunet.files import split_scene
+from napari_resunet.ome_zarr.metadata import lies_in_store
 from napari_resunet.plugin.views.page_protocols import Unsaved
 from napari_resunet.plugin.views.widgets import ReservedText, Section, make_button, make_row
 from napari_resunet.session.store.recent import RecentSession
@@ -89,9 +91,12 @@ class SessionSection(Section):
     def ask_image(self, name: str, before: str) -> Path | None:
         """Ask for the file of an image that has moved; None if the user cancels."""
         # The dialog looks up its path, which must not be on a network.
-        known = local_file(before)
+        known = local_file(str(split_scene(Path(before))[0]))
         title = f"Where is the image '{name}' now? (It was {before or 'in no file'})"
-        found, _ = QFileDialog.getOpenFileName(self, title, str(known or ""))
+        if lies_in_store(before):
+            found = QFileDialog.getExistingDirectory(self, title)
+        else:
+            found, _ = QFileDialog.getOpenFileName(self, title, str(known or ""))
         return Path(found) if found else None
 
     def ask_unsaved(self, sentence: str, can_stay: bool) -> Unsaved:

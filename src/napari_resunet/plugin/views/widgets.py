@@ -25,9 +25,9 @@ from qtpy.QtWidgets import (
 from superqt import QDoubleSlider, QElidingLabel, QLabeledDoubleSlider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from qtpy.QtGui import QKeyEvent
+    from qtpy.QtGui import QFontMetrics, QKeyEvent
 
 LONGEST_LABEL = "Verified area"
 """The widest label of a row; the fields of all sections align to it."""
@@ -104,7 +104,26 @@ class KeyedCombo(QComboBox):
         self.setToolTip(tooltip or self.currentText())
 
 
-class ReservedText(QElidingLabel):
+class _Lines:
+    """Makes the room of a label that of some lines, so that nothing moves with its text."""
+
+    _lines: int
+    fontMetrics: Callable[[], QFontMetrics]
+
+    def sizeHint(self) -> QSize:
+        """Return the room of all lines; a long text must not widen the dock."""
+        return QSize(0, self._lines * self.fontMetrics().lineSpacing() + 2)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the same height, whatever the text is."""
+        return self.sizeHint()
+
+    def heightForWidth(self, width: int) -> int:
+        """Return the same height, although Qt would make room for a longer text."""
+        return self.sizeHint().height()
+
+
+class ReservedText(_Lines, QElidingLabel):
     """A text whose room is always there; what does not fit is in its tooltip."""
 
     def __init__(self, name: str, lines: int) -> None:
@@ -123,21 +142,11 @@ class ReservedText(QElidingLabel):
         self.setToolTip(text)
         self.setAccessibleName(text)
 
-    def sizeHint(self) -> QSize:
-        """Return the room of all lines."""
-        return QSize(0, self._lines * self.fontMetrics().lineSpacing() + 2)
 
-    def minimumSizeHint(self) -> QSize:
-        """Return the same height, whatever the text is."""
-        return self.sizeHint()
-
-    def heightForWidth(self, width: int) -> int:
-        """Return the same height, although Qt would make room for a longer text."""
-        return self.sizeHint().height()
-
-
-class CountsLabel(QLabel):
+class CountsLabel(_Lines, QLabel):
     """Counts of what differs, each with a square in its colour, in room for two lines."""
+
+    _lines = 2
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -145,20 +154,7 @@ class CountsLabel(QLabel):
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setWordWrap(True)
         self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
-        # A long text must not widen the dock.
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-
-    def sizeHint(self) -> QSize:
-        """Return the room of two lines."""
-        return QSize(0, 2 * self.fontMetrics().lineSpacing() + 2)
-
-    def minimumSizeHint(self) -> QSize:
-        """Return the same height, whatever the text is."""
-        return self.sizeHint()
-
-    def heightForWidth(self, width: int) -> int:
-        """Return the same height, although Qt would make room for a longer text."""
-        return self.sizeHint().height()
 
     def set_counts(self, counts: Sequence[tuple[str, str, str]]) -> None:
         """Show counts, each (kind, colour, text)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,19 @@ from napari_resunet.session.formats.outlines import (
     place_in,
     read_at_most,
 )
-from napari_resunet.types import MaskArray
+from napari_resunet.types import Index, MaskArray
 
-Measurements = Mapping[int, Mapping[str, float]]
-"""Of each label: names and values."""
+Measurements = Callable[[Index, int], Mapping[str, float]]
+"""Gives names and values of an object, by its place in the stack and its label."""
 
 DETECTION, ANNOTATION = "detection", "annotation"
 VERIFIED = "Verified area"
 COLOURS = (
     (0, 158, 115), (230, 159, 0), (86, 180, 233), (204, 121, 167), (213, 94, 0),
-    (0, 114, 178), (240, 228, 66),
+    (0, 114, 178),
 )  # fmt: skip
-"""Of classes, from 1 on: told apart by colour-blind people, too (Okabe and Ito)."""
+"""Of classes, from 1 on: those of Okabe and Ito that can be seen on dark and bright pixels,
+and told apart by colour-blind people. Here and in napari."""
 
 ALL_CHANNELS = -1
 AREAS = ("Polygon", "MultiPolygon")
@@ -71,22 +72,21 @@ def write_geojson(
         Their axes, and the names of classes.
     verified : bool array or None
         What is verified, of the labels' shape: these areas become annotations.
-    measurements : mapping or None
-        Values of each label, by name; those that are not finite are left out.
+    measurements : callable or None
+        Gives the values of each object; those that are not finite are left out.
 
     Raises
     ------
     FileError
         If the file cannot be written.
     """
-    known = measurements or {}
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8") as stream,
     ):
         stream.write('{"type": "FeatureCollection", "features": [')
         between = "\n"
-        for feature in _features(labels, layout, verified, known):
+        for feature in _features(labels, layout, verified, measurements):
             stream.write(between + json.dumps(feature, allow_nan=False))
             between = ",\n"
         stream.write("\n]}\n")
@@ -96,7 +96,7 @@ def _features(
     labels: npt.NDArray[Any],
     layout: LabelsLayout,
     verified: MaskArray | None,
-    measurements: Measurements,
+    measurements: Measurements | None,
 ) -> Iterator[dict[str, Any]]:
     if verified is not None:
         areas = LabelsLayout(layout.axes, class_names=("", VERIFIED))
@@ -110,8 +110,10 @@ def _features(
                 "name": outline.class_name,
                 "color": list(colour),
             }
-        if values := _finite(measurements.get(outline.label, {})):
-            properties["measurements"] = values
+        if measurements is not None:
+            place = tuple(outline.place.values())
+            if values := _finite(measurements(place, outline.label)):
+                properties["measurements"] = values
         yield _feature(outline, properties)
 
 

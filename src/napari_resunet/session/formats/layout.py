@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.errors import FileError
-from napari_resunet.tiff_reader import MICROMETRES, PIXEL_AXES, SECONDS, STACK_AXES
+from napari_resunet.tiff_metadata import MICROMETRES, SECONDS
+from napari_resunet.tiff_reader import PIXEL_AXES, STACK_AXES
 
 LENGTHS = MICROMETRES | {
     "meter": 1e6, "centimeter": 1e4, "millimeter": 1e3, "micrometer": 1.0,

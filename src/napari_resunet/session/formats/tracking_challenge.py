@@ -6,7 +6,6 @@ See https://celltrackingchallenge.net: ``mask000.tif``, … and ``res_track.txt`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +32,7 @@ NO_PARENT = 0
 
 @dataclass
 class _Track:
-    """A track without a gap; its parent is what it was before the gap."""
+    """A track without a gap; its parent is what it was before the gap, or what divided."""
 
     label: int
     begin: int
@@ -74,7 +73,8 @@ def write_tracks(folder: Path, labels: npt.NDArray[Any], layout: LabelsLayout) -
     """Write the tracks of a film, all or nothing.
 
     The format knows no gaps: where an object is missing for some frames, its track ends,
-    and goes on as another track with the first as its parent.
+    and goes on as another track with the first as its parent. The daughters of a division
+    have the track that divided as their parent.
 
     Parameters
     ----------
@@ -124,9 +124,12 @@ def _frames(labels: npt.NDArray[Any], axes: str) -> npt.NDArray[Any]:
 
 
 def _tracks(
-    folder: Path, frames: Iterable[npt.NDArray[Any]]
+    folder: Path, frames: npt.NDArray[Any]
 ) -> tuple[list[_Track], list[dict[int, int]]]:
     """List tracks without gaps, and for each frame, the track of each label."""
+    from napari_resunet.engine.divisions import parents_of
+
+    parents = parents_of(frames)
     tracks: list[_Track] = []
     latest: dict[int, _Track] = {}
     tables: list[dict[int, int]] = []
@@ -135,6 +138,7 @@ def _tracks(
         for label in here:
             known = latest.get(label)
             if known is None or known.end < time - 1:
+                known = known or latest.get(parents.get(label, NO_PARENT))
                 parent = NO_PARENT if known is None else known.label
                 latest[label] = _Track(len(tracks) + 1, time, time, parent)
                 tracks.append(latest[label])

@@ -24,8 +24,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from napari_resunet.session.settings import SCALE, Settings, Stack
+from napari_resunet.session.store.parts import PartRecord
 from napari_resunet.session.store.safety import inside
-from napari_resunet.types import new_id, now
+from napari_resunet.types import MAX_PLANE, new_id, now
 
 DESCRIPTION = "session.json"
 BACKUP = "session.backup.json"
@@ -83,9 +84,6 @@ KEY = r"^[a-z0-9]{1,32}$"
 """Keys become file names, so they must not lead out of the folder."""
 
 MAX_DIMENSIONS = 6
-MAX_PLANE = 2**31
-"""Pixels of a plane."""
-
 MAX_IMAGES = 10_000
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From each older schema version to the next one, applied in order."""
@@ -243,6 +241,10 @@ class ImageRecord(Record):
         Number of the user's edits.
     look, labels_look : ImageStyle, LayerStyle or None
         How image and labels are shown; None if unknown.
+    store : str
+        Folder with the labels of a large image; empty if there is none.
+    part : PartRecord or None
+        What this image is a part of.
     """
 
     key: str = Field(default_factory=new_id, pattern=KEY)
@@ -277,6 +279,8 @@ class ImageRecord(Record):
     edits: int = Field(default=0, ge=0, lt=10**9)
     look: ImageStyle | None = None
     labels_look: LayerStyle | None = None
+    store: str = Field(default="", max_length=4096)
+    part: PartRecord | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -289,7 +293,9 @@ class ImageRecord(Record):
     def _fitting(self) -> Iterator[tuple[str, bool]]:
         axes, samples = set(self.axes), self.axes.endswith("YXS")
         yield "shape", len(self.axes) == len(self.shape) == len(axes)
-        yield "shape", {"Y", "X"} <= axes and math.prod(self.plane_shape) < MAX_PLANE
+        yield "shape", {"Y", "X"} <= axes
+        elsewhere = self.store and not (self.labels_name or self.stored)
+        yield "shape", bool(elsewhere) or math.prod(self.plane_shape) < MAX_PLANE
         yield "rgb", self.rgb == ("S" in axes)
         yield "shape", not self.rgb or (samples and self.shape[-1] in (3, 4))
         for name in ("scale", "translate", "units", "axis_labels"):

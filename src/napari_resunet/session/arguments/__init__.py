@@ -1,0 +1,1 @@
+"""What the Python API accepts; the code below it trusts its arguments."""

@@ -1,0 +1,1 @@
+"""Slides and other large TIFFs, read window by window; tifffile is imported late."""
