@@ -439,3 +439,10 @@ def test_what_states_no_axes(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     for name in ("a.tif", "a.png", "missing.tif"):
         assert stated_axes(tmp_path / name) is None
+
+
+def test_damaged_notes_in_a_picture_are_no_warning(tmp_path, recwarn):
+    cut_short = b"Exif\0\0II*\0\x08\0\0\0"
+    Image.new("L", (16, 12)).save(tmp_path / "x.jpg", exif=cut_short)
+    assert read_image(tmp_path / "x.jpg").shape == (12, 16)
+    assert not recwarn.list

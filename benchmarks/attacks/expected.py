@@ -23,6 +23,8 @@ class Expected:
         Whether it has to be read.
     reported : bool
         Whether the program must report that something was left out.
+    each : bool
+        Whether the arrays may be several images, each with labels of its own.
     shapes : sequence of tuple of int
         Possible shapes of the labels, if only the shape is known.
     """
@@ -30,6 +32,7 @@ class Expected:
     arrays: Sequence[Alternative] = ()
     must: str = "either"
     reported: bool = False
+    each: bool = False
     shapes: Sequence[tuple[int, ...]] = ()
 
 

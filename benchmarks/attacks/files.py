@@ -56,9 +56,24 @@ def judge_file(
     if expected.must == "refuse":
         return Result("silent", what, f"accepted: {done.out[:100]!r}")
     written = sorted(output.glob("*.tif"))
+    if expected.each and len(written) == len(expected.arrays):
+        # Each image of the file has labels of its own.
+        found = [_compared_file(w, what, done, expected, diameter, exact) for w in written]
+        return next((result for result in found if result.verdict != "right"), found[0])
     if len(written) != 1:
         return Result("silent", what, f"exit status 0 and {len(written)} files of labels")
-    labels = np.squeeze(read_image(written[0]))
+    return _compared_file(written[0], what, done, expected, diameter, exact)
+
+
+def _compared_file(
+    path: Path,
+    what: str,
+    done: Run,
+    expected: Expected,
+    diameter: float | None,
+    exact: bool,
+) -> Result:
+    labels = np.squeeze(read_image(path))
     return _compared(what, labels, done, expected, diameter, exact)
 
 

@@ -218,7 +218,7 @@ def other_sizes(rng: Rng, folder: Path) -> Made:
     with tifffile.TiffWriter(path) as tiff:
         for k in order:
             tiff.write(pages[k], contiguous=False, metadata=metadata)
-    return "pages of other sizes", path, Expected([(p, "YX") for p in pages], reported=True)
+    return "pages of other sizes", path, Expected([(p, "YX") for p in pages], each=True)
 
 
 def layout(rng: Rng, folder: Path) -> Made:

@@ -369,8 +369,9 @@ def _read_picture(path: Path, indices: bool) -> StoredImage:
     from PIL import Image
 
     with warnings.catch_warnings():
-        # Large images are common; Pillow refuses those over twice the size it warns of.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # Pillow refuses what is over twice the size that it warns of; its other warnings
+        # are about notes in the file, such as EXIF, and pixels that are damaged are errors.
+        warnings.simplefilter("ignore")
         with Image.open(path, formats=PICTURE_FORMATS) as picture:
             n_frames = getattr(picture, "n_frames", 1)
             array = np.asarray(_plain_picture(picture, indices))
