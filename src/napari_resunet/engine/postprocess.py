@@ -29,8 +29,8 @@ MIN_PART_FRACTION = 0.13
 """Smallest part of a split seed, as a fraction of a typical object's area; in a volume,
 the same side counts."""
 
-PRIMES, N_ORDERS = (7919, 104729, 15485863), 2**16
-"""How pixels of equal value are ordered."""
+PRIMES = 7919, 104729, 15485863
+"""Pixels of equal value are ordered by a sum of these, once for each row and column."""
 
 TRUNCATE = 4.0
 """Standard deviations after which the smoothing ends."""
@@ -57,6 +57,10 @@ def _interp(slider: float, low: float, middle: float, high: float) -> float:
 
 Sides = tuple[tuple[bool, bool], ...]
 """For each axis: whether the plane goes on before it, and after it."""
+
+
+Rim = list[tuple[slice, ...]]
+"""The outermost pixels on each open side, as slices."""
 
 
 @dataclass(frozen=True)
@@ -145,20 +149,22 @@ def find_objects(
     )
     foreground = probability >= foreground_level(decoding, levels)
     level = _seed_level(decoding, levels)
-    rim = np.ones(ridge.shape, bool)
-    rim[_within(ridge.shape, open_sides, 1)] = False
-    seeds, outside = _seeds(ridge, foreground, level, rim)
+    rim = _rim(open_sides)
+    seeds, goes_on = _seeds(ridge, foreground, level, rim)
     for rise in RISES:
         min_part = MIN_PART_FRACTION ** (ridge.ndim / 2) * typical_size
-        seeds, outside = _split_seeds(ridge, seeds, outside, rim, level + rise, min_part)
+        seeds, goes_on = _split_seeds(ridge, seeds, goes_on, rim, level + rise, min_part)
     other = int(seeds.max(initial=0)) + 1
-    seeds[outside] = other
+    if rim:
+        seeds[goes_on[seeds]] = other
+    for line in rim:
+        seeds[line][foreground[line]] = other
     labels = _watershed(_without_ties(ridge, begin), seeds, foreground)
     areas = np.bincount(labels.ravel(), minlength=other + 1)
     sums = np.bincount(labels.ravel(), probability.ravel(), other + 1)
     keep = sums >= _certainty_level(decoding, levels) * areas
     keep &= areas >= max(MIN_OBJECT_PIXELS, min_size)
-    cut = _beside(labels, other) if rim.any() else np.zeros(other + 1, bool)
+    cut = _beside(labels, other) if rim else np.zeros(other + 1, bool)
     # The other objects have no pixels where there is nothing at the rim.
     keep = (keep | cut) & (areas > 0)
     return _kept(labels, _first_pixels(seeds, other + 1), cut, keep)
@@ -170,6 +176,25 @@ def _within(shape: tuple[int, ...], open_sides: Sides, margin: int) -> tuple[sli
         slice(margin * before, n - margin * after)
         for n, (before, after) in zip(shape, open_sides, strict=True)
     )
+
+
+def _rim(open_sides: Sides) -> Rim:
+    everything = (slice(None),) * len(open_sides)
+    return [
+        (*everything[:axis], line, *everything[axis + 1 :])
+        for axis, sides in enumerate(open_sides)
+        for line, is_open in zip((slice(1), slice(-1, None)), sides, strict=True)
+        if is_open
+    ]
+
+
+def _at_rim(labels: LabelArray, n: int, rim: Rim) -> MaskArray:
+    """Tell which of `n` labels are at the rim; background never is."""
+    there = np.zeros(n, bool)
+    for line in rim:
+        there[labels[line]] = True
+    there[0] = False
+    return there
 
 
 def _beside(labels: LabelArray, other: int) -> MaskArray:
@@ -192,31 +217,30 @@ def _first_pixels(seeds: LabelArray, n: int) -> npt.NDArray[np.int64]:
 
 
 def _seeds(
-    ridge: npt.NDArray[np.float32], foreground: MaskArray, level: float, rim: MaskArray
+    ridge: npt.NDArray[np.float32],
+    foreground: MaskArray,
+    level: float,
+    rim: Rim,
 ) -> tuple[npt.NDArray[np.int32], MaskArray]:
     """Label seeds above a level; a foreground island without a seed becomes one.
 
-    Where the second array is True, a seed goes on beyond the rim, or may come from there.
+    Also returned is which of them go on beyond the rim.
     """
     seeds, n_seeds = ndimage.label((ridge > level) & foreground)
     islands, n_islands = ndimage.label(foreground)
-    seeded = np.zeros(n_islands + 1, bool)
+    seeded = _at_rim(islands, n_islands + 1, rim)  # or may have a seed outside
     seeded[islands[seeds > 0]] = True
-    seeded[islands[rim]] = True
     orphan = foreground & ~seeded[islands]
     result: npt.NDArray[np.int32] = seeds.astype(np.int32, copy=False)
     result[orphan] = n_seeds + islands[orphan]
-    goes_on = np.zeros(n_seeds + n_islands + 1, bool)
-    goes_on[result[rim]] = True
-    goes_on[0] = False
-    return result, goes_on[result] | (rim & foreground)
+    return result, _at_rim(result, n_seeds + n_islands + 1, rim)
 
 
 def _split_seeds(
     ridge: npt.NDArray[np.float32],
     seeds: npt.NDArray[np.int32],
-    outside: MaskArray,
-    rim: MaskArray,
+    goes_on: MaskArray,
+    rim: Rim,
     level: float,
     min_size: float,
 ) -> tuple[npt.NDArray[np.int32], MaskArray]:
@@ -233,15 +257,12 @@ def _split_seeds(
     parent = np.zeros(n + 1, np.int32)
     parent[parts] = seeds
     several = np.bincount(parent[large], minlength=int(seeds.max(initial=0)) + 1) > 1
+    reaches_rim = _at_rim(parts, n + 1, rim)
+    chosen = (large | reaches_rim) & several[parent]
     names = np.zeros(n + 1, np.int32)
-    chosen = large & several[parent]
     names[chosen] = len(several) + np.arange(np.count_nonzero(chosen))
-    split = several[seeds]
-    goes_on = np.zeros(n + 1, bool)
-    goes_on[parts[rim]] = True
-    goes_on[0] = False
-    result: npt.NDArray[np.int32] = np.where(split, names[parts], seeds)
-    return result, np.where(split & ~rim, goes_on[parts], outside)
+    result: npt.NDArray[np.int32] = np.where(several[seeds], names[parts], seeds)
+    return result, np.append(goes_on[: len(several)], reaches_rim[chosen])
 
 
 def _without_ties(
@@ -251,11 +272,11 @@ def _without_ties(
 
     Which of them is flooded first must not depend on the window.
     """
-    order = np.zeros(ridge.shape, np.int64)
+    order = np.zeros(ridge.shape, np.uint16)
     for axis, (begin, n) in enumerate(zip(origin, ridge.shape, strict=True)):
-        along = (np.arange(n) + begin) * PRIMES[axis]
+        along = ((np.arange(n) + begin) * PRIMES[axis]).astype(np.uint16)
         order += along.reshape([-1 if i == axis else 1 for i in range(ridge.ndim)])
-    return ridge + (order % N_ORDERS) * 1e-13
+    return ridge + order * 1e-13
 
 
 def _watershed(
