@@ -165,7 +165,7 @@ class StoppedError(BaseException):
 
 
 @pytest.mark.parametrize(
-    "step", ["_write_arrays", "labels_hash", "sync_folder", "_replace", "_write_json"]
+    "step", ["_write_arrays", "labels_hash", "sync_files", "_replace", "_write_json"]
 )
 def test_a_crash_leaves_the_old_labels(image, monkeypatch, step):
     save_labels_into(image, squares(20, 24, value=1))

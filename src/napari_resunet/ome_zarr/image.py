@@ -61,6 +61,11 @@ def open_level(
     return array
 
 
+def open_levels(folder: Path, metadata: ImageMetadata) -> list[ZarrLevel]:
+    """Open the arrays of all levels, the finest first; see `open_level`."""
+    return [open_level(folder, metadata, n) for n in range(len(metadata.paths))]
+
+
 def level_for(
     folder: Path, size: ObjectSize | None, diameter: float
 ) -> tuple[int, ObjectSize | None]:

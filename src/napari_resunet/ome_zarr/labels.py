@@ -22,8 +22,9 @@ import numpy.typing as npt
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.files import atomic_path, shown
 from napari_resunet.ome_zarr.consolidated import update_consolidated
-from napari_resunet.ome_zarr.image import open_level
+from napari_resunet.ome_zarr.image import open_levels
 from napari_resunet.ome_zarr.metadata import (
+    GROUP_FILES,
     ImageMetadata,
     damaged,
     read_json,
@@ -59,15 +60,27 @@ def read_label_note(image: Path, name: str) -> dict[str, Any] | None:
     """
     folder = labels_path(image, name)
     _put_back(folder)
-    for file, is_v3 in (("zarr.json", True), (".zattrs", False)):
-        if (folder / file).exists():
-            try:
-                document = read_json(folder / file)
-            except FileError:
-                return None
-            attributes = document.get("attributes") if is_v3 else document
+    try:
+        attributes = own_attributes(folder)
+    except FileError:
+        return None
+    return None if attributes is None else attributes[NOTE]
+
+
+def own_attributes(folder: Path) -> dict[str, Any] | None:
+    """Read the attributes of labels with our description; None if they are not ours.
+
+    Raises
+    ------
+    FileError
+        If they are damaged.
+    """
+    for name in GROUP_FILES:
+        if (folder / name).exists():
+            document = read_json(folder / name)
+            attributes = document.get("attributes") if name == GROUP_FILES[0] else document
             note = attributes.get(NOTE) if isinstance(attributes, dict) else None
-            return note if isinstance(note, dict) else None
+            return attributes if isinstance(note, dict) else None
     return None
 
 
@@ -162,7 +175,7 @@ def write_labels(image: Path, name: str, labels: Labels, about: Mapping[str, Any
         _write_arrays(new, metadata, _shapes(image, metadata), labels)
         note = {**about, HASH: labels_hash(new)}
         write_group(new, metadata.version, _attributes(metadata, name, note))
-        sync_folder(new)
+        sync_files(new)
         target.parent.mkdir(exist_ok=True)
         _replace(new, target)
     finally:
@@ -174,7 +187,7 @@ def write_labels(image: Path, name: str, labels: Labels, about: Mapping[str, Any
 
 def _shapes(image: Path, metadata: ImageMetadata) -> list[tuple[int, ...]]:
     """List the shapes of the levels without channels."""
-    levels = [open_level(image, metadata, i).shape for i in range(len(metadata.paths))]
+    levels = [level.shape for level in open_levels(image, metadata)]
     keep = [i for i, axis in enumerate(metadata.axes) if axis != "C"]
     return [tuple(shape[i] for i in keep) for shape in levels]
 
@@ -310,7 +323,7 @@ def _sweep(image: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_files(folder: Path) -> None:
     """Sync all files of a folder to the disk."""
     for where, _, names in os.walk(folder):
         for name in names:

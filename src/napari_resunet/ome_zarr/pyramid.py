@@ -12,7 +12,7 @@ import numpy as np
 from napari_resunet.errors import FileError
 from napari_resunet.files import shown
 from napari_resunet.ome_zarr.arrays import HARMLESS_BYTES, ZarrLevel
-from napari_resunet.ome_zarr.image import open_level
+from napari_resunet.ome_zarr.image import open_levels
 from napari_resunet.ome_zarr.metadata import ImageMetadata, read_metadata
 from napari_resunet.resolutions import coarser_by
 from napari_resunet.types import MAX_PLANE
@@ -69,7 +69,7 @@ def open_pyramid(folder: Path, shape: Sequence[int] | None = None) -> Pyramid:
         If the image is missing or damaged, or the labels of no level fit into memory.
     """
     metadata = read_metadata(folder)
-    levels = [open_level(folder, metadata, n) for n in range(len(metadata.paths))]
+    levels = open_levels(folder, metadata)
     first = _first(folder, metadata, levels, shape)
     arrays = [levels[first]]
     shape_of_first, axes = arrays[0].shape, metadata.axes

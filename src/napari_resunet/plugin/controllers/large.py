@@ -17,7 +17,7 @@ from napari_resunet.session.large.label_store import StoreReady
 from napari_resunet.session.large.place import place_for_labels
 from napari_resunet.session.large.workers import WholeRequest, segment_whole
 from napari_resunet.session.store.recent import sessions_folder
-from napari_resunet.session.workers import ModelReady, Workers
+from napari_resunet.session.workers import Workers
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -109,13 +109,10 @@ class LargeController:
                 "whole",
                 lambda token: segment_whole(self._workers, request, token),
                 done,
-                self._model_ready,
+                self._state.model_ready,
                 failed,
             )
         )
-
-    def _model_ready(self, event: ModelReady) -> None:
-        self._state.model_ready(event)
 
     def show(self, key: str, store: StoreReady) -> None:
         """Show the labels of an image, if it is still there."""

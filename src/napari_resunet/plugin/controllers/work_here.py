@@ -28,7 +28,7 @@ from napari_resunet.session.large.workers import (
     read_part,
     write_part,
 )
-from napari_resunet.session.workers import CorrectedImage, ModelReady, Workers
+from napari_resunet.session.workers import CorrectedImage, Workers
 from napari_resunet.types import Window
 from napari_resunet.windows import overlap
 
@@ -204,13 +204,10 @@ class WorkHereController:
                 "whole",
                 lambda token: write_part(self._workers, request, token),
                 done,
-                self._model_ready,
+                self._state.model_ready,
                 failed,
             )
         )
-
-    def _model_ready(self, event: ModelReady) -> None:
-        self._state.model_ready(event)
 
     def _close(self, part: Image, store: StoreReady) -> None:
         """Remove the layers of a part, and show the labels that it belongs to."""

@@ -22,7 +22,7 @@ from napari_resunet.corrections.object_edits import MAX_LABEL, SPARE_LABELS
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.files import cannot_write, shown
 from napari_resunet.ome_zarr.arrays import ZarrLevel
-from napari_resunet.ome_zarr.image import open_level
+from napari_resunet.ome_zarr.image import open_levels
 from napari_resunet.ome_zarr.label_pyramid import LabelPyramid
 from napari_resunet.ome_zarr.labels import NOTE, write_group
 from napari_resunet.ome_zarr.metadata import damaged, read_json, read_metadata
@@ -94,9 +94,7 @@ class LabelStore:
         self.note = read_note(folder)
         metadata = read_metadata(folder)
         self._version = metadata.version
-        self.levels: list[ZarrLevel] = [
-            open_level(folder, metadata, i) for i in range(len(metadata.paths))
-        ]
+        self.levels = open_levels(folder, metadata)
         self._pyramid = LabelPyramid(
             folder=folder,
             shape=self.levels[0].shape,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_resunet.errors import FileError
 from napari_resunet.ome_zarr.arrays import ZarrLevel
-from napari_resunet.ome_zarr.image import open_level
+from napari_resunet.ome_zarr.image import open_levels
 from napari_resunet.ome_zarr.metadata import is_ome_zarr, read_metadata
 from napari_resunet.session.large.label_store import StoreReady, open_store
 from napari_resunet.session.pixels import is_image
@@ -71,9 +71,7 @@ def reopen_levels(record: ImageRecord, store: StoreReady) -> list[Any] | None:
         return None
     try:
         metadata = read_metadata(folder)
-        levels: list[Any] = [
-            open_level(folder, metadata, i) for i in range(len(metadata.paths))
-        ]
+        levels: list[Any] = list(open_levels(folder, metadata))
         shown = store.note.channels
         if "C" in metadata.axes and "C" not in record.axes and shown is not None:
             axis, channel = metadata.axes.index("C"), shown[0]

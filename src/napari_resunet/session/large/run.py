@@ -19,8 +19,8 @@ from napari_resunet.events import CancelToken, Notice, Progress, Resumed, ignore
 from napari_resunet.files import cannot_write, check_folder, scene_name, shown
 from napari_resunet.network.model_file import Model
 from napari_resunet.ome_zarr.label_pyramid import LabelPyramid
-from napari_resunet.ome_zarr.labels import NOTE, sync_folder
-from napari_resunet.ome_zarr.metadata import INSTALL, is_ome_zarr, read_json, read_metadata
+from napari_resunet.ome_zarr.labels import NOTE, own_attributes, sync_files
+from napari_resunet.ome_zarr.metadata import INSTALL, is_ome_zarr, read_metadata
 from napari_resunet.session.api import OnEvent
 from napari_resunet.session.image_files import (
     check_image,
@@ -184,9 +184,10 @@ def finished(run: LargeRun) -> int | None:
     ImageError
         If its pixel size is needed and not known.
     """
-    note = _note(run.target)
-    if note is None:
+    attributes = own_attributes(run.target)
+    if attributes is None:
         return None
+    note: dict[str, Any] = attributes[NOTE]
     asked, _ = _asked(run, ignore)
     plan, n_objects = note.get("run"), note.get("n_objects")
     same = isinstance(plan, dict) and plan.get("asked") == asked.as_json()
@@ -204,23 +205,11 @@ def _check_target(run: LargeRun) -> None:
         return
     if not run.options.overwrite:
         raise FileError(f"{shown(run.target)} is there already: give --overwrite.")
-    if _note(run.target) is None:
+    if own_attributes(run.target) is None:
         raise FileError(
             f"{shown(run.target)} was not written by this program, so it is not replaced: "
             "give another name with -o."
         )
-
-
-def _note(folder: Path) -> dict[str, Any] | None:
-    """Read how labels were made; None if this program did not write them."""
-    for name in ("zarr.json", ".zattrs"):
-        path = folder / name
-        if path.is_file():
-            document = read_json(path)
-            attributes = document.get("attributes", document)
-            note = attributes.get(NOTE) if isinstance(attributes, dict) else None
-            return note if isinstance(note, dict) else None
-    return None
 
 
 def _plan(run: LargeRun, files: BlockFiles, executor: Executor, on_event: OnEvent) -> Plan:
@@ -307,7 +296,7 @@ def _write(run: LargeRun, job: Job, executor: Executor, on_event: OnEvent) -> in
         job.pyramid.create(np.uint16 if n_objects < 2**15 else np.uint32)
         _write_levels(job, executor, on_event)
         job.pyramid.finish(_steps(run, job.plan), _about(run, job.plan, n_objects))
-        sync_folder(job.pyramid.folder)
+        sync_files(job.pyramid.folder)
     except OSError as error:
         raise cannot_write(run.target, error) from error
     return n_objects

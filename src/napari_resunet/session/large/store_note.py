@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from napari_resunet.errors import FileError
 from napari_resunet.files import shown
-from napari_resunet.ome_zarr.labels import NOTE
-from napari_resunet.ome_zarr.metadata import GROUP_FILES, read_json
+from napari_resunet.ome_zarr.labels import NOTE, own_attributes
 from napari_resunet.types import Channels, Statistics
 
 Count = Annotated[int, Field(ge=0, lt=2**32)]
@@ -86,16 +85,13 @@ def read_document(folder: Path) -> dict[str, Any]:
     FileError
         If they are damaged, or the labels were not written by `session.large.run`.
     """
-    for name in GROUP_FILES:
-        if (folder / name).is_file():
-            document = read_json(folder / name)
-            attributes = document.get("attributes", document)
-            if isinstance(attributes, dict) and isinstance(attributes.get(NOTE), dict):
-                return attributes
-    raise FileError(
-        f"{shown(folder)} holds no labels of a whole image that this program wrote: click "
-        "Segment to make some."
-    )
+    attributes = own_attributes(folder)
+    if attributes is None:
+        raise FileError(
+            f"{shown(folder)} holds no labels of a whole image that this program wrote: "
+            "click Segment to make some."
+        )
+    return attributes
 
 
 def read_note(folder: Path) -> StoreNote:
