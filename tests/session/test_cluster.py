@@ -16,12 +16,9 @@ import pytest
 import tifffile
 import zarr
 
-from napari_resunet.engine import synthetic
 from napari_resunet.errors import Cancelled, ClusterError, FileError
 from napari_resunet.events import CancelToken, Progress
-from napari_resunet.session.api import segment
 from napari_resunet.session.large import cluster, executor
-from napari_resunet.session.large import run as large
 from napari_resunet.session.large.block_files import BlockFiles
 from napari_resunet.session.large.cluster_choice import (
     HERE,
@@ -52,20 +49,8 @@ def dask():
         yield started
 
 
-@pytest.fixture(scope="module")
-def image():
-    return synthetic.nuclei((210, 260), np.random.default_rng(3))[0]
-
-
-@pytest.fixture(scope="module")
-def whole(image, starter):
-    return segment(image, starter, diameter=SIZE, device="cpu")
-
-
 @pytest.fixture
-def run(tmp_path, monkeypatch, image, starter):
-    monkeypatch.setattr(large, "SIDE", 128)
-    monkeypatch.setattr(large, "CHUNK", 64)
+def run(tmp_path, monkeypatch, image, starter, small_blocks):
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("big.tif", image)
 

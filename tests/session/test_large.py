@@ -11,7 +11,7 @@ import zarr
 from stores import make_store
 from tests.engine.test_blocks import snake
 
-from napari_resunet.engine import large_plane, synthetic
+from napari_resunet.engine import large_plane
 from napari_resunet.engine.predict import Predictor
 from napari_resunet.errors import FileError, OutOfMemoryError
 from napari_resunet.events import Notice, Progress
@@ -26,20 +26,8 @@ from napari_resunet.types import ModelInfo, ObjectSize
 SIZE = ObjectSize(30.0)
 
 
-@pytest.fixture(scope="module")
-def image():
-    return synthetic.nuclei((210, 260), np.random.default_rng(3))[0]
-
-
-@pytest.fixture(scope="module")
-def whole(image, starter):
-    return segment(image, starter, diameter=SIZE, device="cpu")
-
-
 @pytest.fixture
-def here(tmp_path, monkeypatch, image):
-    monkeypatch.setattr(large, "SIDE", 128)
-    monkeypatch.setattr(large, "CHUNK", 64)
+def here(tmp_path, monkeypatch, image, small_blocks):
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("big.tif", image)
     return tmp_path

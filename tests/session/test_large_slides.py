@@ -9,7 +9,6 @@ import zarr
 
 from napari_resunet.engine import synthetic
 from napari_resunet.session.api import segment
-from napari_resunet.session.large import run as large
 from napari_resunet.session.large.run import LargeRun, segment_large
 from napari_resunet.session.segment_files import SegmentOptions
 from napari_resunet.slides import image as slides
@@ -30,8 +29,6 @@ def test_the_level_of_a_slide_has_the_labels_of_the_undivided_level(
                 page, tile=(64, 64), photometric="rgb", description=APERIO, metadata=None
             )
     monkeypatch.setattr(slides, "HARMLESS_BYTES", 0)
-    monkeypatch.setattr(large, "SIDE", 128)
-    monkeypatch.setattr(large, "CHUNK", 64)
     options = SegmentOptions(output=None, device="cpu", diameter=ObjectSize(um=15.0))
     run = LargeRun(tmp_path / "slide.svs", tmp_path / "labels.ome.zarr", starter, options)
     n = segment_large(run, lambda event: None)

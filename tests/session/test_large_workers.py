@@ -10,11 +10,8 @@ from label_stores import write_store
 from stores import make_store
 
 from napari_resunet.corrections.training_set import Correction
-from napari_resunet.engine import synthetic
 from napari_resunet.errors import Cancelled, FileError, ImageError
 from napari_resunet.events import CancelToken, Progress, drain
-from napari_resunet.session.api import segment
-from napari_resunet.session.large import run as large
 from napari_resunet.session.large.block_files import BlockFiles
 from napari_resunet.session.large.layer_file import channels_in_file
 from napari_resunet.session.large.place import place_for_labels
@@ -39,20 +36,8 @@ SCALE = 0.8
 SIZE = ObjectSize(24 / SCALE)
 
 
-@pytest.fixture(scope="module")
-def image():
-    return synthetic.nuclei((210, 260), np.random.default_rng(3))[0]
-
-
-@pytest.fixture(scope="module")
-def whole(image, starter):
-    return segment(image, starter, diameter=SIZE, device="cpu")
-
-
 @pytest.fixture
-def source(tmp_path, monkeypatch, image):
-    monkeypatch.setattr(large, "SIDE", 128)
-    monkeypatch.setattr(large, "CHUNK", 64)
+def source(tmp_path, image, small_blocks):
     tifffile.imwrite(tmp_path / "big.tif", image)
     return tmp_path / "big.tif"
 
