@@ -87,32 +87,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "needed for these",
     )
     _add_search(parser)
-    parser.add_argument("--model", default="starter", help="'starter' or a model file")
-    parser.add_argument(
-        "--axes", type=flags.axes, help="for example TZCYX, if the file states others"
-    )
-    parser.add_argument(
-        "--channels", type=flags.channels, help="one to three channels, for example 0,2"
-    )
-    add_diameter(parser, help_of(DIAMETER))
-    flags.add_stack(parser)
-    parser.add_argument(
-        "--also",
-        type=flags.formats,
-        default=(),
-        metavar="FORMATS",
-        help="write more files: roi (outlines for ImageJ, NAME_rois.zip), geojson "
-        "(outlines for QuPath, NAME.geojson), ctc (tracks of a film, NAME_ctc), or several "
-        "of them, such as roi,geojson",
-    )
-    parser.add_argument("--scale", type=flags.no_scale, help=argparse.SUPPRESS)
-    parser.add_argument("--measure", choices=[g.key for g in MEASURE_GROUPS], help=MEASURE)
-    parser.add_argument(
-        "--table-format",
-        choices=[table_format.key for table_format in TABLE_FORMATS],
-        default=TABLE_FORMATS[0].key,
-        help=help_of(TABLE_FORMAT),
-    )
+    _add_image(parser)
+    _add_results(parser)
     add_overwrite(parser)
     add_device(parser)
     add_cluster_flags(parser)
@@ -134,6 +110,38 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="skip images whose labels are there, from the same model and with the same "
         "--axes, --channels, --diameter, --stack, --directions, and --slice-step",
+    )
+
+
+def _add_image(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="starter", help="'starter' or a model file")
+    parser.add_argument(
+        "--axes", type=flags.axes, help="for example TZCYX, if the file states others"
+    )
+    parser.add_argument(
+        "--channels", type=flags.channels, help="one to three channels, for example 0,2"
+    )
+    add_diameter(parser, help_of(DIAMETER))
+    flags.add_stack(parser)
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--also",
+        type=flags.formats,
+        default=(),
+        metavar="FORMATS",
+        help="write more files: roi (outlines for ImageJ, NAME_rois.zip), geojson "
+        "(outlines for QuPath, NAME.geojson), ctc (tracks of a film, NAME_ctc), or several "
+        "of them, such as roi,geojson",
+    )
+    parser.add_argument("--scale", type=flags.no_scale, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=[g.key for g in MEASURE_GROUPS], help=MEASURE)
+    parser.add_argument(
+        "--table-format",
+        choices=[table_format.key for table_format in TABLE_FORMATS],
+        default=TABLE_FORMATS[0].key,
+        help=help_of(TABLE_FORMAT),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_resunet._package import library_versions
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.errors import FileError
 from napari_resunet.events import CancelToken, Notice, Progress, Resumed, ignore
 from napari_resunet.files import cannot_write, check_folder, scene_name, shown
@@ -25,7 +26,6 @@ from napari_resunet.session.api import OnEvent
 from napari_resunet.session.image_files import (
     check_image,
     file_stamp,
-    read_image_file,
     suitable_level,
 )
 from napari_resunet.session.large.block_files import BlockFiles
@@ -45,6 +45,7 @@ from napari_resunet.session.segment_files import SegmentOptions, read_with_notic
 from napari_resunet.session.store.directory import SessionLock
 from napari_resunet.session.store.schema import LOCK
 from napari_resunet.session.store.tiff import make_folder
+from napari_resunet.tiff_reader import PIXEL_AXES
 from napari_resunet.types import Decoding, now
 
 SIDE = 4096
@@ -55,6 +56,18 @@ CHUNK = 1024
 
 LABELS = "labels"
 """Folder of a run in which the labels are written."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the image says of itself; a whole file may have to be read to know it."""
+
+    asked: Asked
+    scale: float | None
+    """Rescale factor; None if it is to be estimated."""
+    stack_axes: str
+    shape: tuple[int, ...]
+    steps: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -131,10 +144,11 @@ def segment_large(
     check_image(run.source)
     _check_target(run)
     with _alone(run), _executor(run, on_event, token or CancelToken()) as executor:
-        job = _job(run, _plan(run, BlockFiles(run.folder), executor, on_event))
+        seen = _look(run, on_event)
+        job = _job(run, seen, _plan(run, seen, BlockFiles(run.folder), executor, on_event))
         executor.start(job)
         _label_blocks(job, executor, on_event)
-        n_objects = _write(run, job, executor, on_event)
+        n_objects = _write(run, job, seen.steps, executor, on_event)
         _take_name(run)
     shutil.rmtree(run.folder, ignore_errors=True)
     return n_objects
@@ -188,7 +202,7 @@ def finished(run: LargeRun) -> int | None:
     if attributes is None:
         return None
     note: dict[str, Any] = attributes[NOTE]
-    asked, _ = _asked(run, ignore)
+    asked = _look(run, ignore).asked
     plan, n_objects = note.get("run"), note.get("n_objects")
     same = isinstance(plan, dict) and plan.get("asked") == asked.as_json()
     return n_objects if same and isinstance(n_objects, int) else None
@@ -212,24 +226,25 @@ def _check_target(run: LargeRun) -> None:
         )
 
 
-def _plan(run: LargeRun, files: BlockFiles, executor: Executor, on_event: OnEvent) -> Plan:
+def _plan(
+    run: LargeRun, seen: _Seen, files: BlockFiles, executor: Executor, on_event: OnEvent
+) -> Plan:
     """Take the plan of an earlier run on the same image, or make one."""
-    asked, scale = _asked(run, on_event)
     earlier = files.read_plan()
     if earlier is not None:
         try:
-            return plan_from(earlier, asked)
+            return plan_from(earlier, seen.asked)
         except FileError:
             if not run.options.overwrite:
                 raise
             _empty(files.folder)
-    plan = executor.measure(asked, scale, on_event)
+    plan = executor.measure(seen.asked, seen.scale, on_event)
     files.write_plan(plan.as_json())
     return plan
 
 
-def _asked(run: LargeRun, on_event: OnEvent) -> tuple[Asked, float | None]:
-    """Look at the image; also return the rescale factor, None if it is to be estimated."""
+def _look(run: LargeRun, on_event: OnEvent) -> _Seen:
+    """Look at the image."""
     model, options = run.model, run.options
     level, size = suitable_level(run.source, options.diameter, model.info.diameter)
     stored = read_with_notices(run.source, options.axes, level, on_event)
@@ -245,7 +260,10 @@ def _asked(run: LargeRun, on_event: OnEvent) -> tuple[Asked, float | None]:
         side=SIDE,
         decoding=run.decoding,
     )
-    return asked, scale
+    reader = ImageReader([stored.array], stored.axes, options.channels)
+    side = {} if stored.pixel_size is None else dict.fromkeys("YX", stored.pixel_size)
+    steps = {**side, **stored.steps}
+    return _Seen(asked, scale, "".join(reader.stack_axes), reader.shape, steps)
 
 
 def _empty(folder: Path) -> None:
@@ -257,12 +275,11 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _job(run: LargeRun, plan: Plan) -> Job:
-    reader = plan.asked.open()
+def _job(run: LargeRun, seen: _Seen, plan: Plan) -> Job:
     pyramid = LabelPyramid(
         folder=run.folder / LABELS,
-        shape=reader.shape,
-        axes="".join(reader.stack_axes) + "YX",
+        shape=seen.shape,
+        axes=seen.stack_axes + PIXEL_AXES,
         chunk=CHUNK,
         version=_version(run.source),
     )
@@ -287,7 +304,13 @@ def _label_blocks(job: Job, executor: Executor, on_event: OnEvent) -> None:
         )
 
 
-def _write(run: LargeRun, job: Job, executor: Executor, on_event: OnEvent) -> int:
+def _write(
+    run: LargeRun,
+    job: Job,
+    steps: Mapping[str, float],
+    executor: Executor,
+    on_event: OnEvent,
+) -> int:
     """Write the labels at all levels, numbered over the image; return how many."""
     n_objects = _number(job, executor)
     shutil.rmtree(job.pyramid.folder, ignore_errors=True)  # half-written by an earlier run
@@ -295,7 +318,7 @@ def _write(run: LargeRun, job: Job, executor: Executor, on_event: OnEvent) -> in
         # With room for new objects when parts are corrected.
         job.pyramid.create(np.uint16 if n_objects < 2**15 else np.uint32)
         _write_levels(job, executor, on_event)
-        job.pyramid.finish(_steps(run, job.plan), _about(run, job.plan, n_objects))
+        job.pyramid.finish(steps, _about(run, job.plan, n_objects))
         sync_files(job.pyramid.folder)
     except OSError as error:
         raise cannot_write(run.target, error) from error
@@ -326,12 +349,6 @@ def _write_levels(job: Job, executor: Executor, on_event: OnEvent) -> None:
 def _version(source: Path) -> str:
     """Return the NGFF version of the image, so that who reads it reads its labels."""
     return read_metadata(source).version if is_ome_zarr(source) else "0.5"
-
-
-def _steps(run: LargeRun, plan: Plan) -> Mapping[str, float]:
-    stored = read_image_file(run.source, plan.asked.axes, plan.asked.level)
-    side = {} if stored.pixel_size is None else dict.fromkeys("YX", stored.pixel_size)
-    return {**side, **stored.steps}
 
 
 def _about(run: LargeRun, plan: Plan, n_objects: int) -> dict[str, Any]:

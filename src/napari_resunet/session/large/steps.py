@@ -21,7 +21,7 @@ from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.large_plane import label_block
 from napari_resunet.engine.object_size import estimate_scale
 from napari_resunet.engine.predict import KeptTiles, PredictionRequest, Predictor
-from napari_resunet.errors import Cancelled, FileError, ImageError, OutOfMemoryError
+from napari_resunet.errors import Cancelled, FileError, OutOfMemoryError
 from napari_resunet.events import CancelToken, Notice, Progress, drain, ignore
 from napari_resunet.files import shown
 from napari_resunet.network.model_file import Model
@@ -156,8 +156,6 @@ def measured(
 ) -> Plan:
     """Measure the intensities and, if it is not known, the object size."""
     reader, info = asked.open(), model.info
-    if 0 in reader.shape:
-        raise ImageError(f"{shown(Path(asked.source))} has no pixels: copy it again.")
     statistics = reader.measure(info.normalization)
     predictor = Predictor(model, choose(device))
     if scale is None:
