@@ -199,12 +199,13 @@ def data_for_layer(levels: Sequence[Any]) -> Any:
 
     napari slices before it reads, so what reads at once is wrapped: all planes would be.
     """
-    arrays = [_lazy(x) if isinstance(x, (ZarrLevel, OneChannel)) else x for x in levels]
+    arrays = [lazy(x) if isinstance(x, (ZarrLevel, OneChannel)) else x for x in levels]
     return arrays if len(arrays) > 1 else arrays[0]
 
 
-def _lazy(level: ZarrLevel | OneChannel) -> Any:
-    from dask.array import from_array
+def lazy(level: ZarrLevel | OneChannel) -> Any:
+    """Wrap an array that reads at once, so that napari reads only what it shows."""
+    from dask.array import from_array  # which napari needs itself
 
     tile = (1,) * (level.ndim - 2) + tuple(min(n, TILE) for n in level.shape[-2:])
     empty = np.empty(0, level.dtype)

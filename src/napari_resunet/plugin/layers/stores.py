@@ -14,6 +14,7 @@ from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.appearance import apply_style, image_style
 from napari_resunet.plugin.layers.geometry import place_of
 from napari_resunet.plugin.layers.labels_look import FILLED_OPACITY
+from napari_resunet.plugin.layers.session_images import lazy
 from napari_resunet.session.large.label_store import StoreReady
 from napari_resunet.session.large.workers import PartRead
 from napari_resunet.types import Window
@@ -53,9 +54,7 @@ def lazy_levels(levels: Sequence[Any]) -> list[Any]:
     """Return resolution levels as napari draws them without reading all of a stack."""
     if levels[0].ndim == 2:
         return list(levels)
-    import dask.array  # which napari needs itself
-
-    return [dask.array.from_array(level, level.chunks, name=False) for level in levels]
+    return [lazy(level) for level in levels]
 
 
 def window_in_store(image: Image, window: Window, shape: tuple[int, ...]) -> Window:
