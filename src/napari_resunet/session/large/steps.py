@@ -241,7 +241,7 @@ def halve(worker: Worker, part: Part) -> None:
 
 def parts_of_level(job: Job, level: int) -> list[Part]:
     """Split a level into parts that share no chunk."""
-    side = job.plan.asked.side
+    side = 2 * job.pyramid.chunk  # halving reads four times as many pixels
     height, width = job.pyramid.shapes[level][-2:]
     rows, columns = (
         [slice(i, min(i + side, n)) for i in range(0, n, side)] for n in (height, width)
