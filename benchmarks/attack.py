@@ -29,7 +29,7 @@ from attacks.verdict import BAD, GOOD, Result
 from attacks.worker import KINDS, Worker
 
 SHARES = {"files": 8, "masks": 3, "flags": 4, "api": 6, "models": 3, "sessions": 5,
-          "hostile": 2, "layers": 2}  # fmt: skip
+          "hostile": 2, "layers": 2, "large": 2}  # fmt: skip
 """Number of inputs of each kind in a round."""
 
 TITLES = {"right": "right result", "sentence": "one sentence", "poor": "poor sentence"}

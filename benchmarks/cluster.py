@@ -33,7 +33,7 @@ from napari_resunet.errors import ClusterError
 from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.ome_zarr.label_pyramid import LabelPyramid
 from napari_resunet.session.api import load_model
-from napari_resunet.session.large import cluster
+from napari_resunet.session.large import cluster, outputs
 from napari_resunet.session.large import run as large
 from napari_resunet.session.large.cluster_choice import HERE, ClusterChoice
 from napari_resunet.session.large.run import LargeRun, segment_large
@@ -98,12 +98,12 @@ class Bench:
         image = np.tile(np.block([pieces, pieces[::-1]]), (rows, columns))
         image = image[: shape[0], : shape[1]]
         self.source = folder / "big.ome.zarr"
-        store = LabelPyramid(self.source, image.shape, "YX", large.CHUNK)
+        store = LabelPyramid(self.source, image.shape, "YX", outputs.CHUNK)
         store.create(image.dtype)
         store.write(0, (slice(None), slice(None)), image)
         for level in range(1, len(store.shapes)):
-            store.halve(level, (), *(slice(0, n) for n in store.shapes[level]))
-        store.finish({}, {})
+            store.resample(level, (), *(slice(0, n) for n in store.shapes[level]))
+        store.finish({})
         self._image = image
         self._expected: dict[str, np.ndarray] = {}
 
@@ -333,7 +333,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=2048)
     parser.add_argument("--side", type=int, default=512, help="of a block")
     arguments = parser.parse_args()
-    large.SIDE, large.CHUNK = arguments.side, arguments.side // 2
+    large.SIDE, outputs.CHUNK = arguments.side, arguments.side // 2
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         overhead(folder)

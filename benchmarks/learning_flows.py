@@ -29,6 +29,7 @@ from napari_resunet.engine.optim import (
 from napari_resunet.engine.optimized import prepare_for_training
 from napari_resunet.engine.patches import (
     Geometry,
+    PatchSource,
     Sampler,
     TrainingImage,
     cut_patch,
@@ -123,7 +124,7 @@ class Flows(Peer):
         image, centre = sampler.sample(rng)
         config = self.setting.config
         straight = Geometry(zoom=config.zoom, rotate=False)
-        patch = cut_patch(image, centre, config.patch, straight, rng)
+        patch = cut_patch(PatchSource.of(image), centre, config.patch, straight, rng)
         truth = torch.stack([(patch.labels > 0).float(), patch.weight])
         planes = torch.cat([patch.pixels, truth])
         quarter_turns, mirror = int(rng.integers(4)), rng.random() < 0.5

@@ -27,7 +27,6 @@ from learning_rows import Table
 from learning_user import Domain, corrected, edits_per_object, middle, read_domain
 
 from napari_resunet.engine import finetune
-from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import FineTuneConfig
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import score
@@ -89,7 +88,7 @@ class Pool:
 
     def propose(self, model: Model) -> None:
         """Propose labels for the images that are not done."""
-        segmenter = Segmenter(model, choose(self._device))
+        segmenter = Segmenter(model, self._device)
         for number, (image, verified) in enumerate(
             zip(self.images, self.verified, strict=True)
         ):

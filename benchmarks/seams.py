@@ -19,7 +19,8 @@ from napari_resunet.engine.device import choose
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import overlapping_pairs, score
 from napari_resunet.engine.patches import scale_from_labels
-from napari_resunet.engine.predict import PredictionRequest, Predictor, tile_grid
+from napari_resunet.engine.predict import Predictor, tile_grid
+from napari_resunet.engine.prepare import PredictionRequest
 from napari_resunet.events import drain
 from napari_resunet.types import Decoding, Example
 

@@ -23,8 +23,15 @@ from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.optimized import fast_copy, prepare_for_training
-from napari_resunet.engine.patches import Geometry, cut_patch, stack_patches, training_image
-from napari_resunet.engine.predict import PredictionRequest, Predictor
+from napari_resunet.engine.patches import (
+    Geometry,
+    PatchSource,
+    cut_patch,
+    stack_patches,
+    training_image,
+)
+from napari_resunet.engine.predict import Predictor
+from napari_resunet.engine.prepare import PredictionRequest
 from napari_resunet.events import drain
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.types import Decoding, Example
@@ -120,7 +127,7 @@ def finetune_against_bare(steps: int) -> None:
     rng = np.random.default_rng(0)
     network = to_device(ResNetUNet(3), compute).eval()
     cut = [
-        cut_patch(image, (200, 200), config.patch, Geometry(), rng)
+        cut_patch(PatchSource.of(image), (200, 200), config.patch, Geometry(), rng)
         for _ in range(config.batch)
     ]
     pixels, *truth = stack_patches(

@@ -29,7 +29,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = False
 
-COMMANDS = ("segment", "train", "evaluate", "demo", "info")
+COMMANDS = ("segment", "train", "evaluate", "serve", "demo", "info")
 
 
 def _write_help() -> None:

@@ -6,8 +6,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -23,18 +21,6 @@ def test_imports_point_one_way():
     linter = Path(sys.executable).with_name("lint-imports")
     result = subprocess.run([linter], capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stdout
-
-
-@pytest.mark.parametrize(
-    "module",
-    ["napari_resunet", "napari_resunet.cli", "napari_resunet.session.workers",
-     "napari_resunet.session.find_images",
-     "napari_resunet.plugin.widget", "napari_resunet.plugin.sample_data",
-     "napari_resunet.plugin.file_formats"],
-)  # fmt: skip
-def test_importing_a_face_does_not_import_torch(module):
-    out = run_python(f"import sys, {module}; print('torch' in sys.modules)")
-    assert out.strip() == "False"
 
 
 def test_torch_and_torchvision_come_from_one_place():

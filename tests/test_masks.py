@@ -1,8 +1,11 @@
 """Masks of any tool become labels, or one true sentence."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
+from napari_resunet import masks
 from napari_resunet.errors import CorrectionError
 from napari_resunet.masks import labels_from_mask
 
@@ -78,3 +81,13 @@ def test_half_precision_masks_are_read_without_a_warning(two_objects):
 def test_absurd_class_numbers_are_refused(two_objects):
     with pytest.raises(CorrectionError, match="class 4294967296"):
         labels_from_mask(two_objects.astype(np.int64) * 2**31, "classes")
+
+
+def test_the_numbers_of_objects_are_found_across_bands(monkeypatch):
+    labels = np.array([[0, 7, 7, 2], [2, 0, 0, 9], [5, 5, 3, 3]])
+    for band, other in product((1, 3, 100), (0, -4, 10**12)):
+        monkeypatch.setattr(masks, "BAND", band)
+        given = np.where(labels == 9, other, labels)
+        expected = [n for n in np.unique(given) if n]
+        np.testing.assert_array_equal(masks.numbers_in(given), expected)
+    assert masks.numbers_in(np.zeros((0, 4), np.int32)).size == 0

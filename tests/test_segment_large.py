@@ -11,6 +11,7 @@ from pictures_of_squares import square
 from napari_resunet.cli import main
 from napari_resunet.errors import DiskFullError
 from napari_resunet.network.model_file import new_model
+from napari_resunet.session.large import outputs
 from napari_resunet.session.large import run as large
 from napari_resunet.session.large.block_files import BlockFiles
 from napari_resunet.types import ModelInfo
@@ -22,7 +23,7 @@ COMMAND = ["segment", "big.tif", "-o", "labels.ome.zarr", "--diameter", "24"]
 def big(segmenting_here, monkeypatch):
     """Four squares, each in a block of its own."""
     monkeypatch.setattr(large, "SIDE", 64)
-    monkeypatch.setattr(large, "CHUNK", 32)
+    monkeypatch.setattr(outputs, "CHUNK", 32)
     image = np.tile(square(64), (2, 2))
     tifffile.imwrite("big.tif", image)
     return image
@@ -64,13 +65,19 @@ def test_the_same_command_goes_on(big, capsys, monkeypatch, stopped_by, status, 
     assert said.out == "labels.ome.zarr: 4 labels\n"
 
 
+def test_more_objects_than_numbers_are_said(big, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(large, "MAX_OBJECTS", 3)
+    assert main(COMMAND) == 1
+    assert "There are 4 objects, and labels of 32 bits" in capsys.readouterr().err
+    assert not (tmp_path / "labels.ome.zarr").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
         (["--also=roi"], "--also needs a folder for the results"),
         (["--measure=all", "--table-format=parquet"], "--table-format parquet needs"),
-        (["--into-image=nuclei"], "--into-image needs a folder"),
-        (["--stack=volume"], "--stack needs a folder"),
+        (["--directions=3"], "--directions 3 needs a folder"),
         (["other.tif"], "An OME-Zarr is for the labels of one image"),
     ],
 )
@@ -80,9 +87,11 @@ def test_what_does_not_go_with_a_store_is_said(big, capsys, more, sentence):
     assert sentence in capsys.readouterr().err
 
 
-def test_several_processes_are_for_a_store(big, capsys):
-    assert main(["segment", "big.tif", "-o", "out", "--workers", "2"]) == 1
-    assert "give -o NAME.ome.zarr" in capsys.readouterr().err
+def test_several_processes_are_for_large_images(segmenting_here, capsys):
+    for name in "ab":
+        tifffile.imwrite(f"{name}.tif", square(10))
+    assert main(["segment", "a.tif", "b.tif", "-o", "out", "--workers", "2"]) == 0
+    assert capsys.readouterr().err.count("are segmented in this process") == 1
 
 
 def rows():
@@ -140,6 +149,4 @@ def test_classes_are_not_measured(big, monkeypatch, capsys):
     model = new_model(ModelInfo(task="classes", class_names=("background", "axon")))
     monkeypatch.setattr("napari_resunet.session.api.load_model", lambda name: model)
     assert main([*COMMAND, *MEASURE]) == 1
-    assert (
-        "--measure is for objects, and the model finds classes" in capsys.readouterr().err
-    )
+    assert "is for objects, and the model finds classes" in capsys.readouterr().err

@@ -85,7 +85,7 @@ def test_each_image_of_a_file_is_segmented_at_the_level_of_its_diameter(here, ca
 
 def test_one_image_of_a_file_goes_into_a_store(here, capsys, monkeypatch):
     monkeypatch.setattr("napari_resunet.session.large.run.SIDE", 64)
-    monkeypatch.setattr("napari_resunet.session.large.run.CHUNK", 32)
+    monkeypatch.setattr("napari_resunet.session.large.outputs.CHUNK", 32)
     write_two("x.ome.tif")
     command = ["segment", "x.ome.tif/2", "-o", "y.zarr", "--diameter", "12.5um"]
     assert main([*command, "--measure", "basic"]) == 0
@@ -94,7 +94,7 @@ def test_one_image_of_a_file_goes_into_a_store(here, capsys, monkeypatch):
     assert said.err.count("Its resolution level '1' was read, 48 × 48 pixels") == 1
     store = zarr.open_group("y.zarr", mode="r")
     assert store["0"].shape == (48, 48)
-    assert store.attrs["napari-resunet"]["image"] == "x.ome_2.tif"
+    assert store.attrs["napari-resunet"]["image"]["name"] == "x.ome_2.tif"
     table = (here / "y_measurements.csv").read_text(encoding="utf-8").splitlines()
     assert len(table) == 1 + n
     assert "area_um2" in table[0]

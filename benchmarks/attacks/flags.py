@@ -82,7 +82,16 @@ OUTPUTS = [
     *either(LONG, "out\nput", "%s", "link", ""),
     *bad("text.pt", "text.pt/x", "/dev/null", "/dev/null/x", "/proc/x"),
 ]
+WORKERS = [*good("1", "2"), *bad("0", "-1", "1.5", "9999999", "nan", *NOT_NUMBERS)]
+SCHEDULERS = [
+    *good("tcp://127.0.0.1:9"),  # images in memory do not ask for it
+    *bad("", "nonsense", "tcp://", "file:///etc/passwd", "tcp://a b:1", LONG),
+]
+NAMES = [*good("cells", "ü ö", "a.b"), *bad("", ".x", "../x", "a/c", "__x", "a\nc", LONG)]
 SEGMENT = {
+    "--workers": WORKERS,
+    "--scheduler": SCHEDULERS,
+    "--into-image": NAMES,
     "--diameter": DIAMETERS,
     "--axes": AXES,
     "--channels": CHANNELS,

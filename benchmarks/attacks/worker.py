@@ -22,7 +22,9 @@ import numpy as np
 
 from attacks.verdict import Result, where
 
-KINDS = ("files", "masks", "flags", "api", "models", "sessions", "hostile", "layers")
+KINDS = (
+    "files", "masks", "flags", "api", "models", "sessions", "hostile", "layers", "large"
+)  # fmt: skip
 MEMORY = 5 * 2**30
 """Address space that inputs may allocate, in bytes, in addition to that at the start."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_resunet.network.resnet_unet import ResNetUNet
+    from napari_resunet.remote.client import connect
     from napari_resunet.session.api import (
         Decoding,
         Example,
@@ -30,6 +31,7 @@ __all__ = [
     "Model",
     "ResNetUNet",
     "Score",
+    "connect",
     "fine_tune",
     "load_model",
     "measure",
@@ -43,6 +45,7 @@ __all__ = [
 
 ELSEWHERE = {
     "ResNetUNet": "network.resnet_unet",
+    "connect": "remote.client",
     "measure": "session.labels_api",
     "read_labels": "session.labels_api",
     "save_labels": "session.labels_api",

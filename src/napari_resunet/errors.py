@@ -37,6 +37,10 @@ class ClusterError(ResunetError):
     """The scheduler of a cluster is not there, or its workers cannot do the work."""
 
 
+class RemoteError(ResunetError):
+    """The server that computes is not there, refuses, or sends something unexpected."""
+
+
 class OutOfMemoryError(ResunetError):
     """Neither the device nor the CPU had enough memory for the smallest tile or batch."""
 

@@ -64,6 +64,27 @@ def fits_table(labels: npt.NDArray[Any]) -> bool:
     return low >= 0 and high <= max(labels.size, TABLE_SIZE)
 
 
+BAND = 2**20
+"""Pixels that are compared at once."""
+
+
+def numbers_in(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """List the labels in use, ascending, without 0."""
+    flat = labels.ravel()
+    # Looking at the first pixel of each run only is several times as fast.
+    starts = [flat[:1]]
+    for first in range(0, flat.size, BAND):
+        band = flat[max(0, first - 1) : first + BAND]
+        starts.append(band[1:][band[1:] != band[:-1]])
+    found = np.concatenate(starts)
+    if not fits_table(found):
+        return np.unique(found[found != 0]).astype(np.int64)
+    there = np.zeros(int(found.max(initial=0)) + 1, bool)
+    there[found] = True
+    there[0] = False
+    return np.flatnonzero(there)
+
+
 def compact(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Set negative labels to 0, and renumber objects that would not fit a small table."""
     objects = np.maximum(labels, 0)

@@ -67,5 +67,12 @@ def coarse_notice(name: str, axes: str, shape: tuple[int, ...]) -> str:
     sizes = dict(zip(axes, shape, strict=True))
     return (
         f"Its resolution level {shown(name)} was read, {sizes['Y']} × {sizes['X']} pixels, "
-        "which suits the diameter; labels in a TIFF have that size."
+        "which suits the diameter; labels in a file of their own have that size."
     )
+
+
+def memory_bytes() -> int:
+    """Return how much memory this computer has."""
+    import psutil
+
+    return int(psutil.virtual_memory().total)

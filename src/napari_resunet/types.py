@@ -21,6 +21,39 @@ Task = Literal["instances", "classes"]
 MeasureGroup = Literal["basic", "all"]
 """Which columns a measurement has: "all" adds the shape."""
 DeviceChoice = Literal["auto", "cuda", "mps", "cpu"]
+
+
+@dataclass(frozen=True)
+class RemoteServer:
+    """Another computer that computes, as `napari_resunet.connect` returns it.
+
+    Attributes
+    ----------
+    url : str
+        Its address, such as "http://127.0.0.1:8787".
+    key : str
+        The key that it asks for. It is never printed or written to a file.
+    device : str
+        Its device and precision, for the user.
+    limit : int
+        The largest request that it takes, in bytes.
+    """
+
+    url: str
+    key: str = field(repr=False)
+    device: str = field(default="", compare=False)
+    limit: int = field(default=2**30, compare=False)
+
+
+Device = DeviceChoice | RemoteServer
+"""Where to compute: a device of this computer, or another computer."""
+
+
+def local_device(device: Device) -> DeviceChoice:
+    """Return the device for work that stays on this computer."""
+    return "auto" if isinstance(device, RemoteServer) else device
+
+
 LabelArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
 MaskArray = npt.NDArray[np.bool_]

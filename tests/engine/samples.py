@@ -1,5 +1,6 @@
 """Labels and models that several tests of the engine share."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,6 @@ from napari_resunet.engine.device import choose
 from napari_resunet.engine.model_selection import ModelSelector, weights
 from napari_resunet.engine.validation import HeldOutPart
 from napari_resunet.network.model_file import Model, Weights
-from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.types import Decoding
 
 
@@ -30,9 +30,9 @@ def moved(model: Model, logit: float) -> Weights:
 
 def with_weights(model: Model, state: Weights) -> Model:
     """The same model with other weights."""
-    network = ResNetUNet(model.info.n_maps)
+    network = deepcopy(model.network)
     network.load_state_dict(state)
-    return replace(model, network=network.eval())
+    return replace(model, network=network)
 
 
 def scored(model: Model, parts: list[HeldOutPart]) -> float:

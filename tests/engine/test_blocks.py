@@ -1,3 +1,4 @@
+from functools import cache
 from itertools import pairwise, product
 
 import numpy as np
@@ -21,10 +22,16 @@ from napari_resunet.types import Decoding, Levels, ModelInfo
 SMALL = ModelInfo(diameter=12.0)
 
 
+@cache
+def crowd(seed, shape):
+    """Touching objects, whose places take longer to find than all else here."""
+    return scatter(shape, np.random.default_rng(seed), (4, 8), gap=-2, crowding=0.7)
+
+
 def noisy_maps(seed, shape=(150, 170), zoom=1.0, noise=0.12, info=SMALL):
     """Maps of touching objects, and of what a network is unsure of."""
     rng = np.random.default_rng(seed)
-    truth = scatter(shape, rng, (4, 8), gap=-2, crowding=0.7)
+    truth = crowd(seed, shape)
     unsure = ndimage.gaussian_filter(rng.normal(0, 1, shape), 2) * 4 * noise
     foreground = np.clip((truth > 0) * 0.8 + 0.1 + unsure, 0, 1)
     distance = np.clip(inner_distance(truth) + unsure, 0, 1)
@@ -54,7 +61,7 @@ def cuts(n):
 
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
-    seed=st.integers(0, 99),
+    seed=st.sampled_from([3, 4, 5]),
     rows=cuts(150),
     columns=cuts(170),
     zoom=st.sampled_from([1.0, 0.7, 1.6]),
@@ -108,8 +115,8 @@ def test_a_part_says_when_its_maps_do_not_reach_far_enough(monkeypatch):
 
 
 def test_small_objects_need_a_small_margin_only():
-    predicted = noisy_maps(4, (300, 300), noise=0.02)
-    core, part = ((slice(m, n), slice(m, n)) for m, n in ((110, 190), (70, 230)))
+    predicted = noisy_maps(4, noise=0.02)
+    core, part = ((slice(m, n), slice(m, n)) for m, n in ((60, 90), (20, 130)))
     seen = PredictionMaps(predicted.read(part), predicted.axes, SMALL, part)
     assert decode_part(seen, Decoding(), core).whole
 

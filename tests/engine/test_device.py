@@ -1,10 +1,11 @@
 """The device is one that the computer has, in the faster precision of its CPU."""
 
+import numpy as np
 import pytest
 import torch
 
 from napari_resunet.engine import device
-from napari_resunet.engine.device import choose
+from napari_resunet.engine.device import Compute, Download, choose, for_training, upload
 from napari_resunet.errors import DeviceError
 
 
@@ -37,3 +38,32 @@ def test_a_missing_device_is_refused_in_a_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="choose 'auto' or 'cpu'"):
         choose("cuda")
+
+
+@pytest.mark.parametrize(
+    ("native", "chosen"), [(True, torch.bfloat16), (False, torch.float16)]
+)
+def test_a_card_that_only_emulates_bfloat16_computes_in_float16(
+    monkeypatch, native, chosen
+):
+    def supported(including_emulation=True):
+        return native or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert choose("cuda") == Compute("cuda", chosen)
+
+
+def test_gradients_are_never_float16():
+    assert for_training(Compute("mps", torch.float16)) == Compute("mps", torch.float32)
+    same = Compute("cuda", torch.bfloat16)
+    assert for_training(same) == same
+
+
+def test_what_goes_to_the_device_comes_back():
+    sent = np.arange(6, dtype=np.uint16).reshape(2, 3).T
+    there = upload(sent, torch.device("cpu"))
+    assert there.dtype is torch.float32
+    half, flag = Download(there.half(), (there > 4).any()).wait()
+    assert np.array_equal(half.numpy(), sent)
+    assert flag

@@ -2,17 +2,20 @@ from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.segmentation import relabel_sequential
 from tests.engine.test_blocks import noisy_maps, snake
 
 from napari_resunet.engine import large_plane
 from napari_resunet.engine.blocks import PredictionMaps, decode_labels, number_labels
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.image_reader import Axis, ImageReader
-from napari_resunet.engine.large_plane import BlockGrid, label_block
-from napari_resunet.engine.predict import KeptTiles, PredictionRequest, Predictor
+from napari_resunet.engine.large_plane import BlockGrid, label_block, label_window
+from napari_resunet.engine.predict import KeptTiles, Predictor
+from napari_resunet.engine.prepare import PredictionRequest
 from napari_resunet.events import drain
 from napari_resunet.types import Decoding, Normalization
 
@@ -66,6 +69,28 @@ def test_blocks_of_any_size_are_equal_to_the_whole_plane(seed, side, zoom):
     labels, whole = in_blocks(Known(predicted), plane, grid)
     assert whole
     np.testing.assert_array_equal(labels, decode_labels(predicted, Decoding()))
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 2.0])
+def test_any_window_is_equal_to_the_whole_plane(zoom):
+    predicted = noisy_maps(3, zoom=zoom)
+    height, width = predicted.shape
+    everything = slice(0, height), slice(0, width)
+    plane = PredictionRequest(NoPixels(), (), everything, 1 / zoom, None)
+    assert plane.axes == predicted.axes
+    for window in (
+        (slice(height // 3 + 1, height // 2), slice(width // 4, width // 2 + 1)),
+        (slice(0, height // 4 + 1), slice(width // 2 + 1, width)),
+    ):
+        maps, labels = drain(label_window(Known(predicted), plane, window, Decoding()))
+        assert labels.max() > 3
+        decoding = Decoding(0.3, 0.7)  # the sliders, later
+        for found, chosen in ((labels, Decoding()), (maps.decoded(decoding), decoding)):
+            there = decode_labels(predicted, chosen)[window]
+            np.testing.assert_array_equal(
+                relabel_sequential(found)[0], relabel_sequential(there)[0]
+            )
+        assert maps.inside().shape == labels.shape
 
 
 def test_a_plane_without_objects_in_most_of_it(monkeypatch):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_resunet.engine.image_reader import ImageReader
-from napari_resunet.engine.normalize import normalize, statistics, to_network_channels
+from napari_resunet.engine.normalize import normalize, statistics
 from napari_resunet.errors import ImageError
 from napari_resunet.types import Normalization
 
@@ -83,14 +83,3 @@ def test_colours_are_scaled_together():
     image[..., 0] = np.arange(50) * 5
     measured = statistics(image, CONTRACT, joint=True)
     assert len(set(measured.high)) == 1
-
-
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_one_to_three_channels_become_three(n):
-    pixels = np.random.default_rng(0).random((4, 5, n), dtype=np.float32)
-    result = to_network_channels(pixels)
-    assert result.shape == (3, 4, 5)
-    for channel in range(3):
-        source = 0 if n == 1 else channel
-        expected = pixels[..., source] if source < n else np.zeros((4, 5))
-        assert np.array_equal(result[channel], expected)

@@ -8,7 +8,10 @@ from samples import squares
 from skimage.segmentation import expand_labels
 
 from napari_resunet.engine.patches import (
+    Geometry,
+    PatchSource,
     Sampler,
+    cut_patch,
     inner_distance,
     median_diameter,
     training_image,
@@ -58,6 +61,25 @@ def test_no_patch_is_cut_at_what_is_held_out(corrected):
     for _ in range(100):
         row, column = sampler.sample(rng)[1]
         assert image.weight[int(row), int(column)] > 0
+
+
+def test_what_a_patch_shows_beyond_the_image_is_not_learned():
+    labels = squares()
+    image = training_image(
+        Example(np.arange(2400.0).reshape(40, 60), labels, scale=1.0), INFO
+    )
+    straight = Geometry(zoom=0.0, stretch=0.0, rotate=False)
+    rng = np.random.default_rng(0)
+    patch = cut_patch(PatchSource.of(image), (20, 30), 64, straight, rng)
+    inside = slice(12, 52), slice(2, 62)
+    assert np.array_equal(patch.pixels[:, *inside], image.pixels)
+    assert np.array_equal(patch.labels[inside], image.labels)
+    weight = np.zeros((64, 64))
+    weight[inside] = 1
+    assert np.array_equal(patch.weight, weight)
+    missing = (12, 12), (2, 2)
+    shown = np.pad(image.distance, missing, mode="symmetric")
+    np.testing.assert_allclose(patch.distance, shown, atol=1e-6)
 
 
 def test_inner_distance_peaks_at_one_in_each_object_and_sinks_between_neighbours():

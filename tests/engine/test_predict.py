@@ -16,10 +16,11 @@ from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.optimized import fast_copy
 from napari_resunet.engine.predict import (
     OVERLAP,
-    PredictionRequest,
+    Blender,
     Predictor,
     tile_grid,
 )
+from napari_resunet.engine.prepare import PredictionRequest
 from napari_resunet.errors import (
     Cancelled,
     DeviceError,
@@ -164,6 +165,7 @@ def test_out_of_memory_on_the_card_ends_on_the_cpu(starter, monkeypatch):
     predictor = Predictor(starter, FLOAT)
     # A card that is not here: the same computer under another name.
     predictor.plan.compute = Compute("cuda", torch.float32)
+    monkeypatch.setattr(Compute, "pixel_device", torch.device("cpu"))
     predictor.plan.tile = 160
     real = Predictor._run
     monkeypatch.setattr(predict, "free_cached_memory", lambda compute: None)
@@ -243,6 +245,32 @@ def test_a_network_that_gives_no_numbers_is_told(starter):
     predictor = Predictor(replace(starter, network=network), FLOAT)
     with pytest.raises(ModelFileError, match="computes no numbers"):
         drain(predictor.maps(plane_of(np.zeros((64, 96)))))
+
+
+def test_blending_on_the_device_adds_every_tile_once():
+    # Tiles of ones, in a part that begins and ends inside of tiles.
+    grids = tile_grid(300, 128), tile_grid(420, 128)
+    part = slice(70, 250), slice(100, 400)
+    maps = np.zeros((2, 180, 300), np.float16)
+    blender = Blender(maps, part, grids, torch.device("cpu"))
+    ones = torch.ones(2, grids[0].size, grids[1].size)
+    for column in grids[1].meeting(part[1]):
+        for row in grids[0].meeting(part[0]):
+            blender.add(ones, (row, column))
+    blender.finish()
+    np.testing.assert_allclose(maps, 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("free", "batch"), [(80 * 2**30, 16), (2**30, 8), (2**28, 2), (0, 1)]
+)
+def test_a_card_gets_as_many_tiles_as_half_of_its_memory_holds(
+    starter, monkeypatch, free, batch
+):
+    # A card that is not here: the same computer under another name.
+    monkeypatch.setattr(predict, "fast_copy", lambda network, compute: network)
+    monkeypatch.setattr(predict, "free_memory", lambda compute: free)
+    assert Predictor(starter, Compute("cuda", torch.bfloat16)).plan.batch == batch
 
 
 # Tiles --------------------------------------------------------------------------------

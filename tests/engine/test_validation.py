@@ -1,17 +1,25 @@
 """What is held out can tell whether a model is better."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from samples import moved, scored, with_weights
 
 import napari_resunet as nru
-from napari_resunet.engine.device import choose
+from napari_resunet.engine import validation
+from napari_resunet.engine.device import Compute, choose
 from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
-from napari_resunet.engine.validation import HeldOutPart, choose_holdout_region, split
+from napari_resunet.engine.validation import (
+    HeldOutPart,
+    choose_holdout_region,
+    predict,
+    split,
+)
 from napari_resunet.events import drain
 from napari_resunet.types import Example
 
@@ -106,3 +114,29 @@ def test_missing_what_lies_in_a_narrow_strip_costs(starter):
     blind = with_weights(starter, moved(starter, -60.0))
     assert part.n_objects > 3
     assert scored(blind, [part]) == 0
+
+
+def test_parts_that_are_predicted_together_are_as_when_alone(starter, nuclei, monkeypatch):
+    image, labels = nuclei
+    windows = [np.s_[:64, :64], np.s_[:64, :96], np.s_[64:128, 64:128], np.s_[96:, :64]]
+    parts = [
+        HeldOutPart(training_image(Example(image[w], labels[w], scale=1.0), starter.info))
+        for w in windows
+    ]
+    compute = Compute("cpu", torch.float32)
+    alone = predict(starter.network, starter.info, parts, compute)
+    sizes = []
+
+    def network(images):
+        sizes.append(len(images))
+        return starter.network(images)
+
+    # A card that is not here: the same computer under another name.
+    monkeypatch.setattr(Compute, "device", torch.device("cpu"))
+    monkeypatch.setattr(validation, "autocast", lambda compute: nullcontext())
+    card = replace(compute, kind="cuda")
+    together = predict(network, starter.info, parts, card)
+    assert sizes == [3, 1]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one.maps, other.maps, atol=2e-3)
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)

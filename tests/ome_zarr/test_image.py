@@ -93,7 +93,7 @@ def test_a_coarse_level_says_its_size_and_has_its_own_pixel_size(pyramid):
     assert stored.pixel_size == pytest.approx(2)
     assert stored.notices == (
         "Its resolution level '2' was read, 40 × 40 pixels, which suits the diameter; "
-        "labels in a TIFF have that size.",
+        "labels in a file of their own have that size.",
     )
 
 

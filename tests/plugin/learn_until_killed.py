@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 
 import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
 from napari_resunet._package import starter_path
+from napari_resunet.engine import finetune
 
 
 def main(pixels: np.ndarray, labels: np.ndarray) -> None:
@@ -32,7 +34,9 @@ def main(pixels: np.ndarray, labels: np.ndarray) -> None:
         time.sleep(0.01)
     app.review.choose_area("slice")
     app.review.mark_verified()
-    app.view.fine_tune.minutes = 0.2
+    app.view.fine_tune.minutes = 0.1
+    small = partial(finetune.FineTuneConfig, batch=1, patch=64)
+    finetune.FineTuneConfig = small
     app.fine_tune.fine_tune()
     layer.paint((5, 5), 999)
     QApplication.instance().exec()

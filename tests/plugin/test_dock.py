@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -787,21 +784,3 @@ def test_the_list_shows_what_it_can_of_a_damaged_session(
         dialog = OpenSessionDialog([shown])
         assert dialog.list.item(0).text() == "a\n3 corrected objects"
         dialog.deleteLater()
-
-
-def test_opening_imports_neither_pyqtgraph_nor_torch_nor_napari() -> None:
-    code = (
-        "import sys\n"
-        "from qtpy.QtWidgets import QApplication\n"
-        "app = QApplication([])\n"
-        "from napari_resunet.plugin.views.dock import Dock\n"
-        "dock = Dock(); dock.show(); dock.fine_tune.plot.start()\n"
-        "app.processEvents()\n"
-        "heavy = {'pyqtgraph', 'torch', 'napari'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    env = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr

@@ -1,8 +1,6 @@
 """The dock's ×, a dock opened again, two docks, and the end of the window."""
 
 import gc
-import subprocess
-import sys
 import weakref
 from threading import Event
 
@@ -75,21 +73,6 @@ def restored(root):
         return [folder.load_plane(key, index).labels for key, index in places]
     finally:
         folder.close()
-
-
-def test_the_dock_opens_without_torch():
-    code = """
-import sys
-import napari
-viewer = napari.Viewer(show=False)
-viewer.window.add_plugin_dock_widget("napari-resunet", "Segment and fine-tune")
-print("torch" in sys.modules)
-viewer.close()
-"""
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100
-    )
-    assert out.stdout.split() == ["False"], out.stderr
 
 
 def test_strokes_after_the_x_are_kept_and_a_dock_opened_again_goes_on(

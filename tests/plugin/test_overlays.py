@@ -1,9 +1,5 @@
 """Overlays: one layer that stays, over the right image, in nobody's way."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -161,59 +157,3 @@ def test_the_layer_is_no_choice_of_image_labels_or_area(viewer, image, qtbot):
     assert app.state.image_key == layer_id_of(image)
     app.shut_down()
     assert not any(is_overlay(layer) for layer in viewer.layers)
-
-
-ROUNDS = """
-import numpy as np, napari
-from qtpy.QtWidgets import QApplication
-from napari_resunet.plugin.layers.image_layers import is_overlay
-viewer = napari.Viewer(show=True)
-_, widget = viewer.window.add_plugin_dock_widget("napari-resunet")
-app = widget.app
-canvas = viewer.window._qt_viewer.canvas._scene_canvas
-frames = []
-def count(event):
-    frames.append(event)
-def paint():
-    for _ in range(2):  # the first frame may have been on its way already
-        before = len(frames)
-        canvas.native.update()
-        while len(frames) == before:
-            QApplication.processEvents()
-canvas.events.draw.connect(count)
-viewer.add_image(np.random.rand(80, 100))
-paint()
-mine = viewer.add_shapes([[(1, 1), (1, 9), (9, 9)]], shape_type="path")
-paint()
-viewer.layers.remove(mine)
-paint()
-print("the user's own went", flush=True)
-whole = slice(0, 80), slice(0, 100)
-labels = np.zeros((80, 100), np.int32)
-labels[10:30, 10:40] = 1
-seen = set()
-for round in range(20):
-    image = viewer.add_image(np.random.rand(80, 100), name="cells")
-    binding = app.layers.make_binding(image)
-    binding.apply((), whole, whole, labels, "instances")
-    app.image.preview_object_size(10 + round)
-    app.review.choose_area("slice")
-    app.review.mark_verified()
-    paint()
-    assert app.review.outline.lines and len(app.overlays.layer.data)
-    viewer.layers.remove(binding.layer)
-    viewer.layers.remove(image)
-    paint()
-    seen.add(tuple(layer.name for layer in viewer.layers if is_overlay(layer)))
-print("alive", seen, flush=True)
-viewer.close()
-"""
-
-
-def test_twenty_rounds_of_layers_that_come_and_go_leave_the_window_alive(tmp_path):
-    out = subprocess.run(
-        [sys.executable, "-c", ROUNDS], capture_output=True, text=True, timeout=300,
-        env={**os.environ, "NAPARI_RESUNET_SESSIONS": str(tmp_path)},
-    )  # fmt: skip
-    assert "alive {('guide lines',)}" in out.stdout, out.stderr[-3000:]
-    assert "the user's own went" in out.stdout, out.stderr[-3000:]

@@ -1,8 +1,6 @@
 """The dock is what controllers expect, and so is its stand-in."""
 
 import inspect
-import subprocess
-import sys
 
 import pytest
 from fakes import fake_dock, methods_of, sections_of, signals_of
@@ -61,13 +59,3 @@ def test_in_a_fake_dock_the_user_cancels_every_question():
     assert dock.session.ask_copy("It is in use.") is False
     assert dock.session.ask_unsaved("The disk is full.", True) == "lose"
     assert dock.versions.chosen() is None
-
-
-def test_the_protocol_needs_no_qt():
-    code = (
-        "import sys, napari_resunet.plugin.views.protocol\n"
-        "qt = {'qtpy', 'superqt', 'napari', 'torch'} & set(sys.modules)\n"
-        "assert not qt, qt\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

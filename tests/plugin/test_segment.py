@@ -42,7 +42,7 @@ class FakeWorkers:
         self.requests.append(request)
         yield Progress(0, 1)
         if not token.cancelled:
-            yield proposal(top=25)
+            yield [proposal(top=25)]
 
     def forget(self, key):
         self.forgotten.append(key)
@@ -211,6 +211,26 @@ def test_a_moving_slider_waits_with_one_request_at_most(bench):
     assert [r.decoding.foreground for r in bench.workers.requests[1:]] == [0.6, 0.8]
     labels = bench.labels.layer.data
     assert (labels[10, 10], labels[30, 10] > 0) == (0, True)
+
+
+def test_objects_are_counted_again_after_a_slider_has_moved(bench, monkeypatch):
+    bench.segment(proposal())
+    assert bench.state.counts.found == (1,)
+    two = proposal()
+    two.labels[25:35, 5:15] = 2
+    monkeypatch.setattr(bench.workers, "decode", lambda request, token: iter([[two]]))
+    bench.app.segment.move_foreground(0.6)
+    bench.step(2)
+    assert bench.state.counts.found == (2,)
+
+
+def test_what_a_slider_decoded_together_is_drawn_once(bench):
+    bench.segment(proposal())
+    drawn = []
+    bench.labels.layer.events.data.connect(lambda event: drawn.append(event))
+    bench.labels.write_proposals([proposal(top=2), proposal(top=25)])
+    assert len(drawn) == 1
+    assert bench.labels.layer.data[30, 10] > 0
 
 
 def test_going_back_to_a_version_proposes_again_where_there_were_proposals(bench):

@@ -9,7 +9,9 @@ from harness import Headless
 from label_stores import write_store
 from napari.layers import Image, Labels
 
+from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.errors import FileError
+from napari_resunet.events import drain
 from napari_resunet.plugin.controllers import work_here
 from napari_resunet.plugin.controllers.shared import snapshot_of
 from napari_resunet.plugin.layers import targets
@@ -112,6 +114,8 @@ def test_a_part_is_segmented_as_the_whole_image_was(bench):
     part = cut(bench)
     seen = snapshot_of(bench.state, bench.app.layers, part)
     assert seen.statistics.high == (9.0,)
+    around = drain(seen.around(ImageReader(seen.levels, seen.axes)))
+    assert (around.window, around.shape) == (SEEN, SHAPE)
     assert bench.state.chosen.scale == 0.8
     assert not bench.state.chosen.auto
 

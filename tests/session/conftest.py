@@ -5,6 +5,7 @@ import pytest
 
 from napari_resunet.engine import synthetic
 from napari_resunet.session.api import segment
+from napari_resunet.session.large import outputs
 from napari_resunet.session.large import run as large
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.schema import ImageRecord
@@ -40,4 +41,4 @@ def whole(image, starter):
 def small_blocks(monkeypatch):
     """The image has six blocks, and labels at four levels."""
     monkeypatch.setattr(large, "SIDE", 128)
-    monkeypatch.setattr(large, "CHUNK", 64)
+    monkeypatch.setattr(outputs, "CHUNK", 64)

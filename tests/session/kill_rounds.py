@@ -2,7 +2,8 @@
 
 Each round forks a child that paints, compacts, saves corrections and models, and changes
 versions as fast as it can, tells over a pipe what it asked for and what was confirmed,
-and is killed at a random moment. The folder must then open with everything confirmed.
+and is killed at a random moment after it began one of these. The folder must then open
+with everything confirmed.
 
     python kill_rounds.py FOLDER ROUNDS SECONDS_PER_ROUND
 """
@@ -40,6 +41,9 @@ from napari_resunet.session.store.schema import ImageRecord
 
 SHAPE = (192, 256)
 SIDE = 32
+DANGER = "painted", "compacting", "correcting", "learning", "choosing"
+"""What a child is in the midst of when it is killed: each in turn."""
+
 LOST = 1.0
 """Seconds of work that a kill may cost."""
 
@@ -79,26 +83,31 @@ class Child:
     def say(self, word: str, number: int) -> None:
         os.write(self.tell, f"{word} {number} {time.monotonic()}\n".encode())
 
-    def run(self) -> None:
-        rng = random.Random()
+    def run(self, first: str, rng: random.Random) -> None:
+        """Paint, and do all else in a random order, beginning with one of it."""
         while True:
             for _ in range(rng.randrange(1, 6)):
                 self.painted += 1
                 self.say("painted", self.painted)
                 self.folder.put_deltas(self.key, (), [patch_of(self.painted)])
                 time.sleep(rng.random() * 0.004)
-            what = rng.randrange(6)
-            if what == 0:
-                self.folder.put_often("compact", lambda root: self.folder.compact())
-            elif what == 1:
+            what, first = first or rng.choice((*DANGER, "confirm")), ""
+            if what == "compacting":
+                self.folder.put_often("compact", self.compact)
+            elif what == "correcting":
                 self.folder.put_large("correction", self.correct)
-            elif what == 2:
+            elif what in ("learning", "choosing"):
                 self.fine_tune()
-            elif what == 3 and self.folder.flush(5):
+            elif what == "confirm" and self.folder.flush(5):
                 self.say("confirmed", self.painted)
+
+    def compact(self, root: Path) -> None:
+        self.say("compacting", 0)
+        self.folder.compact()
 
     def correct(self, root: Path) -> None:
         number = self.painted
+        self.say("correcting", number)
         box = slice(0, 40), slice(0, 40)
         labels = np.full((40, 40), number, np.int32)
         mask = np.ones((40, 40), bool)
@@ -113,6 +122,7 @@ class Child:
         record = VersionRecord(number=number, model_id=f"m{number}")
 
         def learn(root: Path) -> None:
+            self.say("learning", number)
             for step in (number, number + 1):
                 here = CheckpointRecord(base=number - 1, steps=step)
                 save_checkpoint(root, here, lambda p, n=step: weights(p, n))
@@ -128,6 +138,7 @@ class Child:
         self.version = number
         self.folder.put_large("learn", learn)
         self.folder.flush(5)
+        self.say("choosing", number)
         file = self.folder.file.model_copy(update={"current_version": number})
         self.folder.update(file)
         if self.folder.flush(5):
@@ -177,21 +188,34 @@ def check(root: Path, told: list[str], killed: float) -> None:
     assert folder.close()
 
 
-def one_round(root: Path, seconds: float) -> None:
+def heard(ear: int, word: str) -> bytes:
+    """Listen to a child until it says a word."""
+    told = b""
+    while f"{word} ".encode() not in told:
+        told += (more := os.read(ear, 4096))
+        assert more, "the child ended by itself"
+    return told
+
+
+def one_round(root: Path, seconds: float, number: int) -> None:
     """Start a child, kill it at a random moment, look at what is left."""
+    rng, word = random.Random(number), DANGER[number % len(DANGER)]
     ear, tell = os.pipe()
     child = os.fork()
     if not child:
         os.close(ear)
-        Child(root, tell).run()
+        Child(root, tell).run(word, rng)
     os.close(tell)
-    time.sleep(random.random() * seconds)
-    os.kill(child, signal.SIGKILL)
-    killed = time.monotonic()
-    os.waitpid(child, 0)
-    with os.fdopen(ear) as stream:
-        told = stream.read().splitlines()
-    check(root, [line for line in told if len(line.split()) == 3], killed)
+    try:
+        told = heard(ear, word)
+        time.sleep(rng.random() * seconds)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        killed = time.monotonic()
+        os.waitpid(child, 0)
+    with os.fdopen(ear, "rb") as stream:
+        lines = (told + stream.read()).decode().splitlines()
+    check(root, [line for line in lines if len(line.split()) == 3], killed)
 
 
 def main(root: Path, rounds: int, seconds: float) -> None:
@@ -201,7 +225,7 @@ def main(root: Path, rounds: int, seconds: float) -> None:
     folder.update(folder.file.model_copy(update={"images": (image,)}))
     assert folder.close()
     for number in range(rounds):
-        one_round(root, seconds)
+        one_round(root, seconds, number)
         if number % 100 == 99:
             print(f"{number + 1} kills survived", flush=True)
     state = SessionFolder.open(root)

@@ -13,10 +13,10 @@ def write_store(
     pyramid.write(0, (...,), labels.astype(np.uint16))
     for level, shape in enumerate(pyramid.shapes[1:], start=1):
         for index in np.ndindex(shape[:-2]):
-            pyramid.halve(level, index, slice(0, shape[-2]), slice(0, shape[-1]))
+            pyramid.resample(level, index, slice(0, shape[-2]), slice(0, shape[-1]))
     asked = {"source": str(source), "level": 0, "axes": None, "channels": channels}
     measured = {"scale": 0.8, "statistics": {"low": [1.0], "high": [9.0]}}
     n = len(np.unique(labels)) - 1 if objects else 0
     run = {"asked": asked, "objects": objects, **measured}
-    pyramid.finish({}, {"n_objects": n, "run": run})
+    pyramid.finish({"n_objects": n, "run": run})
     return folder

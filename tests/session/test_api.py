@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import napari_resunet as nru
-from napari_resunet.engine import device
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.model_selection import FineTuneResult
 from napari_resunet.engine.normalize import normalize
@@ -112,12 +111,12 @@ def learned_from(monkeypatch):
     """Examples and recipe as they reach the engine, which learns nothing here."""
     seen = []
 
-    def no_steps(model, examples, config, compute):
+    def no_steps(model, examples, config, compute, token, decoding):
         seen.append((examples, config))
         return FineTuneResult(model, "not judged", None, None, "nothing learned", 0, 1, 1)
         yield
 
-    monkeypatch.setattr(api, "fine_tune_steps", no_steps)
+    monkeypatch.setattr("napari_resunet.engine.finetune.fine_tune_steps", no_steps)
     return seen
 
 
@@ -203,7 +202,7 @@ def test_the_object_size_is_given_in_pixels_or_micrometres(diameter, starter, nu
 def segment_at(image, model, scale):
     """Segment a plane at a rescale factor, without the API; return the factors used."""
     planes = ImageReader([image])
-    events = Segmenter(model, device.choose("cpu")).propose(
+    events = Segmenter(model, "cpu").propose(
         planes, [Target((), planes.window)], scale=scale, decoding=Decoding()
     )
     proposals = [event for event in events if isinstance(event, Proposal)]
@@ -369,7 +368,7 @@ def test_a_stack_that_begins_empty_has_the_scale_of_what_it_holds(starter, nucle
     large = np.kron(nuclei[0][:110, :110], np.ones((2, 2), np.uint8))
     noise = np.random.default_rng(0).integers(0, 9, large.shape, dtype=np.uint8)
     stack = np.stack([np.zeros_like(large), noise, large])
-    segmenter = api.Segmenter(starter, device.choose("cpu"))
+    segmenter = api.Segmenter(starter, "cpu")
 
     def scale_of(image, *indices):
         planes = ImageReader([image], "ZYX" if image.ndim == 3 else "YX")
@@ -611,7 +610,7 @@ def test_short_memory_is_told_in_a_sentence(error, starter, nuclei, monkeypatch)
         raise error
 
     monkeypatch.setattr(api.Segmenter, "propose", fails)
-    monkeypatch.setattr(api, "fine_tune_steps", fails)
+    monkeypatch.setattr("napari_resunet.engine.finetune.fine_tune_steps", fails)
     monkeypatch.setattr(api.metrics, "score", fails)
     for use in (
         lambda: nru.segment(nuclei[0], starter),

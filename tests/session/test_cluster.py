@@ -177,7 +177,7 @@ def test_workers_of_another_version_are_refused(run, dask, monkeypatch):
 
 
 def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path):
-    job = Job(tmp_path / "not here", plan=None, pyramid=None)
+    job = Job(tmp_path / "not here", plan=None, levels=None)
     with pytest.raises(FileError, match="where all computers of the cluster see them"):
         Worker(job, model=None, token=CancelToken())
     assert not any(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from stores import change, make_store
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.session.large import label_store
 from napari_resunet.session.large.label_store import LabelStore
+from napari_resunet.session.large.store_lock import only_writer
 
 SHAPE = (100, 90)
 WINDOW = slice(20, 60), slice(30, 70)
@@ -152,6 +153,12 @@ def test_a_kill_leaves_the_old_labels_or_the_new_ones(folder, labels, monkeypatc
     assert not (folder / ".writing").exists()
 
 
+def test_numbers_that_a_layer_cannot_hold_are_said(folder):
+    change(folder / "zarr.json", "attributes", "napari-resunet", "n_objects", to=2**31)
+    with pytest.raises(FileError, match="numbers of objects above"):
+        LabelStore(folder).read((), WINDOW)
+
+
 def test_what_a_kill_left_is_refused_if_it_is_damaged(folder, monkeypatch):
     store = LabelStore(folder)
     monkeypatch.setattr(LabelStore, "_apply", lambda *_: None)
@@ -160,6 +167,42 @@ def test_what_a_kill_left_is_refused_if_it_is_damaged(folder, monkeypatch):
         (folder / ".writing" / name).write_bytes(content)
         with pytest.raises(FileError, match="delete that folder"):
             LabelStore(folder)
+
+
+def test_two_windows_do_not_write_at_the_same_time(folder, labels):
+    store = LabelStore(folder)
+    part, *_ = corrected(store)
+    with only_writer(folder), pytest.raises(FileError, match="wait until it is done"):
+        store.write((), WINDOW, part)
+    np.testing.assert_array_equal(whole(folder), labels)
+    store.write((), WINDOW, part)
+    assert (whole(folder)[30, 40:43] == labels.max() + 1).all()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_new_objects_of_two_windows_have_different_numbers(folder, labels):
+    one, other = LabelStore(folder), LabelStore(folder)
+    part, *_ = corrected(one)
+    one.write((), WINDOW, part)
+    below = slice(60, 100), slice(0, 40)
+    part = other.read((), below)
+    part[10, 10] = 999
+    other.write((), below, part)
+    assert whole(folder)[30, 41] == labels.max() + 1
+    assert whole(folder)[70, 10] == labels.max() + 2
+
+
+def test_what_another_window_is_writing_is_left_to_it(folder, monkeypatch):
+    store = LabelStore(folder)
+    part, *_ = corrected(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelStore, "_apply", lambda *_: None)
+        store.write((), WINDOW, part)
+    with only_writer(folder):
+        LabelStore(folder)
+        assert (folder / ".writing").exists()
+    LabelStore(folder)
+    assert not (folder / ".writing").exists()
 
 
 def test_a_part_outside_or_too_large_is_refused(folder, monkeypatch):

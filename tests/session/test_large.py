@@ -99,11 +99,22 @@ def test_the_level_pixel_size_and_version_of_an_ome_zarr_are_kept(run, here, ima
 
 def test_each_plane_of_a_stack_is_numbered_on(run, here, image, whole):
     tifffile.imwrite("big.tif", np.stack([image, image]), metadata={"axes": "ZYX"})
-    n = run()
+    n = run(stack="separate")
     found = level()
     assert n == 2 * whole.max()
     np.testing.assert_array_equal(found[0], whole)
     np.testing.assert_array_equal(found[1], np.where(whole, whole + whole.max(), 0))
+
+
+def test_objects_of_a_volume_are_linked_as_in_memory(run, here, image, starter):
+    stack = np.stack([image, image[::-1]])
+    tifffile.imwrite("big.tif", stack, metadata={"axes": "ZYX"})
+    n = run()
+    expected = segment(stack, starter, "ZYX", diameter=SIZE, device="cpu")
+    np.testing.assert_array_equal(level(), expected)
+    assert n == expected.max()
+    note = json.loads((here / "labels.ome.zarr/zarr.json").read_text())["attributes"]
+    assert note["napari-resunet"]["stack"] == "volume"
 
 
 def test_a_run_that_was_killed_goes_on_with_the_next_block(run, whole, monkeypatch, here):
@@ -118,6 +129,25 @@ def test_a_run_that_was_killed_goes_on_with_the_next_block(run, whole, monkeypat
     np.testing.assert_array_equal(level(), whole)
     said = [e.message for e in events if isinstance(e, Notice)]
     assert said == ["4 of 6 blocks are done since an earlier run."]
+
+
+def test_a_link_where_blocks_would_be_kept_is_said(run, here):
+    (here / "elsewhere").mkdir()
+    (here / ".labels.ome.zarr.unfinished").symlink_to(here / "elsewhere")
+    with pytest.raises(FileError, match="is a link to another place"):
+        run()
+    assert not list((here / "elsewhere").iterdir())
+
+
+def test_blocks_whose_plan_is_gone_are_not_used(run, here, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    (here / ".labels.ome.zarr.unfinished/plan.json").unlink()
+    saved = stop_after(monkeypatch, 99)
+    run()
+    assert len(saved) == 6
 
 
 def test_blocks_of_other_settings_are_not_mixed(run, monkeypatch):
@@ -215,7 +245,7 @@ def test_tiles_that_had_to_shrink_do_not_make_other_labels(run, monkeypatch):
 def test_two_runs_do_not_write_the_same_labels(run):
     def again(event):
         if isinstance(event, Progress) and event.message == "writing the labels":
-            with pytest.raises(FileError, match="Another run is writing"):
+            with pytest.raises(FileError, match="Another window or another run is writing"):
                 run()
             refused.append(event)
 

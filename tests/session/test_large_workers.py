@@ -1,20 +1,25 @@
 """Segmenting a large image of a viewer, and correcting parts of its labels, in jobs."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import tifffile
 import zarr
 from label_stores import write_store
-from stores import make_store
+from stores import change, make_store
 
 from napari_resunet.corrections.training_set import Correction
+from napari_resunet.engine.device import choose
+from napari_resunet.engine.predict import Predictor
 from napari_resunet.errors import Cancelled, FileError, ImageError
-from napari_resunet.events import CancelToken, Progress, drain
+from napari_resunet.events import CancelToken, Notice, Progress, drain
+from napari_resunet.session import segmenter
 from napari_resunet.session.large.block_files import BlockFiles
 from napari_resunet.session.large.layer_file import channels_in_file
 from napari_resunet.session.large.place import place_for_labels
+from napari_resunet.session.large.surroundings import open_around
 from napari_resunet.session.large.workers import (
     PartRequest,
     WholeRequest,
@@ -23,14 +28,14 @@ from napari_resunet.session.large.workers import (
     segment_whole,
     write_part,
 )
-from napari_resunet.session.segmenter import Proposal
+from napari_resunet.session.segmenter import Proposal, decode_again, part_of
 from napari_resunet.session.workers import (
     CorrectedImage,
     ImageSnapshot,
     SegmentRequest,
     Workers,
 )
-from napari_resunet.types import Decoding, ObjectSize, Target
+from napari_resunet.types import Decoding, ObjectSize, RemoteServer, Target
 
 SCALE = 0.8
 SIZE = ObjectSize(24 / SCALE)
@@ -154,21 +159,71 @@ def test_a_part_has_the_pixels_and_labels_of_its_place(ready, image, whole):
     assert not part.review.protected.any()
 
 
+def propose(part, starter, pixels=None, channels=None, device="cpu"):
+    """Segment a part as the dock does; return the proposal and what was said."""
+    image = replace(
+        snapshot(part.pixels if pixels is None else pixels, part.axes, channels),
+        statistics=part.record.statistics,
+        around=partial(open_around, part.record),
+    )
+    target = Target((), WHOLE_PART)
+    request = SegmentRequest(starter, device, image, (target,), part.scale, Decoding())
+    events = []
+    drain(Workers().segment(request, CancelToken()), events.append)
+    (proposal,) = (event for event in events if isinstance(event, Proposal))
+    return proposal, [event.message for event in events if isinstance(event, Notice)]
+
+
+def assert_same_objects(labels, others):
+    """Compare pixel for pixel, whatever numbers the objects have."""
+    assert labels.max() > 3
+    np.testing.assert_array_equal(labels > 0, others > 0)
+    pairs = np.unique(np.stack([labels.ravel(), others.ravel()]), axis=1)
+    assert pairs.shape[1] == len(np.unique(labels)) == len(np.unique(others))
+
+
 def test_segment_in_a_part_finds_what_the_whole_image_has(ready, starter, whole):
-    """It sees nothing around the part, so only objects inside are compared."""
+    """All pixels are the same, also at the edge of the part, and after a slider moved."""
     part = read(ready)
-    seen = replace(snapshot(part.pixels), statistics=part.record.statistics)
-    request = SegmentRequest(
-        starter, "cpu", seen, (Target((), WHOLE_PART),), part.scale, Decoding()
+    proposal, said = propose(part, starter)
+    assert said == []
+    assert_same_objects(proposal.labels, whole[WINDOW])
+    assert_same_objects(
+        decode_again([proposal], Decoding(), CancelToken())[0].labels, whole[WINDOW]
     )
-    found = []
-    drain(
-        Workers().segment(request, CancelToken()),
-        lambda event: found.append(event) if isinstance(event, Proposal) else None,
+    seen = part_of(proposal, Target((), (slice(20, 60), slice(30, 90))))
+    rows, columns = (
+        slice(s.start + o.start, s.stop + o.start)
+        for s, o in zip(seen.padded_roi, WINDOW, strict=True)
     )
-    inside = np.s_[25:75, 25:105]
-    here, there = found[0].labels[inside] > 0, part.labels[inside] > 0
-    assert (here == there).mean() > 0.99
+    assert_same_objects(
+        decode_again([seen], Decoding(), CancelToken())[0].labels, whole[rows, columns]
+    )
+
+
+def test_the_pixels_of_a_part_are_those_of_its_layer(ready, starter):
+    part = read(ready)
+    proposal, _ = propose(part, starter, np.zeros_like(part.pixels))
+    assert not proposal.labels[20:80, 20:110].any()
+
+
+def test_a_part_is_segmented_alone_if_its_image_is_gone(ready, starter, source):
+    part = read(ready)
+    source.unlink()
+    proposal, said = propose(part, starter)
+    assert proposal.labels.max() > 3
+    assert "Nothing beyond the edge of this part is seen." in said[0]
+    assert "is not there: put it back" in said[0]
+
+
+def test_a_server_segments_a_part_alone(ready, starter, monkeypatch):
+    monkeypatch.setattr(segmenter, "predictor_on", lambda m, d: Predictor(m, choose("cpu")))
+    server = RemoteServer("http://127.0.0.1:8787", "key")
+    proposal, said = propose(read(ready), starter, device=server)
+    assert proposal.labels.max() > 3
+    assert said == [
+        "Nothing beyond the edge of this part is seen: a server segments it alone."
+    ]
 
 
 def test_what_was_corrected_is_written_back_and_learned_from(ready, starter, whole):
@@ -189,6 +244,16 @@ def test_what_was_corrected_is_written_back_and_learned_from(ready, starter, who
     outside[WINDOW] = False
     np.testing.assert_array_equal(found[outside], whole[outside])
     assert workers.corrections.n_images == 1
+
+
+def test_a_part_of_earlier_labels_is_not_written_into_new_ones(ready, starter, whole):
+    part = read(ready)
+    note = ready.folder / "zarr.json", "attributes", "napari-resunet"
+    change(*note, "created", to="2031-01-01T00:00:00+00:00")
+    request = WriteRequest(starter, "cpu", part.record, np.zeros_like(part.labels))
+    with pytest.raises(FileError, match="were made anew"):
+        drain(write_part(Workers(), request, CancelToken()))
+    np.testing.assert_array_equal(ready.levels[0][...], whole)
 
 
 @pytest.mark.parametrize("place", ["gone", "//host/share"])

@@ -1,16 +1,21 @@
 """What fine-tuning learns from: the verified areas of all images, each as it is."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 
 from napari_resunet.corrections.training_set import Correction
-from napari_resunet.events import CancelToken
+from napari_resunet.events import CancelToken, Notice
+from napari_resunet.session.large.workers import segment_whole
 from napari_resunet.session.workers import (
     CorrectedImage,
     FineTuneRequest,
     ImageSnapshot,
+    ResumeRequest,
     Workers,
 )
-from napari_resunet.types import Decoding
+from napari_resunet.types import Decoding, RemoteServer
 
 
 def corrected(name, pixels, axes, channels, scale):
@@ -46,3 +51,15 @@ def test_images_of_other_sizes_and_channels_are_learned_from_at_their_scales(
     assert [example.scale for example in taught] == [2.0, 0.5]
     assert [example.labels.shape for example in taught] == [(30, 30), (40, 50)]
     assert np.array_equal(np.squeeze(taught[1].image), noise[1])
+
+
+def test_what_no_server_does_is_done_here_and_said(random_model):
+    server, workers = RemoteServer("http://gpu:8787", "a key"), Workers()
+    resume = ResumeRequest(random_model, server, Path(), None)
+    assert next(workers.resume(resume, CancelToken())) == Notice(
+        "An interrupted fine-tuning is resumed on this computer, not on the server."
+    )
+    whole = SimpleNamespace(model=random_model, device=server)
+    assert next(segment_whole(workers, whole, CancelToken())) == Notice(
+        "An image larger than memory is segmented on this computer, not on the server."
+    )

@@ -144,7 +144,7 @@ def test_the_levels_of_an_ome_tiff(tmp_path):
         assert not isinstance(stored.array, np.ndarray)
     assert stored.notices == (
         "Its resolution level '2' was read, 75 × 66 pixels, which suits the diameter; "
-        "labels in a TIFF have that size.",
+        "labels in a file of their own have that size.",
     )
 
 

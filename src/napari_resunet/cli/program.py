@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from napari_resunet.cli import segment, train
+from napari_resunet.cli import segment, serve, train
 from napari_resunet.cli.common import FAILED, UsageError, add_overwrite
 from napari_resunet.errors import ResunetError
 from napari_resunet.files import plain
@@ -86,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_train_flags(commands.add_parser("train", help="train a model from folders"))
     train.add_evaluate_flags(
         commands.add_parser("evaluate", help="score a model on a folder")
+    )
+    serve.add_flags(
+        commands.add_parser("serve", help="compute for napari on other computers")
     )
     _add_demo(commands.add_parser("demo", help="open napari with a sample image"))
     info = commands.add_parser("info", help="show versions, device, and bundled model")

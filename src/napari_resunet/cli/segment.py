@@ -21,9 +21,10 @@ from napari_resunet.cli.common import (
 from napari_resunet.cli.segment_large import is_store, segment_into
 from napari_resunet.errors import DiskFullError, ResunetError
 from napari_resunet.files import check_folder
+from napari_resunet.remote.key import KEY_VARIABLE, key_from_environment
 from napari_resunet.session import flags
 from napari_resunet.session.large.cluster_choice import (
-    HERE,
+    ClusterChoice,
     add_cluster_flags,
     cluster_choice,
 )
@@ -34,6 +35,7 @@ from napari_resunet.session.settings import (
     TABLE_FORMATS,
 )
 from napari_resunet.terminal import ImagesBar, sentence_of
+from napari_resunet.types import Device, local_device
 
 if TYPE_CHECKING:
     from napari_resunet.session.find_images import FoundImages
@@ -54,7 +56,9 @@ NAMES_OF_LABELS = (
     "added, and the folder of a file that was given itself: FOLDER_NAME_png_labels.tif. "
     "Labels from an earlier run on the same image are replaced. Labels that somebody "
     "changed, and files of other programs, are replaced only with --overwrite. If an image "
-    "cannot be segmented, the others are, and the exit status is 1. With -o NAME.ome.zarr, "
+    "cannot be segmented, the others are, and the exit status is 1. The labels of an image "
+    "that is larger than memory are written to DIR/NAME_labels.ome.zarr. With -o "
+    "NAME.ome.zarr, "
     "one image is segmented block by block into an OME-Zarr; after an interruption, the "
     "same command goes on."
 )
@@ -83,14 +87,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--into-image",
         type=flags.labels_name,
         metavar="NAME",
-        help="save the labels of OME-Zarr images into them, as labels/NAME; then -o is not "
-        "needed for these",
+        help="save the labels of OME-Zarr images into them, as labels/NAME, however large "
+        "they are; then -o is not needed for these",
     )
     _add_search(parser)
     _add_image(parser)
     _add_results(parser)
     add_overwrite(parser)
     add_device(parser)
+    parser.add_argument(
+        "--remote",
+        metavar="URL",
+        help="compute on another computer, on which 'napari-resunet serve' runs; its key "
+        f"is that of the variable {KEY_VARIABLE}",
+    )
     add_cluster_flags(parser)
     parser.set_defaults(run=_segment)
 
@@ -150,11 +160,6 @@ def _segment(arguments: argparse.Namespace) -> int:
     from napari_resunet.session.result_paths import output_paths
 
     options, cluster = _options(arguments), cluster_choice(arguments)
-    if cluster != HERE and not is_store(options.output):
-        raise UsageError(
-            "Several processes are for one large image: give -o NAME.ome.zarr, or leave "
-            "--workers and --scheduler out."
-        )
     found = _find(arguments)
     if is_store(options.output):
         segment_into(found, options, cluster)
@@ -169,7 +174,7 @@ def _segment(arguments: argparse.Namespace) -> int:
     # Labels that are kept are measured, too: the table is of all images.
     kept = {p: t for p, t in targets.items() if t is not None and p not in left}
     kept = kept if arguments.measure else {}
-    failed = bool(left or kept) and _segment_all(left, kept, len(targets), options)
+    failed = bool(left or kept) and _segment_all(left, kept, len(targets), options, cluster)
     return FAILED if failed or found.problems else 0
 
 
@@ -187,7 +192,7 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
         stack=arguments.stack,
         directions=arguments.directions,
         slice_step=arguments.slice_step,
-        device=arguments.device,
+        device=_device(arguments),
         overwrite=arguments.overwrite,
         measure=arguments.measure,
         table_format=arguments.table_format,
@@ -203,6 +208,27 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
         raise UsageError("--table-format needs --measure: give one of the two groups, too.")
     check_format(options.table_format)
     return options
+
+
+def _device(arguments: argparse.Namespace) -> Device:
+    """Return where to compute; another computer is asked whether it is there."""
+    from napari_resunet.remote.client import connect
+
+    if arguments.remote is None:
+        device: Device = arguments.device
+        return device
+    if is_store(arguments.output):
+        raise UsageError(
+            "Large images are segmented on this computer or on a cluster: leave --remote "
+            "out, or give a folder with -o."
+        )
+    key = key_from_environment()
+    if not key:
+        raise UsageError(
+            f"--remote needs the key that 'napari-resunet serve' printed: set the variable "
+            f"{KEY_VARIABLE} to it."
+        )
+    return connect(arguments.remote, key)
 
 
 def _find(arguments: argparse.Namespace) -> FoundImages:
@@ -227,18 +253,19 @@ def _segment_all(
     kept: Mapping[Path, Path],
     n_images: int,
     options: SegmentOptions,
+    cluster: ClusterChoice,
 ) -> bool:
     """Segment the images, and measure the labels that are kept; return if any failed."""
     from napari_resunet.engine.device import choose
     from napari_resunet.session.api import load_model
     from napari_resunet.session.segment_run import SegmentRun
 
-    choose(options.device)
+    choose(local_device(options.device))
     model = load_model(options.model)
     if options.output is not None:
         check_folder(options.output)
     bar, failures = ImagesBar(len(targets) + len(kept)), list[str]()
-    run = SegmentRun(model, options, bar)
+    run = SegmentRun(model, options, bar, cluster)
     try:
         for path, labels in kept.items():
             failures += _one(path, bar, partial(run.measure, path, labels))

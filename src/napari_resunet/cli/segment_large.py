@@ -10,6 +10,7 @@ from napari_resunet.cli.common import UsageError
 from napari_resunet.errors import DiskFullError
 from napari_resunet.files import plain_name
 from napari_resunet.terminal import ImagesBar
+from napari_resunet.types import local_device
 
 if TYPE_CHECKING:
     from napari_resunet.session.find_images import FoundImages
@@ -39,13 +40,16 @@ def segment_into(
     from napari_resunet.engine.device import choose
     from napari_resunet.session.api import load_model
     from napari_resunet.session.large.run import LargeRun
+    from napari_resunet.session.segment_files import into_image
 
     target = options.output
     assert target is not None
     _check(found, options)
-    choose(options.device)
+    choose(local_device(options.device))
     source = found.images[0].path
-    run = LargeRun(source, target, load_model(options.model), options, cluster=cluster)
+    name = into_image(source, options)
+    model = load_model(options.model)
+    run = LargeRun(source, target, model, options, cluster, into_image=name)
     bar = ImagesBar(1)
     bar.begin(source)
     try:
@@ -62,25 +66,22 @@ def segment_into(
 def _segment(run: LargeRun, bar: ImagesBar) -> int:
     """Segment and, if it is asked for, measure; return the number of objects."""
     from napari_resunet.session.large.measure import check_table
-    from napari_resunet.session.large.run import finished, segment_large
+    from napari_resunet.session.large.run import check_measurable, finished, segment_large
 
     if run.options.measure is None:
         return segment_large(run, bar)
-    if run.model.info.task != "instances":
-        raise UsageError(
-            "With an OME-Zarr, --measure is for objects, and the model finds classes: "
-            "leave it out, or give a folder with -o."
-        )
+    check_measurable(run)
+    assert run.target is not None
     table = table_of(run.target)
     check_table(table, overwrite=run.options.overwrite)
     n = None if run.options.overwrite else finished(run)
     if n is None:
         n = segment_large(run, bar)
-    _measure(run, table, bar)
+    _measure(run, run.target, table, bar)
     return n
 
 
-def _measure(run: LargeRun, table: Path, bar: ImagesBar) -> None:
+def _measure(run: LargeRun, target: Path, table: Path, bar: ImagesBar) -> None:
     from napari_resunet.session.image_files import suitable_level
     from napari_resunet.session.large.measure import measure_large
 
@@ -88,7 +89,7 @@ def _measure(run: LargeRun, table: Path, bar: ImagesBar) -> None:
     assert options.measure is not None
     level, _ = suitable_level(run.source, options.diameter, run.model.info.diameter)
     measure_large(
-        run.target,
+        target,
         run.source,
         table,
         on_event=bar,
@@ -114,8 +115,7 @@ def _check(found: FoundImages, options: SegmentOptions) -> None:
         )
     given = {
         "--also": options.also,
-        "--into-image": options.into_image,
-        "--stack": options.stack not in (None, "separate"),
+        f"--directions {options.directions}": options.directions != 1,
         "--table-format parquet": options.table_format != "csv",
     }
     if wrong := [flag for flag, value in given.items() if value]:

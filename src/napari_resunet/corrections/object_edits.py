@@ -18,7 +18,7 @@ from skimage.draw import line
 from skimage.morphology import disk
 from skimage.segmentation import watershed
 
-from napari_resunet.masks import fits_table
+from napari_resunet.masks import numbers_in
 from napari_resunet.types import LabelArray, MaskArray, Window
 from napari_resunet.windows import bounding_window, grown, hull, moved, relative
 
@@ -81,9 +81,7 @@ def free_label(*planes: Labels) -> int:
 
 def count_objects(plane: Labels) -> int:
     """Count the positive labels in use."""
-    if fits_table(plane):
-        return int(np.count_nonzero(np.bincount(plane.ravel())[1:]))
-    return int((np.unique(plane) > 0).sum())
+    return int((numbers_in(plane) > 0).sum())
 
 
 def label_at(labels: Labels, point: Point) -> int:
@@ -297,9 +295,10 @@ def objects_under(labels: Labels, path: Path) -> dict[int, Point]:
 
 def far_pieces(labels: Labels, label: int) -> int:
     """Count the pieces of an object that lie more than about `GAP` pixels apart."""
-    rows, columns = np.nonzero(labels == label)
-    if not len(rows):
+    mask = labels == label
+    if not mask.any():
         return 0
+    rows, columns = np.nonzero(mask[bounding_window(mask, 0)])
     # Pixels up to `GAP` apart lie in the same square of this size, or in neighbours.
     squares = (rows - rows.min()) // GAP, (columns - columns.min()) // GAP
     grid = np.zeros((int(squares[0].max()) + 1, int(squares[1].max()) + 1), bool)

@@ -109,7 +109,7 @@ class AgreementCheck:
         return float(np.average(values, weights=np.maximum(weights, 1))) >= MIN_AGREEMENT
 
     def _decode_windows(self, network: ResNetUNet, info: ModelInfo) -> list[WindowLabels]:
-        predictions = [predict(network, info, part, self._compute) for part in self._parts]
+        predictions = predict(network, info, self._parts, self._compute)
         return [_decode(prediction, info, self._decoding) for prediction in predictions]
 
 

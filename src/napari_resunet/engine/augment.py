@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_resunet.engine.device import upload
 from napari_resunet.engine.normalize import N_INPUTS
 from napari_resunet.network.torch_import import torch, transforms
 from napari_resunet.types import Normalization
@@ -26,7 +27,7 @@ def vary_intensity(
     Parameters
     ----------
     pixels : Tensor, shape (C, S, S), C from 1 to 3
-        Normalized.
+        Normalized; on the device where the work is to be done.
     normalization : Normalization
         Of the model.
     rng : numpy Generator
@@ -48,7 +49,7 @@ def vary_intensity(
         unit = _vary_colour(unit, rng, strength)
     elif unit.shape[0] == 1 and tint and rng.random() < tint:
         colour = rng.uniform(0.0, 1.0, (N_INPUTS, 1, 1))
-        unit = unit * torch.from_numpy(colour / colour.max()).float()
+        unit = unit * upload(colour / colour.max(), unit.device)
     if rng.random() < invert:
         unit = 1.0 - unit
     unit = _vary_contrast(unit, rng, strength)
@@ -56,7 +57,7 @@ def vary_intensity(
         unit = transforms.gaussian_blur(unit, [7, 7], [float(rng.uniform(0.3, 1.6))])
     if rng.random() < 0.4 * strength:
         noise = rng.normal(0.0, rng.uniform(0.0, 0.12), size=tuple(unit.shape))
-        unit = unit + torch.from_numpy(noise.astype(np.float32))
+        unit = unit + upload(noise, unit.device)
     unit = unit.clamp(normalization.clip_low, normalization.clip_high)
     normalized = (unit - normalization.mean) / normalization.std
     return complete_channels(normalized)
@@ -91,8 +92,8 @@ def _vary_colour(
     if kind < 0.4 * strength:
         # Rows sum to 1, mostly near one channel: other stains, and grey stays grey.
         mix = rng.dirichlet([0.3] * N_INPUTS, N_INPUTS)
-        return torch.tensordot(torch.from_numpy(mix).float(), unit, dims=1)
+        return torch.tensordot(upload(mix, unit.device), unit, dims=1)
     shape = (N_INPUTS, 1, 1)
-    gains = 1.0 + strength * torch.from_numpy(rng.uniform(-0.2, 0.2, shape)).float()
-    offsets = strength * torch.from_numpy(rng.uniform(-0.1, 0.1, shape)).float()
+    gains = 1.0 + strength * upload(rng.uniform(-0.2, 0.2, shape), unit.device)
+    offsets = strength * upload(rng.uniform(-0.1, 0.1, shape), unit.device)
     return unit * gains + offsets

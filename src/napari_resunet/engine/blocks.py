@@ -12,12 +12,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skimage.segmentation import expand_labels
 
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.postprocess import (
@@ -31,7 +30,7 @@ from napari_resunet.types import Decoding, FloatArray, LabelArray, ModelInfo, Wi
 from napari_resunet.windows import grown, overlap, relative
 
 BLOCK = 1024
-"""Rows and columns of a block at network resolution."""
+"""About the rows and columns of a block at network resolution."""
 
 MARGINS = 3, 12
 """Object diameters that a block sees around itself: at first, and if that is too little."""
@@ -146,8 +145,7 @@ def number_labels(found: BlockLabels, names: Ids) -> LabelArray:
     """
     numbers = np.searchsorted(names, found.ids).astype(np.int32) + 1
     numbers[0] = 0
-    labels: LabelArray = numbers[found.labels]
-    return labels
+    return numbers.take(found.labels)
 
 
 def decode_part(predicted: PredictionMaps, decoding: Decoding, core: Window) -> BlockLabels:
@@ -181,7 +179,7 @@ def decode_part(predicted: PredictionMaps, decoding: Decoding, core: Window) -> 
             for block, part in zip(few, parts, strict=True):
                 target = labels[relative(predicted.image_window(block), window)]
                 n = sum(len(f.ids) - 1 for f in found)
-                target[:] = np.where(part.labels > 0, part.labels + n, 0)
+                np.add(part.labels, n, out=target, where=part.labels > 0)
                 found.append(part)
     return _joined(labels, found)
 
@@ -193,11 +191,14 @@ def _joined(labels: LabelArray, parts: Sequence[BlockLabels]) -> BlockLabels:
 
 
 def _blocks(core: Window) -> list[Window]:
-    rows, columns = (
-        [slice(a, min(a + BLOCK, s.stop)) for a in range(s.start, s.stop, BLOCK)]
-        for s in core
-    )
+    rows, columns = (_evenly(s) for s in core)
     return list(product(rows, columns))
+
+
+def _evenly(span: slice) -> list[slice]:
+    n = max(1, round((span.stop - span.start) / BLOCK))
+    edges = np.linspace(span.start, span.stop, n + 1).round().astype(int).tolist()
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def _size(window: Window) -> int:
@@ -238,7 +239,7 @@ def _decode_block(
     )
     radius = smoothing_radius(info.levels)
     top, left = (s.start + radius * side[0] for s, side in zip(outer, sides, strict=True))
-    rows, columns = np.divmod(found.first, found.labels.shape[1])
+    rows, columns = np.divmod(found.summits, found.labels.shape[1])
     ids = (rows + top) * shape[1] + (columns + left) + 1
     ids[0] = 0
     inside = _inside(rows + top, block[0]) & _inside(columns + left, block[1])
@@ -247,21 +248,19 @@ def _decode_block(
     height, width = found.labels.shape
     known = slice(top, top + height), slice(left, left + width)
     near = overlap(grown(block, 2, shape), known)
-    core = found.labels[relative(near, known)]
+    core, there = _compact(found.labels[relative(near, known)], len(ids))
     window = predicted.image_window(block)
     labels = labels_to_image(core, near, predicted, window, decoding)
-    whole = not found.cut[core].any()
-    labels, there = _compact(labels, len(ids))
+    whole = not found.cut[there].any()
     return BlockLabels(labels, ids[there], np.sort(ids[inside]), whole)
 
 
 def _compact(labels: LabelArray, n: int) -> tuple[LabelArray, Ids]:
     """Renumber labels, of which there are `n`, and list those that there are."""
-    there = np.zeros(n, bool)
-    there[labels] = True
+    there = np.bincount(labels.ravel(), minlength=n) > 0
     there[0] = True
-    numbers = (np.cumsum(there) - 1).astype(np.int32)
-    return numbers[labels], np.flatnonzero(there)
+    numbers = np.cumsum(there, dtype=np.int32) - 1
+    return numbers.take(labels), np.flatnonzero(there)
 
 
 def _open_sides(outer: Window, shape: tuple[int, int]) -> Sides:
@@ -292,14 +291,24 @@ def labels_to_image(
     shrunk = predicted.axes[0].n_network < predicted.axes[0].n_image
     if shrunk:
         # The outline follows the interpolated foreground instead of coarse pixels.
-        found = expand_labels(found, 1)
+        found = _one_pixel_larger(found)
     rows = predicted.axes[0].nearest_network(window[0]) - where[0].start
     columns = predicted.axes[1].nearest_network(window[1]) - where[1].start
-    labels: LabelArray = found[np.ix_(rows, columns)]
+    labels: LabelArray = found.take(columns, axis=1).take(rows, axis=0)
     if shrunk:
         level = foreground_level(decoding, predicted.info.levels)
         labels[_to_image(predicted, 0, window) < level] = 0
     return labels
+
+
+def _one_pixel_larger(labels: LabelArray) -> LabelArray:
+    """Let objects grow into the background next to them."""
+    around, larger = np.pad(labels, 1), labels.copy()
+    inner = slice(1, -1)
+    for ends in (slice(-2), slice(2, None)):
+        for neighbours in (around[ends, inner], around[inner, ends]):
+            np.copyto(larger, neighbours, where=larger == 0)
+    return larger
 
 
 def maps_at(predicted: PredictionMaps, window: Window) -> FloatArray:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from napari_resunet.errors import DeviceError, OutOfMemoryError
 from napari_resunet.network.torch_import import functional, nn, torch
@@ -35,6 +38,14 @@ class Compute:
     def device(self) -> torch.device:
         """The device as a torch object."""
         return torch.device(self.kind)
+
+    @property
+    def pixel_device(self) -> torch.device:
+        """Where tiles and patches are made, and maps are blended.
+
+        MPS cannot resize without aliasing; its memory is the computer's anyway.
+        """
+        return torch.device("cuda" if self.kind == "cuda" else "cpu")
 
     @property
     def description(self) -> str:
@@ -97,7 +108,9 @@ def n_gpus() -> int:
 
 def _native_dtype(kind: str) -> torch.dtype:
     if kind == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        # Older cards only emulate bfloat16.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
     if kind == "mps":
         return torch.float16
     return _faster_on_cpu()
@@ -139,12 +152,59 @@ def to_device(network: N, compute: Compute) -> N:
     return network.to(compute.device).to(memory_format=torch.channels_last)
 
 
+def upload(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Copy an array of numbers to a device as float32; a card computes meanwhile."""
+    host = torch.empty(array.shape, dtype=torch.float32, pin_memory=device.type == "cuda")
+    np.copyto(host.numpy(), array, casting="unsafe")
+    return host.to(device, non_blocking=True)
+
+
+class Download:
+    """Tensors on their way from a device to the computer; a card computes meanwhile."""
+
+    def __init__(self, *tensors: torch.Tensor) -> None:
+        self._copied: torch.cuda.Event | None = None
+        if tensors[0].is_cuda:
+            self._host = tuple(_pinned_copy(tensor) for tensor in tensors)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+        else:
+            self._host = tuple(tensor.cpu() for tensor in tensors)
+
+    def wait(self) -> tuple[torch.Tensor, ...]:
+        """Return the tensors once they have arrived."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._host
+
+
+def _pinned_copy(tensor: torch.Tensor) -> torch.Tensor:
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+def free_memory(compute: Compute) -> int:
+    """Return how many bytes a graphics card has free; 0 for the CPU."""
+    if compute.kind == "cuda":
+        cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0]) + cached
+    if compute.kind == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return 0
+
+
 @contextmanager
 def autocast(compute: Compute) -> Iterator[None]:
     """Run a block in the device's native precision; weights stay float32."""
     enabled = compute.dtype is not torch.float32
     with torch.autocast(compute.kind, dtype=compute.dtype, enabled=enabled):
         yield
+
+
+def for_training(compute: Compute) -> Compute:
+    """Return the precision to learn in: small gradients are 0 in float16."""
+    wide = compute.dtype is torch.float16
+    return replace(compute, dtype=torch.float32) if wide else compute
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -21,6 +21,7 @@ from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.checkpoint import Checkpoint, TrainerState
 from napari_resunet.engine.device import (
     Compute,
+    Download,
     device_error,
     free_cached_memory,
     is_out_of_memory,
@@ -43,6 +44,7 @@ from napari_resunet.engine.optimized import prepare_for_training
 from napari_resunet.engine.outcome import HeldOutScore
 from napari_resunet.engine.patches import (
     Geometry,
+    PatchSource,
     Sampler,
     TrainingImage,
     TrainingPatch,
@@ -126,7 +128,7 @@ class FineTuneStep:
     step : int
         Number of the step, from 1.
     loss : float
-        Loss of this batch.
+        Loss of this batch; on a graphics card of the batch before, which is known by then.
     held_out : HeldOutScore or None
         Held-out score, if the weights were evaluated after this step.
     fraction : float
@@ -261,6 +263,10 @@ class _Run:
     ) -> None:
         self.model = model
         self.sampler = Sampler(data.images, config.edited_fraction)
+        # Corrections are small: patches are cut and varied where the network is.
+        self.sources = {
+            id(image): PatchSource.of(image, compute.pixel_device) for image in data.images
+        }
         self.data = data
         self.selector = ModelSelector(
             data.held_out, data.earlier, model.info, compute, decoding, data.whole
@@ -283,10 +289,13 @@ class _Run:
         best, begin = self._begin(start, optimizer, rng)
         task = self.model.info.task
         lr = self.config.lr * self.selector.lr_scale()
+        losses = _LossReader(self.compute)
         while (fraction := self._fraction(begin)) < 1 and not self.token.stopped:
             set_lr(optimizer, lr * lr_factor(fraction))
             batch = stack_patches([self._patch(rng) for _ in range(self.config.batch)])
-            loss = float(train_step(self.network, optimizer, batch, task, self.compute))
+            loss = losses.read(
+                train_step(self.network, optimizer, batch, task, self.compute)
+            )
             self.steps += 1
             fraction = self._fraction(begin)
             held_out, checkpoint_due = self._evaluate_if_due(best, fraction)
@@ -389,7 +398,8 @@ class _Run:
     def _patch(self, rng: np.random.Generator) -> TrainingPatch:
         image, centre = self.sampler.sample(rng)
         geometry = Geometry(zoom=self.config.zoom)
-        patch = cut_patch(image, centre, self.config.patch, geometry, rng)
+        source = self.sources[id(image)]
+        patch = cut_patch(source, centre, self.config.patch, geometry, rng)
         pixels = vary_intensity(
             patch.pixels,
             self.model.info.normalization,
@@ -397,6 +407,21 @@ class _Run:
             strength=self.config.intensity,
         )
         return patch._replace(pixels=pixels)
+
+
+class _LossReader:
+    """Reads losses; a graphics card goes on computing meanwhile."""
+
+    def __init__(self, compute: Compute) -> None:
+        self._waits = compute.kind != "cuda"
+        self._before: Download | None = None
+
+    def read(self, loss: torch.Tensor) -> float:
+        """Return a loss; of a card the one before, after the first."""
+        this = Download(loss)
+        known = this if self._waits or self._before is None else self._before
+        self._before = this
+        return float(known.wait()[0])
 
 
 def _seconds_left(begin: float, fraction: float) -> float:

@@ -95,6 +95,10 @@ class ImageReader:
         self.channels: Channels = self._checked_channels(shape, channels)
         self._spans: dict[int, Statistics] = {}
 
+    def with_channels(self, channels: Channels) -> ImageReader:
+        """Return a reader of other channels of the same image."""
+        return ImageReader(self.levels, self.axes, channels)
+
     @property
     def is_rgb(self) -> bool:
         """Whether the channels are the samples of one colour image."""
@@ -159,8 +163,7 @@ class ImageReader:
     def _span(self, channel: int) -> Statistics:
         """Measure the range of one channel, at its first use."""
         if channel not in self._spans:
-            alone = ImageReader(self.levels, self.axes, (channel,))
-            self._spans[channel] = alone.measure(COMBINED)
+            self._spans[channel] = self.with_channels((channel,)).measure(COMBINED)
         return self._spans[channel]
 
     @property

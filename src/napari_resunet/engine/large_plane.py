@@ -1,4 +1,4 @@
-"""Labels of a plane that is too large for memory, one block at a time.
+"""Labels of a plane that is too large for memory, one block at a time, or of any window.
 
 The blocks tile the plane in image pixels. Each is predicted with a margin on the tiles of
 the whole plane, so its labels are equal, pixel for pixel, to those of the whole plane.
@@ -19,11 +19,13 @@ from napari_resunet.engine.blocks import (
     PredictionMaps,
     decode_part,
     margin_around,
+    number_labels,
 )
 from napari_resunet.engine.image_reader import Axis
-from napari_resunet.engine.predict import KeptTiles, PredictionRequest, Predictor
+from napari_resunet.engine.predict import KeptTiles, Predictor
+from napari_resunet.engine.prepare import PredictionRequest
 from napari_resunet.events import CancelToken, Notice, Progress
-from napari_resunet.types import Decoding, Index, Window
+from napari_resunet.types import Decoding, Index, LabelArray, Window
 from napari_resunet.windows import grown, relative
 
 MARGINS = 3, 12, 48
@@ -136,18 +138,127 @@ def label_block(
         The labels in `grid.window(*place)`. If objects there are larger than the largest
         margin, `whole` is False: they may have other names in other blocks.
     """
-    core, info = grid.core(*place), predictor.model.info
-    shape = tuple(axis.n_network for axis in grid.axes)
+    core = grid.core(*place)
+    predicted, found = yield from _label_core(
+        predictor, plane, grid.axes, core, decoding, token, kept
+    )
+    return _own(found, predicted.image_window(core), grid, place)
+
+
+@dataclass(frozen=True, eq=False)
+class WindowMaps:
+    """The prediction maps of a window of a plane, and of a margin around it.
+
+    Attributes
+    ----------
+    predicted : PredictionMaps
+        Maps of a part of the plane.
+    window : tuple of slice
+        Rows and columns of the plane in image pixels.
+    """
+
+    predicted: PredictionMaps
+    window: Window
+
+    @property
+    def core(self) -> Window:
+        """Rows and columns at network resolution that the window's pixels are in."""
+        return _core(self.predicted.axes, self.window)
+
+    def decoded(self, decoding: Decoding) -> LabelArray:
+        """Decode the labels of the window as those of the whole plane.
+
+        Returns
+        -------
+        int32 array, shape of the window
+            Objects numbered from 1 in the order of their seeds, or class values.
+        """
+        return self.numbered(decode_part(self.predicted, decoding, self.core))
+
+    def numbered(self, found: BlockLabels) -> LabelArray:
+        """Crop what was found in `core` to the window, and number its objects."""
+        whole = self.predicted.image_window(self.core)
+        labels = found.labels[relative(self.window, whole)]
+        if self.predicted.info.task == "classes":
+            return labels
+        return number_labels(replace(found, labels=labels), np.unique(found.ids[1:]))
+
+    def inside(self) -> PredictionMaps:
+        """Return the maps of the window alone, as if it were a plane.
+
+        Their pixels are at most one pixel at network resolution beside their place.
+        """
+        sides = zip(self.window, self.core, strict=True)
+        rows, columns = (Axis(w.stop - w.start, c.stop - c.start) for w, c in sides)
+        maps = self.predicted.read(self.core)
+        return PredictionMaps(maps, (rows, columns), self.predicted.info)
+
+
+def label_window(
+    predictor: Predictor,
+    plane: PredictionRequest,
+    window: Window,
+    decoding: Decoding,
+    token: CancelToken | None = None,
+) -> Generator[Progress | Notice, None, tuple[WindowMaps, LabelArray]]:
+    """Predict and decode any window of a plane.
+
+    Parameters
+    ----------
+    predictor, plane, decoding, token
+        As for `label_block`.
+    window : tuple of slice
+        Rows and columns in image pixels.
+
+    Yields
+    ------
+    Progress or Notice
+        See `Predictor.maps`.
+
+    Returns
+    -------
+    maps : WindowMaps
+    labels : int32 array, shape of the window
+        As `WindowMaps.decoded` returns them.
+    """
+    core = _core(plane.axes, window)
+    predicted, found = yield from _label_core(
+        predictor, plane, plane.axes, core, decoding, token
+    )
+    maps = WindowMaps(predicted, window)
+    return maps, maps.numbered(found)
+
+
+def _core(axes: tuple[Axis, Axis], window: Window) -> Window:
+    """Return the pixels at network resolution that image pixels are in."""
+    ends = (
+        axis.nearest_network(span)[[0, -1]] for axis, span in zip(axes, window, strict=True)
+    )
+    rows, columns = (slice(int(first), int(last) + 1) for first, last in ends)
+    return rows, columns
+
+
+def _label_core(
+    predictor: Predictor,
+    plane: PredictionRequest,
+    axes: tuple[Axis, Axis],
+    core: Window,
+    decoding: Decoding,
+    token: CancelToken | None = None,
+    kept: KeptTiles | None = None,
+) -> Generator[Progress | Notice, None, tuple[PredictionMaps, BlockLabels]]:
+    """Predict and decode a part given at network resolution, with margin enough."""
+    info, shape = predictor.model.info, tuple(axis.n_network for axis in axes)
     for diameters in MARGINS:
         part = grown(core, margin_around(info, diameters), shape)
-        near = _read_once(plane, grid, part, predictor.plan.tile)
+        near = _read_once(plane, axes, part, predictor.plan.tile)
         request = replace(plane, reader=near, part=part)
         maps = yield from predictor.maps(request, token, tta=info.tta, kept=kept)
-        predicted = PredictionMaps(maps, grid.axes, info, part)
+        predicted = PredictionMaps(maps, axes, info, part)
         found = decode_part(predicted, decoding, core)
         if found.whole:
             break
-    return _own(found, predicted.image_window(core), grid, place)
+    return predicted, found
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,12 +274,12 @@ class _InMemory:
 
 
 def _read_once(
-    plane: PredictionRequest, grid: BlockGrid, part: Window, tile: int
+    plane: PredictionRequest, axes: tuple[Axis, Axis], part: Window, tile: int
 ) -> _InMemory:
     """Read all pixels that the tiles of a part need."""
     rows, columns = (
         axis.matrix(max(0, s.start - tile), min(axis.n_network, s.stop + tile))[0]
-        for axis, s in zip(grid.axes, part, strict=True)
+        for axis, s in zip(axes, part, strict=True)
     )
     return _InMemory(plane.reader.read(plane.index, rows, columns), (rows, columns))
 

@@ -7,8 +7,9 @@ where this takes seconds: see docs/research/stacks.md.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from napari_resunet.engine.divisions import divisions
-from napari_resunet.engine.metrics import Objects, Pairs, objects_of, overlaps
+from napari_resunet.engine.metrics import Objects, Pairs, objects_of, one_to_one, overlaps
 from napari_resunet.errors import Cancelled
 from napari_resunet.events import CancelToken, Progress
 from napari_resunet.types import LabelArray
@@ -31,13 +32,41 @@ GAP = 1
 """Slices in which an object may be missing."""
 
 
+Numbers = npt.NDArray[np.int64]
+Overlap = tuple[Numbers, Numbers, Numbers]
+"""Positions of objects in two slices that overlap, and how many pixels they share."""
+
+
 @dataclass(eq=False)
 class _Slice:
     """The objects of a slice, their numbers in the stack, and which go on later."""
 
+    place: int
     objects: Objects
-    numbers: npt.NDArray[np.int32]
+    numbers: Numbers
     continued: npt.NDArray[np.bool_]
+
+
+class _Chain:
+    """Gives the objects of one slice after the other their numbers."""
+
+    def __init__(self, divide: bool) -> None:
+        self._divide = divide
+        self._recent: deque[_Slice] = deque(maxlen=GAP + 1)
+        self._n_slices = 0
+        self.n_objects = 0
+
+    def add(self, objects: Objects, pairs_with: Callable[[_Slice], Pairs]) -> Numbers:
+        """Give the objects of the next slice their numbers."""
+        candidates = [(earlier, pairs_with(earlier)) for earlier in self._recent]
+        numbers = _continued(candidates, objects, self._divide)
+        new = numbers == 0
+        numbers[new] = self.n_objects + 1 + np.arange(new.sum())
+        self.n_objects += int(new.sum())
+        nowhere = np.zeros(numbers.size, bool)
+        self._recent.appendleft(_Slice(self._n_slices, objects, numbers, nowhere))
+        self._n_slices += 1
+        return numbers
 
 
 def link_slices(
@@ -78,20 +107,55 @@ def link_slices(
         If the token says so.
     """
     linked = np.zeros(labels.shape, np.int32)
-    recent: deque[_Slice] = deque(maxlen=GAP + 1)
-    n_objects = 0
+    chain = _Chain(divide)
     for k, plane in enumerate(labels):
         if token is not None and token.cancelled:
             raise Cancelled("Linking was cancelled.")
         objects = objects_of(plane)
-        numbers = _continued(recent, objects, divide)
-        new = numbers == 0
-        numbers[new] = n_objects + 1 + np.arange(new.sum())
-        n_objects += int(new.sum())
-        linked[k] = _painted(objects, numbers).reshape(plane.shape)
-        recent.appendleft(_Slice(objects, numbers, np.zeros(numbers.size, bool)))
+        numbers = chain.add(objects, partial(_overlaps, objects))
+        linked[k] = _painted(objects, numbers.astype(np.int32)).reshape(plane.shape)
         yield Progress(k + 1, len(labels), f"linking slice {k + 1} of {len(labels)}")
     return linked
+
+
+def _overlaps(objects: Objects, earlier: _Slice) -> Pairs:
+    return overlaps(earlier.objects, objects)
+
+
+def link_tables(
+    areas: Iterable[Numbers], overlap: Callable[[int, int], Overlap], divide: bool = False
+) -> tuple[list[Numbers], int]:
+    """Link slices that are not in memory, of which only areas and overlaps are known.
+
+    Parameters
+    ----------
+    areas : iterable of int array
+        Pixels of each object of a slice, in the order of the labels; slice by slice.
+    overlap : callable
+        Gets two slices, the earlier one first, and returns which of their objects overlap.
+    divide : bool
+        As in `link_slices`.
+
+    Returns
+    -------
+    numbers : list of int array
+        For each slice the numbers of its objects, as `link_slices` gives them.
+    n_objects : int
+        How many objects there are.
+    """
+    chain, found = _Chain(divide), list[Numbers]()
+    for k, sizes in enumerate(areas):
+        objects = Objects(np.arange(len(sizes)), np.zeros(0, np.intp), sizes)
+        found.append(chain.add(objects, partial(_tabled, overlap, k, objects)))
+    return found, chain.n_objects
+
+
+def _tabled(
+    overlap: Callable[[int, int], Overlap], k: int, objects: Objects, earlier: _Slice
+) -> Pairs:
+    rows, columns, n_shared = overlap(earlier.place, k)
+    union = earlier.objects.areas[rows] + objects.areas[columns] - n_shared
+    return Pairs(earlier.objects.ids, objects.ids, rows, columns, n_shared / union)
 
 
 def number_apart(labels: npt.NDArray[Any]) -> LabelArray:
@@ -117,26 +181,23 @@ def number_apart(labels: npt.NDArray[Any]) -> LabelArray:
 
 
 def _continued(
-    recent: deque[_Slice], objects: Objects, divide: bool
-) -> npt.NDArray[np.int32]:
+    candidates: list[tuple[_Slice, Pairs]], objects: Objects, divide: bool
+) -> Numbers:
     """Return the number of the object that each one continues; 0 if it is new."""
-    numbers = np.zeros(len(objects.ids), np.int32)
-    candidates = [(earlier, overlaps(earlier.objects, objects)) for earlier in recent]
+    numbers = np.zeros(len(objects.ids), np.int64)
     for is_near in (_by_iou, _by_share):
         for earlier, pairs in candidates:
             free = ~earlier.continued[pairs.rows] & (numbers[pairs.columns] == 0)
             near = is_near(pairs, earlier.objects, objects)
-            rows, columns = _matched(pairs, free & near)
-            numbers[columns] = earlier.numbers[rows]
-            earlier.continued[rows] = True
+            hits = one_to_one(pairs, np.flatnonzero(free & near), _heaviest)
+            numbers[pairs.columns[hits]] = earlier.numbers[pairs.rows[hits]]
+            earlier.continued[pairs.rows[hits]] = True
     if divide and candidates:
         _end_divided(*candidates[0], objects, numbers)
     return numbers
 
 
-def _end_divided(
-    earlier: _Slice, pairs: Pairs, objects: Objects, numbers: npt.NDArray[np.int32]
-) -> None:
+def _end_divided(earlier: _Slice, pairs: Pairs, objects: Objects, numbers: Numbers) -> None:
     """Make the daughters of objects that divide new objects."""
     now = numbers[pairs.columns]
     possible = (now == 0) | (now == earlier.numbers[pairs.rows])
@@ -155,23 +216,23 @@ def _by_share(pairs: Pairs, first: Objects, second: Objects) -> npt.NDArray[np.b
     return overlap >= MIN_SHARE * np.minimum(*areas)
 
 
-def _matched(
-    pairs: Pairs, possible: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Choose pairs without a common object, with the highest sum of IoU.
+def _heaviest(pairs: Pairs, few: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Choose among pairs, so that no object is in two and the sum of IoU is the highest.
 
     The solver wants a partner for each row, so each gets a column of its own to fall back
     on. Each edge weighs 1 more, because it takes 0 for no edge.
     """
-    n_rows, n_columns = pairs.shape
-    every = np.arange(n_rows)
-    rows = np.concatenate([pairs.rows[possible], every])
-    columns = np.concatenate([pairs.columns[possible], n_columns + every])
-    weights = np.concatenate([1 + pairs.iou[possible], np.ones(n_rows)])
-    graph = sparse.csr_array((weights, (rows, columns)), (n_rows, n_columns + n_rows))
-    rows, columns = min_weight_full_bipartite_matching(graph, maximize=True)
-    real = columns < n_columns
-    return rows[real], columns[real]
+    rows, columns = (
+        np.unique(places[few], return_inverse=True)[1]
+        for places in (pairs.rows, pairs.columns)
+    )
+    every, n_columns = np.arange(rows.max() + 1), columns.max() + 1
+    edges = np.append(rows, every), np.append(columns, n_columns + every)
+    weights = np.append(1 + pairs.iou[few], np.ones(len(every)))
+    shape = len(every), n_columns + len(every)
+    graph = sparse.csr_array((weights, edges), shape)
+    _, partners = min_weight_full_bipartite_matching(graph, maximize=True)
+    return few[partners[rows] == columns]
 
 
 def _painted(objects: Objects, numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

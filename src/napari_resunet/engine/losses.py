@@ -7,6 +7,9 @@ Dice.
 
 from __future__ import annotations
 
+import numpy as np
+
+from napari_resunet.engine.device import upload
 from napari_resunet.network.torch_import import functional, torch
 from napari_resunet.types import Task
 
@@ -74,7 +77,8 @@ def _instance_loss(
 ) -> torch.Tensor:
     foreground = (labels > 0).float()
     targets = torch.stack([foreground, distance, boundary(labels)], dim=1)
-    scale = torch.tensor(MAP_WEIGHTS, device=logits.device)[:, None, None]
+    # `torch.tensor` would wait for the graphics card.
+    scale = upload(np.array(MAP_WEIGHTS), logits.device)[:, None, None]
     entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     per_pixel = (entropy * scale).sum(1)
     weight = weight * (1.0 + CONTACT_WEIGHT * contact_zone(labels))

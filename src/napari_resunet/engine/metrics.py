@@ -7,7 +7,7 @@ one-to-one matching that maximizes the total IoU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -283,13 +283,36 @@ def _match(
 
     Returns positions in `true_ids` and `found_ids`, and the IoU.
     """
-    valid = np.flatnonzero(pairs.iou >= threshold)
-    rows, columns = pairs.rows[valid], pairs.columns[valid]
-    # From IoU 0.5 nearly every object overlaps only one other; exact halves overlap two.
-    one = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
-    chosen = [valid[one], *(_best(pairs, few) for few in _groups(pairs, valid[~one]))]
-    hits = np.concatenate(chosen)
+    hits = one_to_one(pairs, np.flatnonzero(pairs.iou >= threshold), _best)
     return pairs.rows[hits], pairs.columns[hits], pairs.iou[hits]
+
+
+def one_to_one(
+    pairs: Pairs,
+    chosen: npt.NDArray[np.intp],
+    best: Callable[[Pairs, npt.NDArray[np.intp]], npt.NDArray[np.intp]],
+) -> npt.NDArray[np.intp]:
+    """Choose among pairs so that no object is in two.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        All pairs.
+    chosen : int array
+        Positions of those that are possible.
+    best : callable
+        Chooses among the positions of a few pairs that share objects.
+
+    Returns
+    -------
+    int array
+        Positions in `pairs`.
+    """
+    rows, columns = pairs.rows[chosen], pairs.columns[chosen]
+    # Nearly every object overlaps only one other; time grows with the square of the rest.
+    one = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+    groups = _groups(pairs, chosen[~one])
+    return np.concatenate([chosen[one], *(best(pairs, few) for few in groups)])
 
 
 def _groups(pairs: Pairs, chosen: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:

@@ -322,10 +322,9 @@ class ModelSelector:
     def _predict_all(self, network: ResNetUNet) -> Predictions:
         """Predict each part once."""
         with _evaluating(network):
-            return {
-                key: predict(network, self._info, part, self._compute)
-                for key, part in self._parts.items()
-            }
+            parts = list(self._parts.values())
+            found = predict(network, self._info, parts, self._compute)
+        return dict(zip(self._parts, found, strict=True))
 
     def _score(
         self, predictions: Predictions, parts: Sequence[HeldOutPart]
@@ -351,7 +350,7 @@ def _n_objects(parts: Sequence[HeldOutPart]) -> int:
 
 def weights(network: ResNetUNet) -> Weights:
     """Copy the weights to the CPU."""
-    return {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+    return {k: v.detach().to("cpu", copy=True) for k, v in network.state_dict().items()}
 
 
 def _interpolated(old: Weights, new: Weights, fraction: float) -> Weights:

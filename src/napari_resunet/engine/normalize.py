@@ -6,6 +6,7 @@ as is common (CSBDeep, Weigert et al. 2018, https://doi.org/10.1038/s41592-018-0
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,39 @@ def _exponent(largest: float) -> int:
     return 0 if abs(exponent) <= SAFE_EXPONENT else exponent
 
 
+@dataclass(frozen=True)
+class Span:
+    """What is subtracted from the pixels of each channel, and then multiplied.
+
+    Attributes
+    ----------
+    low, inverse : float64 array, shape (C,)
+        The low percentile, and 1 by the distance to the high one; 0 if they are equal.
+        Both after division by a power of two.
+    exponent : int
+        That power, which keeps differences and quotients finite.
+    """
+
+    low: npt.NDArray[np.float64]
+    inverse: npt.NDArray[np.float64]
+    exponent: int
+
+    @classmethod
+    def of(cls, measured: Statistics) -> Span:
+        """Compute it from the percentiles."""
+        ends = np.asarray([measured.low, measured.high], dtype=np.float64)
+        exponent = _exponent(float(np.abs(ends).max(initial=0.0)))
+        low, high = np.ldexp(ends, -exponent)
+        spread = high - low
+        inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+        return cls(low, inverse, exponent)
+
+    def is_wide(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether float32 would lose the differences of large numbers."""
+        large = np.abs(self.low).max(initial=0.0) > 2**20
+        return bool(dtype.itemsize >= 8 or self.exponent or large)
+
+
 def normalize(
     pixels: npt.NDArray[Any], measured: Statistics, normalization: Normalization
 ) -> FloatArray:
@@ -119,38 +153,18 @@ def normalize(
     float32 array, shape (..., C)
         About -3 to 5 by default; a constant channel becomes ``(0 - mean) / std``.
     """
-    ends = np.asarray([measured.low, measured.high], dtype=np.float64)
-    exponent = _exponent(float(np.abs(ends).max(initial=0.0)))
-    low, high = np.ldexp(ends, -exponent)
-    spread = high - low
-    # float32 loses the differences of large numbers.
-    wide = pixels.dtype.itemsize >= 8 or exponent or np.abs(low).max(initial=0.0) > 2**20
-    inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+    span = Span.of(measured)
     values: npt.NDArray[np.floating[Any]]
     # Values far from the percentiles become infinite and are clipped; inf * 0 in a
     # constant channel is NaN, which becomes 0.
     with np.errstate(over="ignore", invalid="ignore"):
-        values = pixels.astype(np.float64 if wide else np.float32)
-        if exponent:
-            values = np.ldexp(values, -exponent)
-        values -= low.astype(values.dtype)
-        values *= inverse.astype(values.dtype)
+        values = pixels.astype(np.float64 if span.is_wide(pixels.dtype) else np.float32)
+        if span.exponent:
+            values = np.ldexp(values, -span.exponent)
+        values -= span.low.astype(values.dtype)
+        values *= span.inverse.astype(values.dtype)
     np.nan_to_num(values, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf)
     np.clip(values, normalization.clip_low, normalization.clip_high, out=values)
     values -= normalization.mean
     values /= normalization.std
     return values.astype(np.float32, copy=False)
-
-
-def to_network_channels(pixels: FloatArray) -> FloatArray:
-    """Turn one to three normalized channels, shape (Y, X, C), into (3, Y, X).
-
-    One channel is repeated; two are completed by zeros.
-    """
-    planes = np.moveaxis(pixels, -1, 0)
-    if planes.shape[0] == 1:
-        return np.ascontiguousarray(np.repeat(planes, N_INPUTS, axis=0))
-    if planes.shape[0] < N_INPUTS:
-        empty = np.zeros((N_INPUTS - planes.shape[0], *planes.shape[1:]), np.float32)
-        planes = np.concatenate([planes, empty])
-    return np.ascontiguousarray(planes)

@@ -17,7 +17,8 @@ from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.normalize import normalize
 from napari_resunet.engine.patches import TrainingImage, median_diameter
 from napari_resunet.engine.postprocess import decode
-from napari_resunet.engine.predict import Event, PredictionRequest, Predictor
+from napari_resunet.engine.predict import Event, MapPredictor
+from napari_resunet.engine.prepare import PredictionRequest
 from napari_resunet.events import CancelToken
 from napari_resunet.masks import compact
 from napari_resunet.types import (
@@ -53,7 +54,7 @@ SMALL = 0.5
 
 
 def estimate_scale(
-    predictor: Predictor,
+    predictor: MapPredictor,
     reader: ImageReader,
     indices: Sequence[Index],
     measured: Statistics,
@@ -63,7 +64,7 @@ def estimate_scale(
 
     Parameters
     ----------
-    predictor : Predictor
+    predictor : MapPredictor
         The model on its device.
     reader : ImageReader
         The image.
@@ -87,7 +88,7 @@ def estimate_scale(
 
 
 def _most_varied(
-    predictor: Predictor,
+    predictor: MapPredictor,
     reader: ImageReader,
     indices: Sequence[Index],
     measured: Statistics,
@@ -102,7 +103,7 @@ def _most_varied(
 
 
 def _spread(
-    predictor: Predictor,
+    predictor: MapPredictor,
     reader: ImageReader,
     index: Index,
     window: Window,
@@ -114,7 +115,7 @@ def _spread(
 
 
 def _scale_of_plane(
-    predictor: Predictor,
+    predictor: MapPredictor,
     reader: ImageReader,
     index: Index,
     measured: Statistics,
@@ -201,7 +202,7 @@ def _whole_areas(image: TrainingImage) -> npt.NDArray[np.float64]:
 
 
 def _probe(
-    predictor: Predictor,
+    predictor: MapPredictor,
     reader: ImageReader,
     index: Index,
     measured: Statistics,

@@ -66,7 +66,7 @@ def train_step(
     on_device = (part.to(compute.device, non_blocking=True) for part in batch)
     pixels, labels, distance, weight = on_device
     optimizer.zero_grad(set_to_none=True)
-    with device.autocast(compute):
+    with device.autocast(device.for_training(compute)):
         logits = network(pixels.contiguous(memory_format=torch.channels_last))
     loss = loss_of(task, logits, labels, distance, weight)
     optimizer_step(network, optimizer, loss)

@@ -18,9 +18,15 @@ from skimage.morphology import isotropic_dilation
 from skimage.segmentation import find_boundaries
 
 from napari_resunet.engine.normalize import N_INPUTS, normalize, statistics
+from napari_resunet.engine.prepare import mirrored
 from napari_resunet.errors import CorrectionError
 from napari_resunet.masks import compact
-from napari_resunet.network.torch_import import InterpolationMode, torch, transforms
+from napari_resunet.network.torch_import import (
+    InterpolationMode,
+    functional,
+    torch,
+    transforms,
+)
 from napari_resunet.types import Example, FloatArray, LabelArray, MaskArray, ModelInfo
 
 ROTATION_MARGIN = 1.42
@@ -69,6 +75,29 @@ class TrainingPatch(NamedTuple):
     weight: torch.Tensor
 
 
+@dataclass(frozen=True)
+class PatchSource:
+    """A training image on a device, to cut patches there.
+
+    Attributes
+    ----------
+    planes : TrainingPatch
+        The whole image: pixels (C, Y, X), the rest (Y, X).
+    scale : float
+        Rescale factor from image pixels to network resolution.
+    """
+
+    planes: TrainingPatch
+    scale: float
+
+    @classmethod
+    def of(cls, image: TrainingImage, device: torch.device | None = None) -> PatchSource:
+        """Copy an image to a device; on the CPU, None, it shares the image's memory."""
+        arrays = image.pixels, image.labels, image.distance, image.weight
+        planes = (torch.from_numpy(array).to(device) for array in arrays)
+        return cls(TrainingPatch(*planes), image.scale)
+
+
 def stack_patches(patches: Sequence[TrainingPatch]) -> TrainingPatch:
     """Stack patches of one size: pixels (N, C, S, S), the rest (N, S, S)."""
     return TrainingPatch(*(torch.stack(parts) for parts in zip(*patches, strict=True)))
@@ -110,9 +139,8 @@ def training_image(
     measured = example.statistics or statistics(image, info.normalization, joint=joint)
     pixels = normalize(image, measured, info.normalization)
     instances = info.task == "instances"
-    labels = np.ascontiguousarray(
-        compact(example.labels) if instances else example.labels, dtype=np.int32
-    )
+    # A copy, because torch refuses memory that is read-only.
+    labels = np.array(compact(example.labels) if instances else example.labels, np.int32)
     scale = example.scale or scale_from_labels(labels, info)
     weight = np.ones(labels.shape, np.float16)
     if example.edited is not None and example.edited.any():
@@ -149,7 +177,7 @@ def scale_from_labels(labels: npt.NDArray[Any], info: ModelInfo) -> float:
 
 
 def cut_patch(
-    image: TrainingImage,
+    source: PatchSource,
     centre: tuple[float, float],
     size: int,
     geometry: Geometry,
@@ -159,8 +187,8 @@ def cut_patch(
 
     Parameters
     ----------
-    image : TrainingImage
-        The image.
+    source : PatchSource
+        The image; the patch is cut on its device.
     centre : tuple of float
         Row and column in image pixels.
     size : int
@@ -175,13 +203,14 @@ def cut_patch(
     TrainingPatch
         A small image is extended by reflection, with weight 0.
     """
-    zoom = image.scale * 2.0 ** rng.uniform(-geometry.zoom, geometry.zoom)
+    height, width = source.planes.labels.shape
+    zoom = source.scale * 2.0 ** rng.uniform(-geometry.zoom, geometry.zoom)
     stretch = 2.0 ** (rng.uniform(-geometry.stretch, geometry.stretch) / 2)
     turned = geometry.rotate and rng.random() < 0.5
     side = int(np.ceil(size * ROTATION_MARGIN)) if turned else size
-    rows = _span(centre[0], side / (zoom * stretch), image.labels.shape[0])
-    columns = _span(centre[1], side * stretch / zoom, image.labels.shape[1])
-    smooth, sharp = _resized(image, rows, columns, side)
+    rows = _span(centre[0], side / (zoom * stretch), height)
+    columns = _span(centre[1], side * stretch / zoom, width)
+    smooth, sharp = _resized(source.planes, rows, columns, side)
     if turned:
         angle = float(rng.uniform(0, 360))
         smooth = transforms.rotate(smooth, angle, interpolation=InterpolationMode.BILINEAR)
@@ -212,29 +241,19 @@ def _span(centre: float, length: float, available: int) -> tuple[int, int]:
 
 
 def _resized(
-    image: TrainingImage, rows: tuple[int, int], columns: tuple[int, int], side: int
+    planes: TrainingPatch, rows: tuple[int, int], columns: tuple[int, int], side: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    window = (_inside(rows, image.labels.shape[0]), _inside(columns, image.labels.shape[1]))
-    padding = (
-        _beyond(rows, image.labels.shape[0]),
-        _beyond(columns, image.labels.shape[1]),
-    )
-    smooth = np.concatenate([image.pixels[:, *window], image.distance[None, *window]])
-    sharp = np.stack([image.labels[window], image.weight[window]]).astype(np.float32)
-    smooth = np.pad(smooth, ((0, 0), *padding), mode="symmetric")
-    sharp = np.stack(
-        [
-            np.pad(sharp[0], padding, mode="symmetric"),
-            np.pad(sharp[1], padding, constant_values=0.0),
-        ]
-    )
-    smooth_tensor = torch.from_numpy(smooth.astype(np.float32))
+    height, width = planes.labels.shape
+    window = _inside(rows, height), _inside(columns, width)
+    beyond = _beyond(rows, height), _beyond(columns, width)
+    pixels, labels, distance, weight = (plane[..., *window] for plane in planes)
+    smooth = mirrored(torch.cat([pixels, distance[None]]), *beyond)
+    unknown = functional.pad(weight.float(), (*beyond[1], *beyond[0]))
+    sharp = torch.stack([mirrored(labels, *beyond).float(), unknown])
     return (
-        transforms.resize(smooth_tensor, [side, side], antialias=True),
+        transforms.resize(smooth.float(), [side, side], antialias=True),
         transforms.resize(
-            torch.from_numpy(sharp),
-            [side, side],
-            interpolation=InterpolationMode.NEAREST_EXACT,
+            sharp, [side, side], interpolation=InterpolationMode.NEAREST_EXACT
         ),
     )
 

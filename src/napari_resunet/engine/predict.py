@@ -19,23 +19,30 @@ import numpy.typing as npt
 
 from napari_resunet.engine.device import (
     Compute,
+    Download,
     device_error,
     free_cached_memory,
+    free_memory,
     is_out_of_memory,
     no_memory,
 )
-from napari_resunet.engine.image_reader import Axis, read_resampled
-from napari_resunet.engine.normalize import normalize, to_network_channels
 from napari_resunet.engine.optimized import fast_copy
+from napari_resunet.engine.prepare import PredictionRequest, TileReader
 from napari_resunet.errors import Cancelled, FileError, ModelFileError
 from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
-from napari_resunet.network.torch_import import torch, transforms
-from napari_resunet.types import FloatArray, Index, Statistics, Task, Window
-from napari_resunet.windows import moved, overlap, relative
+from napari_resunet.network.torch_import import functional, torch, transforms
+from napari_resunet.types import FloatArray, Index, Task, Window
+from napari_resunet.windows import overlap, relative
 
 BATCH_ON_GPU = 16
+"""Tiles at once on a graphics card, if it has room for twice as many."""
+
+ACTIVATIONS = 512
+"""Numbers that the network holds at most for each pixel of a tile: 448 features around the
+last concatenation, and a few smaller ones."""
+
 MIN_TILE = 128
 KEPT_COLUMNS = 3
 """Columns of tiles that two parts side by side may share."""
@@ -71,51 +78,6 @@ TTA_VIEWS: dict[Task, tuple[TTAView, ...]] = {
 }
 
 
-class PixelReader(Protocol):
-    """Reads pixels of an image."""
-
-    def read(self, index: Index, rows: slice, columns: slice) -> npt.NDArray[Any]:
-        """Read a window of a plane, shape (h, w, C)."""
-
-
-@dataclass(frozen=True)
-class PredictionRequest:
-    """A window of a plane, and how to prepare it for the network.
-
-    Attributes
-    ----------
-    reader : PixelReader
-        The image.
-    index : tuple of int
-        Position of the plane in the stack.
-    window : tuple of slice
-        Rows and columns in image pixels.
-    scale : float
-        Rescale factor from image pixels to network resolution.
-    statistics : Statistics
-        Of the whole image.
-    part : tuple of slice or None
-        Rows and columns of the window at network resolution to predict; None predicts all.
-        The maps of a part are those that the whole window has there.
-    """
-
-    reader: PixelReader
-    index: Index
-    window: Window
-    scale: float
-    statistics: Statistics
-    part: Window | None = None
-
-    @property
-    def axes(self) -> tuple[Axis, Axis]:
-        """Rows and columns of the window."""
-        rows, columns = self.window
-        return (
-            Axis.scaled(rows.stop - rows.start, self.scale),
-            Axis.scaled(columns.stop - columns.start, self.scale),
-        )
-
-
 @dataclass
 class ExecutionPlan:
     """What changes when memory is short: the network's device, the batch, and the tile."""
@@ -147,14 +109,50 @@ class KeptTiles:
             del self.tiles[place]
 
 
+class MapPredictor(Protocol):
+    """Predicts maps, on this computer or on another one."""
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+
+    @property
+    def description(self) -> str:
+        """The device and its precision, for the user."""
+
+    @property
+    def batch(self) -> int:
+        """Number of tiles that are predicted at once."""
+
+    def maps(
+        self,
+        request: PredictionRequest,
+        token: CancelToken | None = None,
+        *,
+        tta: bool = False,
+        kept: KeptTiles | None = None,
+    ) -> Generator[Event, None, Maps]:
+        """Predict the maps of a window; see `Predictor.maps`."""
+
+
 class Predictor:
     """A model on a device; it remembers how much memory there was."""
 
     def __init__(self, model: Model, compute: Compute) -> None:
         self.model = model
-        batch = 1 if compute.kind == "cpu" else BATCH_ON_GPU
         network = fast_copy(model.network, compute)
+        batch = _batch_that_fits(compute, model.info.tile)
         self.plan = ExecutionPlan(network, compute, batch, model.info.tile)
+
+    @property
+    def description(self) -> str:
+        """The device in use: the CPU, once the GPU has run out of memory."""
+        return self.plan.compute.description
+
+    @property
+    def batch(self) -> int:
+        """Number of tiles that are predicted at once."""
+        return self.plan.batch
 
     def maps(
         self,
@@ -242,81 +240,54 @@ class Predictor:
         part = request.part or (slice(0, rows.n), slice(0, columns.n))
         maps = _empty_maps((self.model.info.n_maps, *(s.stop - s.start for s in part)))
         kept = kept or KeptTiles(request.index)
-        # Column by column, as `KeptTiles` expects.
+        device = self.plan.compute.pixel_device
+        reader = TileReader(request, self.model.info.normalization, device)
+        blender = Blender(maps, part, (rows, columns), device)
+        # Column by column, as `KeptTiles` and `Blender` expect.
         down = rows.meeting(part[0])
         places = [(row, column) for column in columns.meeting(part[1]) for row in down]
         for first in range(0, len(places), self.plan.batch):
             batch = places[first : first + self.plan.batch]
             new = [place for place in batch if place not in kept.tiles]
             if new:
-                tiles = [self._tile(request, rows, columns, place) for place in new]
+                tiles = [reader.read(rows.span(r), columns.span(c)) for r, c in new]
                 kept.tiles |= zip(new, self._run(tiles, tta), strict=True)
             for place in batch:
-                _blend(maps, part, kept.tiles[place], (rows, columns), place)
+                blender.add(kept.tiles[place], place)
             kept.forget(KEPT_COLUMNS * len(down) + len(batch))
             yield Progress(min(first + len(batch), len(places)), len(places), "tiles")
             if token is not None and token.cancelled:
                 raise Cancelled
+        blender.finish()
         return maps
 
-    def _tile(
-        self,
-        request: PredictionRequest,
-        rows: TileGrid1D,
-        columns: TileGrid1D,
-        place: tuple[int, int],
-    ) -> FloatArray:
-        """Read one tile, shape (3, S, S'), extended by reflection beyond the image."""
-        top, left = rows.starts[place[0]], columns.starts[place[1]]
-        bottom, right = min(rows.n, top + rows.size), min(columns.n, left + columns.size)
-        pixels = read_resampled(
-            _Reader(self.model, request), request.axes, (top, bottom), (left, right)
-        )
-        missing = ((0, top + rows.size - bottom), (0, left + columns.size - right), (0, 0))
-        if any(after for _, after in missing):
-            pixels = np.pad(pixels, missing, mode="symmetric")
-        return to_network_channels(pixels)
-
-    def _run(self, tiles: list[FloatArray], tta: bool) -> torch.Tensor:
-        images = torch.from_numpy(np.stack(tiles))
+    def _run(self, tiles: list[torch.Tensor], tta: bool) -> torch.Tensor:
+        images = torch.stack(tiles)
         views = TTA_VIEWS[self.model.info.task]
         # One after the other, because together they would need four times the memory.
         maps = [self._predict_view(images, v) for v in (views if tta else views[:1])]
-        outputs = torch.stack(maps).mean(0)
-        if not torch.isfinite(outputs).all():
-            raise ModelFileError(
-                "The model computes no numbers for this image, so its weights are "
-                "damaged or its training went wrong: choose another model."
-            )
-        return outputs
+        return torch.stack(maps).mean(0)
 
     def _predict_view(self, images: torch.Tensor, view: TTAView) -> torch.Tensor:
         """Compute the maps of a view of the images, and transform them back."""
         compute, size = self.plan.compute, list(images.shape[-2:])
         sizes = [max(STRIDE, round(n * view.zoom / STRIDE) * STRIDE) for n in size]
-        # Resized on the CPU, because not every device can do it without aliasing.
         flipped = transforms.resize(images.flip(view.flips), sizes)
         on_device = flipped.to(compute.device, compute.dtype).contiguous(
             memory_format=torch.channels_last
         )
         with torch.inference_mode():
             logits = self.plan.network(on_device).float()
-            maps = to_probabilities(logits, self.model.info.task).cpu()
+            maps = to_probabilities(logits, self.model.info.task).to(images.device)
         return transforms.resize(maps, size).flip(view.flips)
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads and normalizes a part of the window."""
-
-    model: Model
-    request: PredictionRequest
-
-    def __call__(self, rows: slice, columns: slice) -> FloatArray:
-        request = self.request
-        window = moved((rows, columns), request.window)
-        pixels = request.reader.read(request.index, *window)
-        return normalize(pixels, request.statistics, self.model.info.normalization)
+def _batch_that_fits(compute: Compute, tile: int) -> int:
+    """Return how many tiles take half of the free memory of a card; 1 on the CPU."""
+    if compute.kind == "cpu":
+        return 1
+    n_bytes = ACTIVATIONS * compute.dtype.itemsize * tile**2
+    return int(np.clip(free_memory(compute) // (2 * n_bytes), 1, BATCH_ON_GPU))
 
 
 def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
@@ -352,21 +323,80 @@ def _reserve(stream: IO[bytes], n_bytes: int) -> None:
     stream.flush()
 
 
-def _blend(
-    maps: Maps,
-    part: Window,
-    output: torch.Tensor,
-    grids: tuple[TileGrid1D, TileGrid1D],
-    place: tuple[int, int],
-) -> None:
-    """Add what a tile contributes to the maps of a part."""
-    rows, columns = (grid.span(i) for grid, i in zip(grids, place, strict=True))
-    weights = grids[0].weights(place[0])[:, None] * grids[1].weights(place[1])[None]
-    both = overlap((rows, columns), part)
-    here, there = relative(both, (rows, columns)), relative(both, part)
-    # In torch, because numpy's half precision is ten times slower.
-    target = torch.from_numpy(maps[:, *there])
-    target += (output[:, *here] * torch.from_numpy(weights[here])).half()
+class Blender:
+    """Adds tiles up on the device in float32; columns that are complete go to the maps.
+
+    Parameters
+    ----------
+    maps : float16 array, shape (n_maps, Y, X)
+        Of the part; filled in `finish` at the latest.
+    part : tuple of slice
+        Rows and columns of the plane.
+    grids : tuple of TileGrid1D
+        Rows and columns of tiles.
+    device : torch.device
+        Where the tiles are.
+    """
+
+    def __init__(
+        self,
+        maps: Maps,
+        part: Window,
+        grids: tuple[TileGrid1D, TileGrid1D],
+        device: torch.device,
+    ) -> None:
+        self._maps, self._part, self._grids = maps, part, grids
+        self._weights = [
+            torch.from_numpy(np.stack([grid.weights(i) for i in range(len(grid.starts))]))
+            for grid in grids
+        ]
+        self._weights = [weights.to(device) for weights in self._weights]
+        width = min(grids[1].size, maps.shape[2])
+        self._strip = torch.zeros(*maps.shape[:2], width, device=device)
+        self._begin = part[1].start
+        self._arriving: tuple[slice, Download] | None = None
+
+    def add(self, output: torch.Tensor, place: tuple[int, int]) -> None:
+        """Add what a tile (n_maps, S, S') contributes; columns come in ascending order."""
+        rows, columns = (g.span(i) for g, i in zip(self._grids, place, strict=True))
+        self._advance(columns.start)
+        both = overlap((rows, columns), self._part)
+        here = relative(both, (rows, columns))
+        strip = self._part[0], slice(self._begin, self._part[1].stop)
+        down, across = (w[i] for w, i in zip(self._weights, place, strict=True))
+        weights = down[here[0], None] * across[here[1]]
+        self._strip[:, *relative(both, strip)] += output[:, *here] * weights
+
+    def finish(self) -> None:
+        """Write the rest."""
+        self._advance(self._part[1].stop)
+        self._write()
+
+    def _advance(self, column: int) -> None:
+        """Send away what is left of a column of the plane."""
+        n = min(column, self._part[1].stop) - self._begin
+        if n <= 0:
+            return
+        done = self._strip[:, :, :n].half()
+        self._write()  # those before, which had the time of a column of tiles to arrive
+        begin = self._begin - self._part[1].start
+        self._arriving = slice(begin, begin + n), Download(done, done.isfinite().all())
+        self._strip = functional.pad(self._strip[:, :, n:], (0, n))
+        self._begin += n
+
+    def _write(self) -> None:
+        if self._arriving is None:
+            return
+        columns, download = self._arriving
+        maps, finite = download.wait()
+        if not finite:
+            raise ModelFileError(
+                "The model computes no numbers for this image, so its weights are "
+                "damaged or its training went wrong: choose another model."
+            )
+        # By torch, because numpy's half precision is ten times slower.
+        torch.from_numpy(self._maps[:, :, columns]).copy_(maps)
+        self._arriving = None
 
 
 OVERLAP = 32

@@ -21,7 +21,8 @@ from skimage.segmentation import relabel_sequential
 from napari_resunet.engine.blocks import PredictionMaps, labels_to_image
 from napari_resunet.engine.image_reader import Axis, ImageReader, read_resampled
 from napari_resunet.engine.postprocess import HIGHEST_SEED, decode
-from napari_resunet.engine.predict import Event, Maps, PredictionRequest, Predictor
+from napari_resunet.engine.predict import Event, MapPredictor, Maps
+from napari_resunet.engine.prepare import PredictionRequest
 from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.types import (
     Decoding,
@@ -75,7 +76,7 @@ class VolumeRequest:
 
 
 def segment_volume(
-    predictor: Predictor,
+    predictor: MapPredictor,
     request: VolumeRequest,
     decoding: Decoding,
     token: CancelToken | None = None,
@@ -84,7 +85,7 @@ def segment_volume(
 
     Parameters
     ----------
-    predictor : Predictor
+    predictor : MapPredictor
         A model of objects on its device.
     request : VolumeRequest
         The volume.
@@ -140,7 +141,7 @@ def _in_image(
 
 
 def _mean_maps(
-    predictor: Predictor, request: VolumeRequest, token: CancelToken | None
+    predictor: MapPredictor, request: VolumeRequest, token: CancelToken | None
 ) -> Generator[Event, None, FloatArray]:
     """Average the maps of three directions, (2, Z, Y, X) at network resolution."""
     depth, *plane = request.axes
@@ -162,7 +163,7 @@ def _mean_maps(
 
 
 def _maps_of(
-    predictor: Predictor,
+    predictor: MapPredictor,
     planes: FloatArray,
     statistics: Statistics,
     token: CancelToken | None,

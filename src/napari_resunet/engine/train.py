@@ -24,6 +24,7 @@ from napari_resunet.engine.optim import make_optimizer, set_lr, train_step
 from napari_resunet.engine.optimized import prepare_for_training
 from napari_resunet.engine.patches import (
     Geometry,
+    PatchSource,
     TrainingImage,
     TrainingPatch,
     cut_patch,
@@ -246,7 +247,8 @@ def sample_batch(
     for group_index in chosen:
         pool = pools[group_index]
         image = pool[int(rng.integers(len(pool)))]
-        patch = cut_patch(image, _centre(image, rng), config.patch, GEOMETRY, rng)
+        source = PatchSource.of(image)
+        patch = cut_patch(source, _centre(image, rng), config.patch, GEOMETRY, rng)
         pixels = vary_intensity(
             patch.pixels,
             info.normalization,

@@ -6,8 +6,10 @@ best weights. Objects that are mostly beyond a region's edge do not count.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, product
 from typing import Any
 
@@ -23,7 +25,14 @@ from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.metrics import Tolerance, count_found, dice, mean_ap
 from napari_resunet.engine.outcome import HeldOutScore
-from napari_resunet.engine.patches import Geometry, TrainingImage, TrainingPatch, cut_patch
+from napari_resunet.engine.patches import (
+    Geometry,
+    PatchSource,
+    TrainingImage,
+    TrainingPatch,
+    cut_patch,
+    stack_patches,
+)
 from napari_resunet.engine.predict import Maps, to_probabilities
 from napari_resunet.network.resnet_unet import STRIDE, ResNetUNet
 from napari_resunet.network.torch_import import torch, transforms
@@ -33,6 +42,9 @@ from napari_resunet.windows import bounding_window
 HELD_OUT_FRACTION = 0.25
 MIN_SIDE = 24
 """Smallest side of a held-out region at network resolution; smaller areas are not split."""
+
+BATCH_ON_GPU = 8
+"""Held-out parts of equal size that a graphics card predicts at once."""
 
 MAX_SIDE = 192
 """Largest side: with its margins, a part fits into one tile, because it is scored often."""
@@ -72,6 +84,17 @@ class HeldOutPart:
     def _objects(self, where: MaskArray) -> npt.NDArray[np.int32]:
         labels = np.unique(self.image.labels[where])
         return labels[labels > 0]
+
+    @cached_property
+    def patch(self) -> TrainingPatch:
+        """The part at network resolution, padded by reflection to whole strides."""
+        return _as_patch(self.image)
+
+    @cached_property
+    def real(self) -> MaskArray:
+        """The pixels of `patch` that are not padding."""
+        all_known = replace(self.image, weight=np.ones_like(self.image.weight))
+        return _as_patch(all_known).weight.numpy() > 0
 
 
 def split(
@@ -290,32 +313,51 @@ def score_together(
 
 
 def predict(
-    network: ResNetUNet, info: ModelInfo, part: HeldOutPart, compute: Compute
+    network: ResNetUNet, info: ModelInfo, parts: Sequence[HeldOutPart], compute: Compute
+) -> list[HeldOutPrediction]:
+    """Predict the maps of parts with a network in evaluation mode."""
+    found: dict[int, HeldOutPrediction] = {}
+    for some in _batches(parts, compute):
+        pixels = torch.stack([complete_channels(part.patch.pixels) for part in some])
+        on_device = pixels.to(compute.device)
+        with torch.inference_mode(), autocast(compute):
+            logits = network(on_device.contiguous(memory_format=torch.channels_last))
+        for part, each in zip(some, logits.float().cpu(), strict=True):
+            found[id(part)] = _prediction(info, part, each)
+    return [found[id(part)] for part in parts]
+
+
+def _batches(
+    parts: Sequence[HeldOutPart], compute: Compute
+) -> Iterator[Sequence[HeldOutPart]]:
+    """Take parts of equal size together, for a graphics card."""
+    by_size: dict[torch.Size, list[HeldOutPart]] = defaultdict(list)
+    for part in parts:
+        by_size[part.patch.pixels.shape].append(part)
+    n = 1 if compute.kind == "cpu" else BATCH_ON_GPU
+    for same in by_size.values():
+        yield from (same[first : first + n] for first in range(0, len(same), n))
+
+
+def _prediction(
+    info: ModelInfo, part: HeldOutPart, logits: torch.Tensor
 ) -> HeldOutPrediction:
-    """Predict the maps of a part with a network in evaluation mode."""
-    image = part.image
-    axes = tuple(Axis.scaled(n, image.scale) for n in image.labels.shape)
-    size = [int(np.ceil(a.n_network / STRIDE)) * STRIDE for a in axes]
-    patch = _as_patch(image, size)
-    pixels = complete_channels(patch.pixels)[None].to(compute.device)
-    with torch.inference_mode(), autocast(compute):
-        logits = network(pixels.contiguous(memory_format=torch.channels_last)).float().cpu()
-    loss = loss_of(
-        info.task, logits, patch.labels[None], patch.distance[None], patch.weight[None]
-    )
-    maps = to_probabilities(logits, info.task)[0].numpy().astype(np.float16)
-    all_known = replace(image, weight=np.ones_like(image.weight))
-    real = _as_patch(all_known, size).weight.numpy() > 0
+    _, *truth = stack_patches([part.patch])
+    loss = float(loss_of(info.task, logits[None], *truth))
+    maps = to_probabilities(logits[None], info.task)[0].numpy().astype(np.float16)
     n_objects = max(1, part.n_objects)
-    return HeldOutPrediction(patch, maps, float(loss), n_objects, real, part.accepted)
+    return HeldOutPrediction(part.patch, maps, loss, n_objects, part.real, part.accepted)
 
 
-def _as_patch(image: TrainingImage, size: list[int]) -> TrainingPatch:
-    """Pad the whole image to `size`; a square patch would take longer to predict."""
+def _as_patch(image: TrainingImage) -> TrainingPatch:
+    """Pad the whole image; a square patch would take longer to predict."""
     height, width = image.labels.shape
+    axes = (Axis.scaled(n, image.scale) for n in image.labels.shape)
+    size = [int(np.ceil(a.n_network / STRIDE)) * STRIDE for a in axes]
     straight = Geometry(zoom=0.0, stretch=0.0, rotate=False)
     rng = np.random.default_rng(0)
-    square = cut_patch(image, (height / 2, width / 2), max(size), straight, rng)
+    source, centre = PatchSource.of(image), (height / 2, width / 2)
+    square = cut_patch(source, centre, max(size), straight, rng)
     return TrainingPatch(*(transforms.center_crop(part, size) for part in square))
 
 

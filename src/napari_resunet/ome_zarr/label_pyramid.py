@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 
-from napari_resunet.ome_zarr.labels import NOTE, create_array, write_group
+from napari_resunet.ome_zarr.image_labels import Place, create_array
+from napari_resunet.ome_zarr.labels import HASH, NOTE, labels_hash, write_group
 
 UNITS = {"Z": "micrometer", "Y": "micrometer", "X": "micrometer", "T": "second"}
 KINDS = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
-Place = tuple[int | slice, ...]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,9 @@ class LabelPyramid:
         Rows and columns of a chunk.
     version : {"0.4", "0.5"}
         Of NGFF.
+    steps : mapping of str to float
+        From pixel to pixel of the finest level along X, Y, and Z in micrometres, and along
+        T in seconds; 1 where it is not known.
     """
 
     folder: Path
@@ -39,6 +42,9 @@ class LabelPyramid:
     axes: str
     chunk: int
     version: str = "0.5"
+    steps: Mapping[str, float] = field(default_factory=dict)
+    base: ClassVar[int] = 0
+    """The level that is written first."""
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -61,7 +67,7 @@ class LabelPyramid:
         """Write a part of a level; two parts of one chunk only one after the other."""
         self._open(level)[where] = labels
 
-    def halve(
+    def resample(
         self, level: int, index: tuple[int, ...], rows: slice, columns: slice
     ) -> None:
         """Write a part of a level from every second pixel of the finer one."""
@@ -69,14 +75,11 @@ class LabelPyramid:
         twice = (slice(2 * s.start, 2 * s.stop) for s in (rows, columns))
         self._open(level)[(*index, rows, columns)] = finer[(*index, *twice)][::2, ::2]
 
-    def finish(self, steps: Mapping[str, float], about: Mapping[str, Any]) -> None:
+    def finish(self, about: Mapping[str, Any]) -> None:
         """Write the metadata, which makes it an image that other programs open.
 
         Parameters
         ----------
-        steps : mapping of str to float
-            From pixel to pixel of the finest level along X, Y, and Z in micrometres, and
-            along T in seconds; 1 where it is not known.
         about : mapping
             How the labels were made, as JSON can hold it.
         """
@@ -85,9 +88,12 @@ class LabelPyramid:
         multiscale = {
             "name": "labels",
             "type": "nearest",
-            "axes": [_axis(letter, steps) for letter in self.axes],
+            "axes": [_axis(letter, self.steps) for letter in self.axes],
             "datasets": [
-                {"path": str(i), "coordinateTransformations": _place(self.axes, steps, i)}
+                {
+                    "path": str(i),
+                    "coordinateTransformations": _place(self.axes, self.steps, i),
+                }
                 for i in range(len(self.shapes))
             ],
         }
@@ -99,7 +105,8 @@ class LabelPyramid:
             multiscale["version"] = self.version
         checked = model.model_validate(stated).model_dump(mode="json", exclude_none=True)
         ome = {"ome": checked} if self.version == "0.5" else checked
-        write_group(self.folder, self.version, {**ome, NOTE: dict(about)})
+        note = {**about, HASH: labels_hash(self.folder)}
+        write_group(self.folder, self.version, {**ome, NOTE: note})
 
     def _open(self, level: int) -> Any:
         import zarr

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.files import atomic_path, shown
 from napari_resunet.ome_zarr.consolidated import update_consolidated
 from napari_resunet.ome_zarr.image import open_levels
+from napari_resunet.ome_zarr.image_labels import SIDE, ImageLabels, nearest, parts_of
 from napari_resunet.ome_zarr.metadata import (
     GROUP_FILES,
     ImageMetadata,
@@ -42,9 +43,6 @@ TEMPORARY = ".resunet-labels-"
 """How the names of folders begin in which labels are written."""
 
 DAY = 24 * 3600
-SIDE = 1024
-"""Rows and columns of a chunk."""
-
 Labels = npt.NDArray[Any]
 
 
@@ -162,27 +160,84 @@ def write_labels(image: Path, name: str, labels: Labels, about: Mapping[str, Any
         If the image cannot be written.
     """
     labels = labels.reshape(fitting_shape(image, labels))
+    check_place(image, name)
+    _sweep(image)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=image))
+    try:
+        new = labels_for(image, temporary / name)
+        _write_arrays(new, labels)
+        describe_labels(image, new.folder, name, about)
+        place_labels(image, name, new.folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return labels_path(image, name)
+
+
+def labels_for(image: Path, folder: Path, base: int = 0) -> ImageLabels:
+    """Return labels for the levels of an image, to be written into a folder.
+
+    Raises
+    ------
+    FileError
+        If the image is damaged.
+    """
     metadata = read_metadata(image)
+    names = tuple(axis["name"] for axis in _stated(metadata)["axes"])
+    shapes = tuple(_shapes(image, metadata))
+    return ImageLabels(folder, shapes, names, metadata.version, base)
+
+
+def check_place(image: Path, name: str) -> None:
+    """Check that labels of a name can get their place in an image.
+
+    Raises
+    ------
+    FileError
+        If what the image says of its labels is damaged.
+    """
     target = labels_path(image, name)
     if target.parent.is_symlink():
         raise damaged(image, "its labels are a link to another place")
     _put_back(target)
-    groups = _registered(image, metadata.version, name)  # which may be damaged
-    _sweep(image)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=image))
-    try:
-        new = temporary / name
-        _write_arrays(new, metadata, _shapes(image, metadata), labels)
-        note = {**about, HASH: labels_hash(new)}
-        write_group(new, metadata.version, _attributes(metadata, name, note))
-        sync_files(new)
-        target.parent.mkdir(exist_ok=True)
-        _replace(new, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    write_group(target.parent, metadata.version, groups)
+    _registered(image, read_metadata(image).version, name)
+
+
+def describe_labels(image: Path, new: Path, name: str, about: Mapping[str, Any]) -> None:
+    """Write the metadata of labels whose arrays are whole, and sync them to the disk.
+
+    Parameters
+    ----------
+    image : Path
+        The folder of the image.
+    new : Path
+        The folder of the labels.
+    name : str
+        Their name.
+    about : mapping
+        How they were made, as JSON can hold it.
+    """
+    metadata, note = read_metadata(image), {**about, HASH: labels_hash(new)}
+    write_group(new, metadata.version, _attributes(metadata, name, note))
+    sync_files(new)
+
+
+def place_labels(image: Path, name: str, new: Path) -> None:
+    """Give labels that are whole their place in an image, and then list them there.
+
+    Parameters
+    ----------
+    image : Path
+        The folder of the image.
+    name : str
+        Name of the labels; others of that name are removed.
+    new : Path
+        The folder of the labels, on the same disk.
+    """
+    target, version = labels_path(image, name), read_metadata(image).version
+    target.parent.mkdir(exist_ok=True)
+    _replace(new, target)
+    write_group(target.parent, version, _registered(image, version, name))
     update_consolidated(image, target)
-    return target
 
 
 def _shapes(image: Path, metadata: ImageMetadata) -> list[tuple[int, ...]]:
@@ -192,71 +247,12 @@ def _shapes(image: Path, metadata: ImageMetadata) -> list[tuple[int, ...]]:
     return [tuple(shape[i] for i in keep) for shape in levels]
 
 
-def _write_arrays(
-    folder: Path, metadata: ImageMetadata, shapes: Sequence[tuple[int, ...]], labels: Labels
-) -> None:
-    names = [axis["name"] for axis in _stated(metadata)["axes"]]
-    dtype = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
-    for i, shape in enumerate(shapes):
-        array = create_array(folder / str(i), shape, dtype, metadata.version, names)
-        for where, block in _blocks(labels, shape):
-            array[where] = block
-
-
-def create_array(
-    folder: Path,
-    shape: tuple[int, ...],
-    dtype: npt.DTypeLike,
-    version: str,
-    names: Sequence[str],
-    side: int = SIDE,
-) -> Any:
-    """Create a zarr array for labels, which other programs can read.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the array.
-    shape : tuple of int
-        Rows and columns last.
-    dtype : dtype
-        Of the labels.
-    version : {"0.4", "0.5"}
-        Of NGFF.
-    names : sequence of str
-        Of the axes.
-    side : int
-        Rows and columns of a chunk.
-    """
-    import zarr
-    from numcodecs import Blosc
-
-    v3 = version == "0.5"
-    return zarr.create_array(
-        store=str(folder),
-        shape=shape,
-        dtype=np.dtype(dtype),
-        chunks=(*(1 for _ in shape[:-2]), *(max(1, min(side, n)) for n in shape[-2:])),
-        fill_value=0,
-        # What programs that read zarr 2 know; zarr's own choice is newer than they are.
-        compressors="auto" if v3 else Blosc(),
-        zarr_format=3 if v3 else 2,
-        dimension_names=list(names) if v3 else None,
-        chunk_key_encoding=None if v3 else {"name": "v2", "separator": "/"},
-    )
-
-
-def _blocks(
-    labels: Labels, shape: tuple[int, ...]
-) -> Iterator[tuple[tuple[int | slice, ...], Labels]]:
-    """Resample labels to a shape, some rows at a time."""
-    # Of a level of half the size, this is every second pixel, the first one included.
-    nearest = [np.arange(n) * m // n for n, m in zip(shape, labels.shape, strict=True)]
-    for index in np.ndindex(shape[:-2]):
-        plane = labels[tuple(int(nearest[axis][i]) for axis, i in enumerate(index))]
-        for top in range(0, shape[-2], SIDE):
-            rows = slice(top, min(top + SIDE, shape[-2]))
-            yield (*index, rows, slice(None)), plane[nearest[-2][rows]][:, nearest[-1]]
+def _write_arrays(new: ImageLabels, labels: Labels) -> None:
+    new.create(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
+    for level, shape in enumerate(new.shapes):
+        for index, rows, columns in parts_of(shape, SIDE):
+            part = nearest(labels, shape, index, rows, columns)
+            new.write(level, (*index, rows, columns), part)
 
 
 def _stated(metadata: ImageMetadata) -> dict[str, Any]:

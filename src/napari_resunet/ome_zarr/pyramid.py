@@ -14,7 +14,7 @@ from napari_resunet.files import shown
 from napari_resunet.ome_zarr.arrays import HARMLESS_BYTES, ZarrLevel
 from napari_resunet.ome_zarr.image import open_levels
 from napari_resunet.ome_zarr.metadata import ImageMetadata, read_metadata
-from napari_resunet.resolutions import coarser_by
+from napari_resunet.resolutions import coarser_by, memory_bytes
 from napari_resunet.types import MAX_PLANE
 
 LABEL_BYTES = 4
@@ -118,13 +118,6 @@ def _plane(metadata: ImageMetadata, level: ZarrLevel) -> int:
 def _labels_bytes(metadata: ImageMetadata, level: ZarrLevel) -> int:
     sizes = zip(metadata.axes, level.shape, strict=True)
     return LABEL_BYTES * int(np.prod([n for axis, n in sizes if axis != "C"], dtype=object))
-
-
-def memory_bytes() -> int:
-    """Return how much memory this computer has."""
-    import psutil
-
-    return int(psutil.virtual_memory().total)
 
 
 def _coarse_notice(metadata: ImageMetadata, level: ZarrLevel) -> str:

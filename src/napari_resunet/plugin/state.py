@@ -17,15 +17,16 @@ from psygnal import Signal
 from napari_resunet._package import STARTER
 from napari_resunet.session.measurements import Measurement
 from napari_resunet.session.queue import Queue
-from napari_resunet.session.settings import MAX_LEARNED, Scope, Settings, Stack
+from napari_resunet.session.settings import MAX_LEARNED, REMOTE, Scope, Settings, Stack
 from napari_resunet.session.store.models import CheckpointRecord, VersionRecord
 from napari_resunet.session.store.parts import PartRecord
 from napari_resunet.session.store.schema import QueueItem
 from napari_resunet.types import (
     Channels,
     Decoding,
-    DeviceChoice,
+    Device,
     ObjectSize,
+    RemoteServer,
     single_channels,
 )
 
@@ -280,7 +281,8 @@ class ImageState:
         self._cache.clear()
 
     def _bytes(self) -> int:
-        return sum(p.maps.maps.nbytes for p in self._cache.values())
+        kept = (p.beyond.predicted if p.beyond else p.maps for p in self._cache.values())
+        return sum(predicted.maps.nbytes for predicted in kept)
 
 
 @dataclass(frozen=True)
@@ -400,6 +402,7 @@ class AppState:
         self.pinned = False
         self.area = "visible"
         self.versions = Versions()
+        self.device: Device = settings.device
         self.device_text = ""
         self.speed: float | None = None
         self.folder: Path | None = None
@@ -415,7 +418,8 @@ class AppState:
     def take_settings(self, settings: Settings) -> None:
         """Use the settings of a session, or the defaults."""
         self.scope: Scope = settings.scope
-        self.device: DeviceChoice = settings.device
+        if not isinstance(self.device, RemoteServer):  # a session does not disconnect it
+            self.device = settings.device
         self.decoding = Decoding(settings.foreground, settings.split)
         self.learn_while_correcting = settings.learn_while_correcting
 
@@ -442,6 +446,11 @@ class AppState:
         """Work on another image."""
         self.image_key = key
         self.changed.emit()
+
+    @property
+    def device_key(self) -> str:
+        """The chosen device, as the menu knows it."""
+        return REMOTE.key if isinstance(self.device, RemoteServer) else self.device
 
     @property
     def model(self) -> Model | None:

@@ -34,6 +34,7 @@ from napari_resunet.plugin.controllers.queue import QueueController
 from napari_resunet.plugin.controllers.queue_ahead import AheadController
 from napari_resunet.plugin.controllers.queue_layers import QueueLayers
 from napari_resunet.plugin.controllers.queue_propose import ProposeAllController
+from napari_resunet.plugin.controllers.remote import RemoteController
 from napari_resunet.plugin.controllers.review import ReviewController
 from napari_resunet.plugin.controllers.save_into import SaveIntoController
 from napari_resunet.plugin.controllers.segment import SegmentController
@@ -126,6 +127,7 @@ class App:
         self.segment = SegmentController(
             state, layers, view, jobs, self.redraws, workers, timers
         )
+        self.remote = RemoteController(state, view, jobs)
         self.large = LargeController(state, layers, view, jobs, workers)
         self.work_here = WorkHereController(state, layers, view, jobs, workers)
         self.versions = VersionsController(state, layers, overlays, view, jobs, workers)

@@ -13,12 +13,11 @@ import numpy.typing as npt
 
 from napari_resunet._package import STARTER, STARTER_DIGEST, starter_path
 from napari_resunet.engine import metrics
-from napari_resunet.engine.device import choose, memory_errors
+from napari_resunet.engine.device import memory_errors
 from napari_resunet.engine.finetune import (
     MAX_SECONDS,
     FineTuneConfig,
     FineTuneStep,
-    fine_tune_steps,
 )
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import Score
@@ -28,6 +27,7 @@ from napari_resunet.network.model_file import Model, model_path, read_model
 from napari_resunet.session.arguments import values
 from napari_resunet.session.arguments.arrays import labels_of, reader_of
 from napari_resunet.session.arguments.examples import examples_of
+from napari_resunet.session.devices import fine_tune_on
 from napari_resunet.session.object_size import scale_from
 from napari_resunet.session.segment_volumes import segment_volumes, slice_step_for
 from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
@@ -35,7 +35,7 @@ from napari_resunet.session.settings import Stack
 from napari_resunet.session.stacks import number_stack, stack_of
 from napari_resunet.types import (
     Decoding,
-    DeviceChoice,
+    Device,
     Example,
     LabelArray,
     ObjectSize,
@@ -106,7 +106,7 @@ def segment(
     stack: Stack | None = None,
     directions: int = 1,
     slice_step: float | None = None,
-    device: DeviceChoice = "auto",
+    device: Device = "auto",
     on_event: OnEvent | None = None,
 ) -> LabelArray:
     """Segment an image.
@@ -142,8 +142,8 @@ def segment(
         but takes much more time and memory.
     slice_step : float or None
         From slice to slice, in pixels of the image, 0.1 to 100. Three directions need it.
-    device : {"auto", "cuda", "mps", "cpu"}
-        Where to compute.
+    device : {"auto", "cuda", "mps", "cpu"} or RemoteServer
+        Where to compute: on this computer, or on the one that `connect` returned.
     on_event : callable or None
         Called with each Progress and Notice.
 
@@ -162,6 +162,8 @@ def segment(
         If the image cannot be used as it is.
     DeviceError, OutOfMemoryError
         If the device is missing, fails, or has too little memory.
+    RemoteError
+        If the other computer is not there, goes away, or refuses.
     FileError
         If the temporary folder has no room for the maps of a large image.
     """
@@ -183,7 +185,7 @@ def segment_planes(
     stack: Stack | None = None,
     directions: int = 1,
     slice_step: float | None = None,
-    device: DeviceChoice = "auto",
+    device: Device = "auto",
     on_event: OnEvent | None = None,
 ) -> tuple[LabelArray, float | None]:
     """Segment all planes of an image, as `segment` does; return the scale as well.
@@ -202,14 +204,14 @@ def segment_planes(
     with memory_errors():
         if step is not None:
             volumes = segment_volumes(
-                Segmenter(model, choose(device)), reader, scale=scale, slice_step=step,
+                Segmenter(model, device), reader, scale=scale, slice_step=step,
                 decoding=decoding,
             )  # fmt: skip
             labels, scale = drain(volumes, on_event)
             return reader.in_given_order(labels), scale
         targets = [Target(index, reader.window) for index in reader.indices()]
         labels = np.zeros(reader.shape, np.int32)
-        segmenter = Segmenter(model, choose(device))
+        segmenter = Segmenter(model, device)
         for event in segmenter.propose(reader, targets, scale=scale, decoding=decoding):
             match event:
                 case Proposal():
@@ -235,7 +237,7 @@ def fine_tune(
     steps: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
-    device: DeviceChoice = "auto",
+    device: Device = "auto",
     on_event: OnEvent | None = None,
 ) -> Model:
     """Fine-tune a copy of a model on corrected labels.
@@ -259,8 +261,8 @@ def fine_tune(
         Time to train if `steps` is None, at least 0.1; None is a minute.
     seed : int
         Seed of the random number generator.
-    device : {"auto", "cuda", "mps", "cpu"}
-        Where to compute.
+    device : {"auto", "cuda", "mps", "cpu"} or RemoteServer
+        Where to compute: on this computer, or on the one that `connect` returned.
     on_event : callable or None
         Called with each Progress and Notice; the last Notice says whether the new model
         is better. Without it, notices about the labels are warnings.
@@ -281,6 +283,8 @@ def fine_tune(
         If an image cannot be used as it is.
     DeviceError, OutOfMemoryError
         If the device is missing, fails, or has too little memory.
+    RemoteError
+        If the other computer is not there, goes away, or refuses.
     """
     values.check_model(model)
     values.check_device(device)
@@ -292,7 +296,7 @@ def fine_tune(
         for example, notice in read:
             notify(notice, on_event)
             training_set.append(example)
-        events = fine_tune_steps(model, training_set, config, choose(device))
+        events = fine_tune_on(model, training_set, config, device)
         result = drain(events, partial(_report, on_event) if on_event else None)
     if on_event is not None:
         on_event(Notice(result.message))
@@ -349,13 +353,13 @@ def notify(notice: str, on_event: OnEvent | None) -> None:
         warnings.warn(notice, stacklevel=3)
 
 
-def _report(on_event: OnEvent, event: FineTuneStep | Notice) -> None:
+def _report(on_event: OnEvent, event: FineTuneStep | Progress | Notice) -> None:
     """Pass a notice on, and a training step as progress."""
     match event:
         case FineTuneStep():
             text = f"step {event.step}, loss {event.loss:.3f}"
             on_event(Progress(round(1000 * event.fraction), 1000, text))
-        case Notice():
+        case Progress() | Notice():
             on_event(event)
         case _:
             assert_never(event)

@@ -20,7 +20,8 @@ from napari_resunet.session.export import (
     read_note,
 )
 from napari_resunet.session.image_files import file_stamp, read_image_file
-from napari_resunet.session.save_into import may_be_corrected
+from napari_resunet.session.large.place import is_in_store, note_of_store, store_beside
+from napari_resunet.session.save_into import is_changed, may_be_corrected
 from napari_resunet.session.segment_files import (
     FILE,
     MEASURED,
@@ -102,7 +103,9 @@ def compare(image: Path, labels: Path | None, options: SegmentOptions) -> Existi
         a folder and into the image, what has to be written decides.
     """
     found = []
-    if labels is not None:
+    if labels is not None and is_in_store(labels):
+        found.append(_compare(_in_store, image, store_beside(labels), options))
+    elif labels is not None:
         found.append(_compare(_in_folder, image, labels, options))
         files = files_of(labels, options.formats).values()
         if found == [Existing.SAME] and not all(file.exists() for file in files):
@@ -126,6 +129,11 @@ def _in_folder(labels: Path, image: Path) -> tuple[Note | None, bool]:
     note = note_of_image(labels, image)
     there = note is not None and labels.is_file()
     return (note, may_be_edited(labels, note or {})) if there else (None, False)
+
+
+def _in_store(labels: Path, image: Path) -> tuple[Note | None, bool]:
+    note = note_of_store(labels, image)
+    return note, note is not None and is_changed(labels, note)
 
 
 def _in_image(labels: Path, image: Path) -> tuple[Note | None, bool]:
@@ -160,6 +168,8 @@ def _compare(
 
 def _has_pixels(image: Path, axes: str | None, note: Mapping[str, Any]) -> bool:
     """Return whether an image has the pixels that a note describes."""
+    if note["image"].get("content_hash") is None:  # of a large image, nobody reads them all
+        return False
     try:
         stored = read_image_file(image, axes, level_in(note))
         return bool(content_hash(stored.array) == note["image"].get("content_hash"))

@@ -27,6 +27,7 @@ from napari_resunet.files import (
     shown,
     split_scene,
 )
+from napari_resunet.ome_zarr.labels import own_attributes
 from napari_resunet.ome_zarr.metadata import SUFFIX as ZARR
 from napari_resunet.ome_zarr.metadata import images_in, is_ome_zarr, store_of
 from napari_resunet.session.export import note_path, read_note
@@ -231,7 +232,7 @@ class _Search:
             here = Path(where)
             stores = [here / n for n in sorted(folders) if is_ome_zarr(here / n)]
             for store in filter(self._is_named, stores):
-                yield from self._images_in(store)
+                yield from () if _is_stored_result(store) else self._images_in(store)
             below = [here / n for n in sorted(folders) if self._is_searched(here / n)]
             below = [path for path in below if path not in stores]
             links += [path for path in below if path.is_symlink()]
@@ -283,6 +284,14 @@ def _is_result(path: Path) -> bool:
     """Return whether it is labels that this program wrote, corrected or not."""
     named = path.stem.endswith(LABELS) and path.suffix.lower() in TIFF_SUFFIXES
     return named and read_note(note_path(path)) is not None
+
+
+def _is_stored_result(store: Path) -> bool:
+    """Return whether it is labels of a large image that this program wrote."""
+    try:
+        return own_attributes(store) is not None
+    except FileError:  # which reading it as an image says
+        return False
 
 
 def _folder_names(folders: Sequence[Path]) -> dict[Path, Path]:

@@ -143,17 +143,17 @@ def measure_image(
         request.class_names,
     )
     table = yield from measure_steps(what, request.group, token)
-    return _with_tracks(table) if request.stack == "film" else table
+    return with_tracks(table) if request.stack == "film" else table
 
 
-def _with_tracks(table: Table) -> Table:
+def with_tracks(table: Table) -> Table:
     """Add a column with the name that others look for, next to the labels."""
-    with_tracks: Table = {}
+    found: Table = {}
     for name, column in table.items():
-        with_tracks[name] = column
+        found[name] = column
         if name == "label":
-            with_tracks[TRACK] = column
-    return with_tracks
+            found[TRACK] = column
+    return found
 
 
 def channel_readers(request: MeasureRequest) -> dict[str, ImageReader]:

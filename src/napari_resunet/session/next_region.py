@@ -19,7 +19,7 @@ from napari_resunet.session.workers import (
     SegmentRequest,
     plain_errors,
 )
-from napari_resunet.types import Decoding, DeviceChoice, MaskArray, Target, Window
+from napari_resunet.types import Decoding, Device, MaskArray, Target, Window
 from napari_resunet.windows import moved, relative
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class NextRequest:
     """
 
     model: Model | str
-    device: DeviceChoice
+    device: Device
     candidates: tuple[Candidate, ...]
     decoding: Decoding
     seen: tuple[Place, ...] = ()

@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 
 from napari_resunet.errors import ResunetError
-from napari_resunet.files import IMAGE_SUFFIXES, content_hash, read_image, split_scene
+from napari_resunet.files import (
+    IMAGE_SUFFIXES,
+    content_hash,
+    is_tiff,
+    read_image,
+    split_scene,
+)
 from napari_resunet.ome_zarr.metadata import is_ome_zarr
 from napari_resunet.ome_zarr.pyramid import open_pyramid
 from napari_resunet.session.store.images import store_image
 from napari_resunet.session.store.safety import local_file, local_folder
 from napari_resunet.session.store.schema import ImageRecord, source_path
+from napari_resunet.slides import pyramid as slides
+from napari_resunet.slides.pyramid import TiffPyramid
 
 MAX_COMPARED = 2**31
 """Bytes up to which an image is compared with its file."""
@@ -54,12 +62,25 @@ def read_pixels(path: Path, record: ImageRecord) -> tuple[Any, ...]:
         return ()
 
 
+def open_large_tiff(path: Path) -> TiffPyramid | None:
+    """Open a large TIFF, whose pixels are read when they are used.
+
+    None if it is small, or has to be read as a whole; see `slides.pyramid.open_pyramid`.
+    """
+    found = slides.open_pyramid(path) if is_tiff(path) else None
+    # Rows and columns are where viewers expect them, or all of it has to be transposed.
+    return found if found and found.axes.endswith(("YX", "YXS")) else None
+
+
 def _levels(path: Path, record: ImageRecord) -> tuple[Any, ...]:
     if is_ome_zarr(path):
         return open_pyramid(path, record.shape).levels
     file, _ = split_scene(path)
     is_file = file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-    return (read_image(path),) if is_file else ()
+    if not is_file:
+        return ()
+    large = open_large_tiff(path)
+    return (read_image(path),) if large is None else large.levels
 
 
 def save_pixels(

@@ -31,7 +31,7 @@ from napari_resunet.session.microscope_files import (
     is_microscope_file,
     read_microscope_file,
 )
-from napari_resunet.session.pixels import is_image, local_image
+from napari_resunet.session.pixels import is_image, local_image, open_large_tiff
 from napari_resunet.session.store.delta import LabelsSnapshot
 from napari_resunet.session.store.folder import SessionFolder
 from napari_resunet.session.store.images import load_image
@@ -143,16 +143,23 @@ class OpenedItem:
 def read_own(path: Path) -> ReadImage:
     """Read a TIFF, PNG, or JPEG, or one of several images in a TIFF.
 
+    Of a large TIFF, pixels are read when they are used.
+
     Raises
     ------
     FileError
-        If it is missing or damaged.
+        If it is missing or damaged, or too large to be read as a whole, as it must be.
     """
-    stored = read_stored(path)
+    large = open_large_tiff(path)
+    if large is None:
+        stored = read_stored(path)
+    else:
+        stored = StoredImage(large.levels[0], large.axes, large.notices)
     stated = stated_axes(path)
     known = stated is not None and stated.shape == stored.array.shape
     letters = stated.axes if stated is not None and known else ""
-    return arranged(Path(scene_name(path)).stem, stored, letters)
+    found = arranged(Path(scene_name(path)).stem, stored, letters)
+    return found if large is None else replace(found, levels=large.levels)
 
 
 UNITS = {"T": "second"} | dict.fromkeys("XYZ", "micrometer")
@@ -223,7 +230,9 @@ def arranged(name: str, stored: StoredImage, stated: str) -> ReadImage:
     rgb = "S" in axes and array.shape[axes.index("S")] in (3, 4)
     last = "YXS" if rgb else "YX"
     order = [axis for axis in axes if axis not in last] + list(last)
-    moved = np.transpose(array, [axes.index(axis) for axis in order])
+    moved: Any = array
+    if order != list(axes):
+        moved = np.transpose(array, [axes.index(axis) for axis in order])
     colours = {"S"} if not rgb else set()
     if moved.shape != array.shape or "C" in stated:
         colours.add("C")

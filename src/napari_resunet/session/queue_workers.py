@@ -40,7 +40,7 @@ from napari_resunet.session.workers import (
 from napari_resunet.types import (
     Channels,
     Decoding,
-    DeviceChoice,
+    Device,
     Index,
     Target,
     new_id,
@@ -142,7 +142,7 @@ class ProposeAllRequest:
     """Propose labels for all slices of some images."""
 
     model: Model | str
-    device: DeviceChoice
+    device: Device
     items: tuple[ItemToPropose, ...]
     decoding: Decoding
 

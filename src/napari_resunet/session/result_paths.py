@@ -11,6 +11,7 @@ from unicodedata import normalize
 from napari_resunet.files import split_scene
 from napari_resunet.session.export import note_of_image
 from napari_resunet.session.find_images import LABELS, FoundImage
+from napari_resunet.session.large.place import note_of_store, store_beside
 
 SUFFIX = ".tif"
 OME_ZARR = ".ome.zarr"
@@ -35,6 +36,7 @@ def output_paths(images: Sequence[FoundImage], folder: Path) -> dict[Path, Path]
         their folder or ending get ``FOLDER_NAME_ENDING_labels.tif``, with as many folders
         as needed. What even then differs only in upper and lower case is numbered:
         ``NAME_ENDING_2_labels.tif``. Labels of an earlier run on an image keep their name.
+        Of large images, see `session.large.place.store_beside`.
     """
     new = _names_apart(images)
     kept = {i: name for i in images if (name := _earlier_name(i, new[i], folder))}
@@ -50,7 +52,9 @@ def _labels(folder: Path, name: Path) -> Path:
 def _earlier_name(image: FoundImage, name: Path, folder: Path) -> Path | None:
     """Return the name that an earlier run gave, perhaps with other images; or None."""
     for earlier in (name, _short_name(image), _long_name(image, 1)):
-        if note_of_image(_labels(folder, earlier), image.path):
+        labels = _labels(folder, earlier)
+        stored = note_of_store(store_beside(labels), image.path)
+        if stored or note_of_image(labels, image.path):
             return earlier
     return None
 

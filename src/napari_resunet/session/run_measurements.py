@@ -7,7 +7,7 @@ nobody changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,31 @@ class RunMeasurements:
         )  # fmt: skip
         return drain(measurement_steps(request), on_event)
 
+    def add_written(
+        self, labels_path: Path, measure: Callable[[Path, str], dict[str, float]]
+    ) -> None:
+        """Let the table of a large image be written next to its labels.
+
+        Parameters
+        ----------
+        labels_path : Path
+            The file that the labels of a small image would be in, ``NAME_labels.tif``.
+        measure : callable
+            Gets the path of the table and the name of the image, writes the table, and
+            returns the summary of the image.
+
+        Raises
+        ------
+        FileError
+            If the table must not be replaced.
+        """
+        target = self._table_of(labels_path)
+        name = self._name_of(target)
+        self._check_free(target)
+        self._rows[name] = measure(target, name)
+        self._parts.append(target)
+        self._remember(target)
+
     def add(self, labels_path: Path, found: Measurement, n_pixels: int) -> None:
         """Write the table of an image next to its labels.
 
@@ -170,8 +195,7 @@ class RunMeasurements:
             If the table cannot be written, or must not be replaced.
         """
         target = self._table_of(labels_path)
-        name = plain_name(target.relative_to(self._folder).as_posix())
-        name = name.removesuffix(f"_{ALL_OBJECTS}{self._suffix}")
+        name = self._name_of(target)
         self._check_free(target)  # once more, after minutes of work
         write_table(target, with_image(found.table, name))
         self._parts.append(target)
@@ -203,6 +227,11 @@ class RunMeasurements:
     def _table_of(self, labels: Path) -> Path:
         name = labels.stem.removesuffix("_labels")
         return labels.with_name(f"{name}_{ALL_OBJECTS}{self._suffix}")
+
+    def _name_of(self, table: Path) -> str:
+        """Return how the tables of all images name an image."""
+        name = plain_name(table.relative_to(self._folder).as_posix())
+        return name.removesuffix(f"_{ALL_OBJECTS}{self._suffix}")
 
     def _check_free(self, path: Path) -> None:
         known = (self._hashes or {}).get(self._key(path))

@@ -119,8 +119,13 @@ def check_replaceable(image: Path, name: str) -> None:
 def may_be_corrected(image: Path, name: str) -> bool:
     """Return whether labels come from the dock, or were changed since they were written."""
     note = read_label_note(image, name) or {}
+    return VERIFIED in note or is_changed(labels_path(image, name), note)
+
+
+def is_changed(labels: Path, note: Mapping[str, Any]) -> bool:
+    """Return whether labels in an OME-Zarr are others than their description says."""
     try:
-        return VERIFIED in note or note.get(HASH) != labels_hash(labels_path(image, name))
+        return note.get(HASH) != labels_hash(labels)
     except OSError:
         return True
 
@@ -137,7 +142,8 @@ def check_into(image: Path, name: str, *, overwrite: bool) -> None:
         raise FileError(
             f"{shown(image)} is no OME-Zarr image: give -o, a folder for its labels."
         )
-    if not os.access(image, os.W_OK):
+    folders = image, labels_path(image, name).parent
+    if not all(os.access(folder, os.W_OK) for folder in folders if folder.exists()):
         raise FileError(
             f"{shown(image)} is read-only: ask for the right to change it, or give -o, a "
             "folder for its labels."

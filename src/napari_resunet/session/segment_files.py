@@ -51,10 +51,11 @@ from napari_resunet.session.store.models import VersionRecord, file_hash
 from napari_resunet.session.store.schema import ImageRecord
 from napari_resunet.tiff_reader import PIXEL_AXES, StoredImage
 from napari_resunet.types import (
-    DeviceChoice,
+    Device,
     LabelArray,
     MeasureGroup,
     ObjectSize,
+    local_device,
 )
 
 FILE = "file"
@@ -95,7 +96,7 @@ class SegmentOptions:
         Of the planes that the network sees; 3 is for volumes.
     slice_step : float or None
         From slice to slice, in pixels, for three directions; None reads it from the file.
-    device : {"auto", "cuda", "mps", "cpu"}
+    device : {"auto", "cuda", "mps", "cpu"} or RemoteServer
         Where to compute.
     overwrite : bool
         Whether to replace labels that somebody changed, and files of other programs.
@@ -117,7 +118,7 @@ class SegmentOptions:
     stack: Stack | None = None
     directions: int = 1
     slice_step: float | None = None
-    device: DeviceChoice = "auto"
+    device: Device = "auto"
     overwrite: bool = False
     measure: MeasureGroup | None = None
     table_format: TableFormat = "csv"
@@ -354,7 +355,7 @@ def _describe(
         channels=tuple(reader.channels),
         object_scale=scale,
     )
-    settings = Settings(device=options.device, scope="stack")
+    settings = Settings(device=local_device(options.device), scope="stack")
     return describe_labels(image, _version(model, options), settings, labels, None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import TypeVar, cast
@@ -12,27 +13,34 @@ import numpy as np
 
 from napari_resunet.engine import blocks
 from napari_resunet.engine.blocks import PredictionMaps, decode_labels
-from napari_resunet.engine.device import Compute
 from napari_resunet.engine.image_reader import Axis, ImageReader
+from napari_resunet.engine.large_plane import WindowMaps, label_window
 from napari_resunet.engine.object_size import estimate_scale, found_diameter
-from napari_resunet.engine.predict import PredictionRequest, Predictor
+from napari_resunet.engine.predict import Predictor
+from napari_resunet.engine.prepare import PixelReader, PredictionRequest
 from napari_resunet.events import CancelToken, Notice, Progress, drain
 from napari_resunet.network.model_file import Model
+from napari_resunet.session.devices import predictor_on
 from napari_resunet.types import (
     Decoding,
+    Device,
     FloatArray,
+    Index,
     LabelArray,
     Statistics,
     Target,
     Window,
 )
-from napari_resunet.windows import grown, overlap, relative
+from napari_resunet.windows import grown, moved, overlap, relative
 
 CONTEXT_DIAMETERS = 2
 """Object diameters of context around a window, so that no object is cut at its edge."""
 
-LARGE = 1200 * 1200
+LARGE = 2048 * 2048
 """Pixels at network resolution; sliders decode the visible part of larger ones first."""
+
+AT_ONCE = 16
+"""Proposals that a slider decodes before they are drawn: drawing takes longer than one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +63,8 @@ class Proposal:
         Rescale factor from image pixels to network resolution.
     diameter : float or None
         Median diameter of the objects in image pixels; None if they are too few to tell.
+    beyond : WindowMaps or None
+        What the labels were decoded from instead, if the image is a part of a larger plane.
     """
 
     index: tuple[int, ...]
@@ -64,6 +74,39 @@ class Proposal:
     maps: PredictionMaps
     scale: float
     diameter: float | None = None
+    beyond: WindowMaps | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneAround:
+    """The plane of a large image out of which an image was cut.
+
+    Attributes
+    ----------
+    reader : PixelReader
+        Its pixels.
+    index : tuple of int
+        Its position in its stack.
+    shape : tuple of int
+        Its rows and columns.
+    window : tuple of slice
+        Where the image is in it.
+    """
+
+    reader: PixelReader
+    index: Index
+    shape: tuple[int, int]
+    window: Window
+
+    def request(self, scale: float, statistics: Statistics) -> PredictionRequest:
+        """Say how the whole plane is predicted."""
+        rows, columns = self.shape
+        everything = slice(0, rows), slice(0, columns)
+        return PredictionRequest(self.reader, self.index, everything, scale, statistics)
+
+    def place(self, window: Window) -> Window:
+        """Return where a window of the image is in the plane."""
+        return moved(window, self.window)
 
 
 @dataclass(frozen=True)
@@ -75,20 +118,34 @@ class SizeFound:
 
 R = TypeVar("R")
 Events = Generator[Progress | Notice, None, R]
+Labelled = tuple[LabelArray, PredictionMaps, WindowMaps | None]
 ProposeEvents = Generator[Progress | Notice | SizeFound | Proposal, None, None]
 
 
 class Segmenter:
-    """A model on a device."""
+    """A model on a device, of this computer or of another one.
 
-    def __init__(self, model: Model, compute: Compute) -> None:
+    Parameters
+    ----------
+    model : Model
+        The model.
+    device : {"auto", "cuda", "mps", "cpu"} or RemoteServer
+        Where to compute.
+
+    Raises
+    ------
+    DeviceError
+        If this computer does not have the device.
+    """
+
+    def __init__(self, model: Model, device: Device) -> None:
         self.model = model
-        self.predictor = Predictor(model, compute)
+        self.predictor = predictor_on(model, device)
 
     @property
-    def compute(self) -> Compute:
-        """The device in use: the CPU, once the GPU has run out of memory."""
-        return self.predictor.plan.compute
+    def device_text(self) -> str:
+        """The device in use, for the user."""
+        return self.predictor.description
 
     def propose(
         self,
@@ -100,6 +157,7 @@ class Segmenter:
         statistics: Statistics | None = None,
         token: CancelToken | None = None,
         block: int | None = None,
+        around: PlaneAround | None = None,
     ) -> ProposeEvents:
         """Propose labels for windows of an image.
 
@@ -121,6 +179,9 @@ class Segmenter:
         block : int or None
             Split larger windows into blocks with about this side, in pixels at network
             resolution, the middle first; None leaves them whole.
+        around : PlaneAround or None
+            What the image was cut out of: its labels are then equal, pixel for pixel, to
+            those of that plane, also at the edge of the image. Not with a server.
 
         Yields
         ------
@@ -139,22 +200,48 @@ class Segmenter:
             targets = [part for t in targets for part in blocks_of(t, block / scale)]
         for number, target in enumerate(targets):
             padded = self._padded(reader, target.window, scale)
-            plane = PredictionRequest(reader, target.index, padded, scale, measured)
-            events = self.predictor.maps(plane, token, tta=self.model.info.tta)
-            arrays = yield from _counted(events, number, targets)
-            maps = PredictionMaps(arrays, plane.axes, self.model.info)
-            labels = _decoded(maps, decoding)
+            if around is None:
+                plane = PredictionRequest(reader, target.index, padded, scale, measured)
+                events = self._label(plane, decoding, token)
+            else:
+                whole, place = around.request(scale, measured), around.place(padded)
+                events = self._label_in(whole, place, decoding, token)
+            labels, maps, beyond = yield from _counted(events, number, targets)
+            labels.setflags(write=False)
             found = found_diameter(labels, self.model.info)
             yield Proposal(
-                target.index, target.window, padded, labels, maps, plane.scale, found
+                target.index, target.window, padded, labels, maps, scale, found, beyond
             )
+
+    def _label(
+        self, plane: PredictionRequest, decoding: Decoding, token: CancelToken | None
+    ) -> Events[Labelled]:
+        """Label a window that is seen alone."""
+        info = self.model.info
+        arrays = yield from self.predictor.maps(plane, token, tta=info.tta)
+        maps = PredictionMaps(arrays, plane.axes, info)
+        return decode_labels(maps, decoding), maps, None
+
+    def _label_in(
+        self,
+        plane: PredictionRequest,
+        window: Window,
+        decoding: Decoding,
+        token: CancelToken | None,
+    ) -> Events[Labelled]:
+        """Label a window as the whole plane would be labelled."""
+        assert isinstance(self.predictor, Predictor)
+        beyond, labels = yield from label_window(
+            self.predictor, plane, window, decoding, token
+        )
+        return labels, beyond.inside(), beyond
 
     def measure_speed(self) -> float:
         """Measure how many pixels at network resolution are predicted in a second.
 
         The object size and decoding take time, too, so expect a little less.
         """
-        side, batch = self.model.info.tile, self.predictor.plan.batch
+        side, batch = self.model.info.tile, self.predictor.batch
         reader = ImageReader([np.zeros((side, side * batch), np.uint8)], "YX", None)
         blank = PredictionRequest(reader, (), reader.window, 1.0, Statistics((0,), (1,)))
         seconds = []
@@ -169,15 +256,53 @@ class Segmenter:
         return grown(window, margin, (reader.height, reader.width))
 
 
-def _decoded(maps: PredictionMaps, decoding: Decoding) -> LabelArray:
-    labels = decode_labels(maps, decoding)
+def in_view_first(
+    proposals: Sequence[Proposal], visible: Target
+) -> Generator[list[Proposal], None, None]:
+    """Put proposals into the order in which a slider redraws them, a few at once.
+
+    Parameters
+    ----------
+    proposals : sequence of Proposal
+        Of one image.
+    visible : Target
+        What is in view. Of proposals that take too long, this part comes first.
+    """
+    first, later = [], []
+    for proposal in proposals:
+        part = part_of(proposal, visible)
+        whole = part is not None and part.padded_roi == proposal.padded_roi
+        if part is not None:
+            first.append(part if is_large(proposal) else proposal)
+        if part is None or (is_large(proposal) and not whole):
+            later.append(proposal)
+    for group in (first, later):
+        for begin in range(0, len(group), AT_ONCE):
+            yield group[begin : begin + AT_ONCE]
+
+
+def decode_again(
+    proposals: Sequence[Proposal], decoding: Decoding, token: CancelToken
+) -> list[Proposal]:
+    """Decode the maps of proposals with other settings; fewer if the token ends it."""
+    with ThreadPoolExecutor(blocks.N_THREADS) as pool:
+        labels = pool.map(
+            lambda p: None if token.cancelled else _decoded(p, decoding), proposals
+        )
+        return [
+            replace(proposal, labels=found)
+            for proposal, found in zip(proposals, labels, strict=True)
+            if found is not None
+        ]
+
+
+def _decoded(proposal: Proposal, decoding: Decoding) -> LabelArray:
+    if proposal.beyond is None:
+        labels = decode_labels(proposal.maps, decoding)
+    else:
+        labels = proposal.beyond.decoded(decoding)
     labels.setflags(write=False)
     return labels
-
-
-def decode_again(proposal: Proposal, decoding: Decoding) -> Proposal:
-    """Decode the maps of a proposal with other settings."""
-    return replace(proposal, labels=_decoded(proposal.maps, decoding))
 
 
 def is_large(proposal: Proposal) -> bool:
@@ -213,8 +338,12 @@ def part_of(proposal: Proposal, visible: Target) -> Proposal | None:
         maps=proposal.maps.maps[:, rows[0], columns[0]],
         axes=(rows[1], columns[1]),
     )
+    shown, beyond = (padded[0], padded[1]), proposal.beyond
+    if beyond is not None:
+        place = moved(relative(shown, proposal.padded_roi), beyond.window)
+        beyond = replace(beyond, window=place)
     return replace(
-        proposal, roi=(roi[0], roi[1]), padded_roi=(padded[0], padded[1]), maps=maps
+        proposal, roi=(roi[0], roi[1]), padded_roi=shown, maps=maps, beyond=beyond
     )
 
 

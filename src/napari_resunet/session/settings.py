@@ -72,6 +72,9 @@ DEVICES = (
     Choice("mps", "MPS", "The graphics of an Apple computer"),
     Choice("cpu", "CPU", "The processor: slower, always there"),
 )
+REMOTE = Choice("remote", "Remote…", "Another computer, where napari-resunet serve runs")
+"""What the dock offers besides the devices of this computer."""
+
 SCOPE = "What to segment"
 SCOPES = (
     Choice("visible", "Visible area", "What the viewer shows now"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 CSV, PARQUET = ".csv", ".parquet"
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Spreadsheets run a text that begins with one of these as a formula."""
+
+IMAGE = "image"
+"""Column of the name of the image."""
+
+SIZES, INTENSITIES = ("area_", "volume_"), "mean_intensity"
+SUMMARIZED = (*SIZES, INTENSITIES, TRACK)
+"""How columns begin that a summary needs."""
 
 UM_PER_MM = 1000.0
 MILLION = 1e6
@@ -79,7 +87,7 @@ def _write_csv(path: Path, table: Table) -> None:
 
 def header_of(table: Table) -> list[str]:
     """Return the names of columns as a CSV file has them."""
-    return [_no_formula(name) for name in table]
+    return [no_formula(name) for name in table]
 
 
 def rows_of(table: Table) -> Iterator[tuple[str, ...]]:
@@ -92,10 +100,11 @@ def _texts(column: npt.NDArray[Any]) -> list[str]:
         return ["" if np.isnan(number) else f"{number:.10g}" for number in column.tolist()]
     if column.dtype.kind in "iu":
         return [str(number) for number in column.tolist()]
-    return [_no_formula(str(text)) for text in column.tolist()]
+    return [no_formula(str(text)) for text in column.tolist()]
 
 
-def _no_formula(text: str) -> str:
+def no_formula(text: str) -> str:
+    """Return a text as a CSV file has it; see `write_table`."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
@@ -126,7 +135,7 @@ def _valid(texts: npt.NDArray[Any]) -> list[str]:
 def with_image(table: Table, name: str) -> Table:
     """Put the name of its image in front of each row."""
     n = len(table["label"])
-    return {"image": np.full(n, name, object), **table}
+    return {IMAGE: np.full(n, name, object), **table}
 
 
 def join_tables(target: Path, parts: list[Path]) -> None:
@@ -174,6 +183,19 @@ def _join_csv(target: Path, parts: list[Path]) -> None:
                 writer.writerows(csv.DictReader(stream))
 
 
+def read_columns(path: Path, is_wanted: Callable[[str], bool]) -> Table:
+    """Read columns of numbers of a CSV file from `write_table`; an empty cell is NaN."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = csv.reader(stream)
+        header = next(rows)
+        places = [i for i, name in enumerate(header) if is_wanted(name)]
+        columns = [array("d") for _ in places]
+        for row in rows:
+            for column, place in zip(columns, places, strict=True):
+                column.append(float(row[place] or "nan"))
+    return {header[i]: np.array(c) for i, c in zip(places, columns, strict=True)}
+
+
 def summary_of(
     table: Table,
     n_pixels: int,
@@ -200,7 +222,7 @@ def summary_of(
         density, mean intensities, and the share of the pixels of each class. NaN without
         objects.
     """
-    (size,) = (name for name in table if name.startswith(("area_", "volume_")))
+    (size,) = (name for name in table if name.startswith(SIZES))
     sizes, n = table[size], len(table[size])
     whole = n_pixels * (1.0 if sides is None else float(np.prod(sides)))
     row: dict[str, float] = {"objects": n}
@@ -211,7 +233,7 @@ def summary_of(
         f"median_{size}": float(np.median(sizes)) if n else np.nan,
         _density(size, sides): n / _large_units(whole, sides) if whole else np.nan,
     }
-    row |= {k: _mean(v) for k, v in table.items() if k.startswith("mean_intensity")}
+    row |= {k: _mean(v) for k, v in table.items() if k.startswith(INTENSITIES)}
     for name in class_names[1:]:
         of_class = sizes[table["class"] == name]
         row[f"share_{name}"] = float(of_class.sum() / whole) if whole else np.nan
@@ -235,7 +257,7 @@ def _mean(values: npt.NDArray[Any]) -> float:
 def table_of(rows: Mapping[str, Mapping[str, float]]) -> Table:
     """Make a table of summaries, by the name of the image; what a row lacks is NaN."""
     names = dict.fromkeys(name for row in rows.values() for name in row)
-    table: Table = {"image": np.array(list(rows), object)}
+    table: Table = {IMAGE: np.array(list(rows), object)}
     for name in names:
         values = [row.get(name, np.nan) for row in rows.values()]
         whole = all(isinstance(value, int) for value in values)

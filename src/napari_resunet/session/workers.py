@@ -7,7 +7,7 @@ own thread. Nothing here knows layers or widgets.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
@@ -21,11 +21,13 @@ from napari_resunet.session.store.models import CheckpointRecord, load_checkpoin
 from napari_resunet.types import (
     Channels,
     Decoding,
-    DeviceChoice,
+    Device,
     LabelArray,
+    RemoteServer,
     Statistics,
     Target,
     Task,
+    local_device,
 )
 from napari_resunet.windows import relative
 
@@ -36,12 +38,23 @@ if TYPE_CHECKING:
     from napari_resunet.engine.image_reader import ImageReader
     from napari_resunet.engine.model_selection import FineTuneResult
     from napari_resunet.network.model_file import Model
-    from napari_resunet.session.segmenter import Proposal, Segmenter, SizeFound
+    from napari_resunet.session.segmenter import (
+        PlaneAround,
+        Proposal,
+        Segmenter,
+        SizeFound,
+    )
 
 log = logging.getLogger(__name__)
+OpenEvents: TypeAlias = "Generator[Notice, None, PlaneAround | None]"
 BLOCK = 1024
 """Side of the blocks, in pixels at network resolution, in which a large window is proposed:
 each takes seconds, appears when it is ready, and stays if the user cancels."""
+
+HERE = "{what} on this computer, not on the server."
+"""Notice about what no server does."""
+
+ALONE = "Nothing beyond the edge of this part is seen: a server segments it alone."
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +77,8 @@ class ImageSnapshot:
         Side of a pixel in micrometres, if known.
     statistics : Statistics or None
         Intensities of the image of which this is a part; None measures them.
+    around : callable or None
+        Opens what lies around them, if they are a part of a large image.
     """
 
     image_id: str
@@ -73,6 +88,7 @@ class ImageSnapshot:
     partners: tuple[str, ...] = ()
     pixel_size: float | None = None
     statistics: Statistics | None = None
+    around: Callable[[ImageReader], OpenEvents] | None = None
 
 
 # Where a request takes a model, it also takes a name, by which the model is loaded first.
@@ -83,7 +99,7 @@ class LoadRequest:
     """Load a model: "starter", or the path of its file."""
 
     name: str
-    device: DeviceChoice
+    device: Device
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +108,7 @@ class NewClassesRequest:
 
     model: Model | str
     names: tuple[str, ...]
-    device: DeviceChoice
+    device: Device
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +116,7 @@ class SegmentRequest:
     """Propose labels for windows of an image; a scale of None is estimated."""
 
     model: Model | str
-    device: DeviceChoice
+    device: Device
     image: ImageSnapshot
     targets: tuple[Target, ...]
     scale: float | None
@@ -115,7 +131,7 @@ class CompareRequest:
     """
 
     models: tuple[Model | str, Model | str]
-    device: DeviceChoice
+    device: Device
     image: ImageSnapshot
     target: Target
     scales: tuple[float | None, float | None]
@@ -125,7 +141,7 @@ class CompareRequest:
 
 @dataclass(frozen=True, eq=False)
 class DecodeRequest:
-    """Decode proposals again, the visible part of large ones first."""
+    """Decode proposals again, those in view first."""
 
     proposals: tuple[Proposal, ...]
     decoding: Decoding
@@ -147,7 +163,7 @@ class RecordRequest:
     """Add what is verified on an image to the training set, to learn from it later."""
 
     model: Model | str
-    device: DeviceChoice
+    device: Device
     corrected: CorrectedImage
 
 
@@ -156,7 +172,7 @@ class FineTuneRequest:
     """Fine-tune on all corrections so far and on those of some images, the latest last."""
 
     model: Model | str
-    device: DeviceChoice
+    device: Device
     images: tuple[CorrectedImage, ...]
     decoding: Decoding
     seconds: float
@@ -167,7 +183,7 @@ class ResumeRequest:
     """Resume the fine-tuning that a session folder recorded, with its first model."""
 
     model: Model | str
-    device: DeviceChoice
+    device: Device
     folder: Path
     record: CheckpointRecord
 
@@ -207,7 +223,7 @@ class Workers:
     def __init__(self) -> None:
         self.corrections = CorrectionLog()
         self._segmenter: Segmenter | None = None
-        self._device: DeviceChoice | None = None
+        self._device: Device | None = None
         self._statistics: dict[tuple[Any, ...], Statistics] = {}
 
     def forget(self, image_id: str) -> None:
@@ -237,7 +253,7 @@ class Workers:
             names = ("background", *request.names)
             fresh = with_new_maps(model, ModelInfo(task="classes", class_names=names))
             segmenter = self._segmenter_for(fresh, request.device)
-            return ModelReady(fresh, segmenter.compute.description)
+            return ModelReady(fresh, segmenter.device_text)
 
     def segment(
         self, request: SegmentRequest, token: CancelToken
@@ -247,6 +263,11 @@ class Workers:
         with plain_errors():
             segmenter = self._segmenter_for(model, request.device)
             reader = _reader(request.image)
+            around, open_around = None, request.image.around
+            if open_around and isinstance(request.device, RemoteServer):
+                yield Notice(ALONE)
+            elif open_around:
+                around = yield from open_around(reader)
             yield from segmenter.propose(
                 reader,
                 request.targets,
@@ -255,6 +276,7 @@ class Workers:
                 statistics=self._measure(model, request.image, reader),
                 token=token,
                 block=BLOCK,
+                around=around,
             )
 
     def compare(
@@ -292,15 +314,13 @@ class Workers:
 
     def decode(
         self, request: DecodeRequest, token: CancelToken
-    ) -> Generator[Proposal, None, None]:
+    ) -> Generator[list[Proposal], None, None]:
         """Turn prediction maps into labels again, as a slider moves."""
-        from napari_resunet.session.segmenter import decode_again, is_large, part_of
+        from napari_resunet.session.segmenter import decode_again, in_view_first
 
-        large = (p for p in request.proposals if is_large(p))
-        parts = (part_of(proposal, request.visible) for proposal in large)
-        for proposal in [*filter(None, parts), *request.proposals]:
+        for few in in_view_first(request.proposals, request.visible):
             with plain_errors():
-                decoded = decode_again(proposal, request.decoding)
+                decoded = decode_again(few, request.decoding, token)
             if token.cancelled:
                 return
             yield decoded
@@ -311,16 +331,16 @@ class Workers:
         """Add corrections to the training set, and fine-tune a copy of the model on it."""
         model = yield from self.loaded(request.model, request.device)
         with plain_errors():
-            from napari_resunet.engine.device import choose
-            from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
+            from napari_resunet.engine.finetune import FineTuneConfig
+            from napari_resunet.session.devices import fine_tune_on
 
             for corrected in request.images:
                 self._record(model, corrected)
-            result = yield from fine_tune_steps(
+            result = yield from fine_tune_on(
                 model,
                 self.corrections.examples(),
                 FineTuneConfig(seconds=request.seconds),
-                choose(request.device),
+                request.device,
                 token,
                 request.decoding,
             )
@@ -339,6 +359,8 @@ class Workers:
     ) -> Generator[FineTuneEvent, None, FineTuneResult]:
         """Fine-tune for the rest of the time, on the corrections of the session.
 
+        That is done on this computer: a server has no checkpoints.
+
         A token that is stopped from the start ends it with the best weights so far.
 
         Raises
@@ -348,6 +370,8 @@ class Workers:
             corrections.
         """
         model = yield from self.loaded(request.model, request.device)
+        if isinstance(request.device, RemoteServer):
+            yield Notice(HERE.format(what="An interrupted fine-tuning is resumed"))
         yield Progress(0, 0, "opening the checkpoint")
         with plain_errors():
             from napari_resunet.engine.device import choose
@@ -358,7 +382,7 @@ class Workers:
                 model,
                 self.corrections.examples(),
                 _config(checkpoint.trainer_state),
-                choose(request.device),
+                choose(local_device(request.device)),
                 token,
                 checkpoint.trainer_state.decoding,
                 checkpoint,
@@ -366,7 +390,7 @@ class Workers:
         return replace(result, n_images=self.corrections.n_images)
 
     def loaded(
-        self, model: Model | str, device: DeviceChoice
+        self, model: Model | str, device: Device
     ) -> Generator[ModelEvent, None, Model]:
         """Load a model that is only a name, and report it."""
         if not isinstance(model, str):
@@ -375,9 +399,7 @@ class Workers:
         yield ready
         return ready.model
 
-    def _load(
-        self, name: str, device: DeviceChoice
-    ) -> Generator[LoadEvent, None, ModelReady]:
+    def _load(self, name: str, device: Device) -> Generator[LoadEvent, None, ModelReady]:
         yield Progress(0, 0, "loading the model")
         with plain_errors():
             # Imported for the first verified area, because the main thread would stutter.
@@ -385,18 +407,17 @@ class Workers:
             from napari_resunet.session.api import find_model
 
             model = find_model(name)
-            text = self._segmenter_for(model, device).compute.description
+            text = self._segmenter_for(model, device).device_text
         if model.notice:
             yield Notice(model.notice)
         return ModelReady(model, text, name)
 
-    def _segmenter_for(self, model: Model, device: DeviceChoice) -> Segmenter:
-        from napari_resunet.engine.device import choose
+    def _segmenter_for(self, model: Model, device: Device) -> Segmenter:
         from napari_resunet.session.segmenter import Segmenter
 
         cached = self._segmenter
         if cached is None or cached.model is not model or self._device != device:
-            cached = self._segmenter = Segmenter(model, choose(device))
+            cached = self._segmenter = Segmenter(model, device)
             self._device = device
         return cached
 

@@ -37,7 +37,7 @@ MAX_LEVELS = 30
 
 
 @dataclass(frozen=True, eq=False)
-class _Slide:
+class Slide:
     """What a TIFF says of its levels.
 
     Attributes
@@ -82,7 +82,7 @@ def read_level(path: Path, level: int = 0) -> StoredImage | None:
         n_bytes = sum(series.nbytes for series in image_in(tiff, number))
         if level == 0 and not is_slide(tiff) and n_bytes <= HARMLESS_BYTES:
             return None
-        slide = _look_at(file, tiff, is_whole, number)
+        slide = look_at(file, tiff, is_whole, number)
     if not slide.levels and level == 0:
         return None
     if not 0 <= level < len(slide.levels):
@@ -132,7 +132,7 @@ def level_for(
     with decoding(path), opened(file) as (tiff, is_whole):
         if not image_in(tiff, number)[0].is_pyramidal:
             return 0, size
-        slide = _look_at(file, tiff, is_whole, number)
+        slide = look_at(file, tiff, is_whole, number)
     pixels = size.in_pixels(side_from(slide.steps))
     if pixels is None or len(slide.levels) < 2:
         return 0, size
@@ -142,10 +142,23 @@ def level_for(
     return found or (0, size)
 
 
-def _look_at(file: Path, tiff: TiffFile, is_whole: bool, number: int | None) -> _Slide:
+def look_at(file: Path, tiff: TiffFile, is_whole: bool, number: int | None) -> Slide:
+    """Look at the levels of an open TIFF.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    tiff : tifffile.TiffFile
+        The same, open.
+    is_whole : bool
+        Whether its last page is there.
+    number : int or None
+        Which of its images, from 1; None is the main one.
+    """
     alike = image_in(tiff, number)
     levels, steps = _levels(file, tiff, alike), _steps(tiff, alike[0], number)
-    return _Slide(levels, steps, notices_on(tiff, alike, is_whole, number))
+    return Slide(levels, steps, notices_on(tiff, alike, is_whole, number))
 
 
 def _levels(path: Path, tiff: TiffFile, alike: Sequence[TiffPageSeries]) -> list[TiffLevel]:
@@ -190,7 +203,7 @@ def _steps(tiff: TiffFile, first: TiffPageSeries, number: int | None) -> dict[st
     return stated or steps_of(tiff, number or 1)
 
 
-def _coarser(slide: _Slide, level: TiffLevel) -> dict[str, float]:
+def _coarser(slide: Slide, level: TiffLevel) -> dict[str, float]:
     finest = slide.levels[0]
     sizes = zip(finest.axes, finest.shape, level.shape, strict=True)
     factors = {axis: fine / few for axis, fine, few in sizes if axis in PIXEL_AXES}

@@ -14,6 +14,7 @@ from napari_resunet.session.store.schema import (
     ImageRecord,
     SessionFile,
 )
+from napari_resunet.types import local_device
 
 
 def build_manifest(
@@ -57,7 +58,7 @@ def build_manifest(
         for image in file.images
     )
     settings = {
-        "device": state.device,
+        "device": local_device(state.device),
         "scope": state.scope,
         "foreground": state.decoding.foreground,
         "split": state.decoding.split,

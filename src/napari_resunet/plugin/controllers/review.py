@@ -86,6 +86,8 @@ class ReviewController:
         self.map = ProbabilityMap(layers.viewer)
         self._map_wanted = False
         self._outlined: tuple[Any, ...] = ()
+        self._counted: tuple[Any, ...] = ()
+        self._counts: Counts | None = None
         self._pause = timers.once(PAUSE, self.show_counts)
         view.correct.verified_area_changed.connect(self.choose_area)
         view.correct.mark_verified_clicked.connect(self.mark_verified)
@@ -316,8 +318,19 @@ class ReviewController:
             self._view.correct.set_text("")
             return
         index = image_layers.shown_index(image, self._layers.viewer)
+        counts = self._state.counts = self._count(binding, index)
+        self._view.correct.set_text(counts_text(counts))
+        self._state.counted.emit(binding.image_id, counts.verified)
+
+    def _count(self, binding: LabelsBinding, index: Index) -> Counts:
+        """Count, unless nothing changed: labels of large images take long."""
+        marked = tuple((i, p.marked) for i, p in binding.review.planes.items())
+        now = binding, index, binding.revision, marked, self._class_names()
+        if self._counts is not None and now == self._counted:
+            return self._counts
         verified, pixels = binding.counts()
-        counts = self._state.counts = Counts(
+        self._counted = now
+        self._counts = Counts(
             classes=self._class_names(),
             found=self._found(binding.plane(index)),
             verified=verified,
@@ -325,8 +338,7 @@ class ReviewController:
             edits=binding.edits,
             stack=bool(index),
         )
-        self._view.correct.set_text(counts_text(counts))
-        self._state.counted.emit(binding.image_id, verified)
+        return self._counts
 
     def _class_names(self) -> tuple[str, ...]:
         model = self._state.model

@@ -147,7 +147,7 @@ class SegmentController:
 
     def show_settings(self, settings: Settings) -> None:
         """Show the settings of a session, or the defaults."""
-        self._view.model.set_device(settings.device)
+        self._view.model.set_device(self._state.device_key)
         self._view.segment.set_scope(settings.scope)
         self._view.segment.set_foreground(settings.foreground)
         self._view.segment.set_split(settings.split)
@@ -314,10 +314,10 @@ class SegmentController:
             self._start_redraw(key, DecodeRequest(proposals, self._state.decoding, visible))
 
     def _start_redraw(self, key: str | None, request: DecodeRequest) -> None:
-        def decoded(proposal: Proposal) -> None:
+        def decoded(proposals: list[Proposal]) -> None:
             binding = self._layers.binding(key)
             if binding is not None:
-                binding.write_proposal(proposal)
+                binding.write_proposals(proposals)
 
         self._redraws.start(
             Job(
@@ -332,3 +332,5 @@ class SegmentController:
     def _redrawn(self, result: object) -> None:
         if self._redraw_again:
             self.redraw()
+        else:
+            self._state.changed.emit()  # objects are counted again

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.layers.collection import Layers
 from napari_resunet.plugin.state import AppState, Version
+from napari_resunet.session.large.surroundings import open_around
 from napari_resunet.session.settings import Stack
 from napari_resunet.session.workers import ImageSnapshot
 
@@ -87,14 +89,15 @@ def snapshot_of(state: AppState, layers: Layers, image: Image) -> ImageSnapshot:
     # They are those of its own channels, in their order.
     in_order = tuple(range(len(known.low)))
     same = tuple(channels or in_order) == in_order
-    return replace(snapshot, statistics=known if same else None)
+    around = None if partners else partial(open_around, settings.part)
+    return replace(snapshot, statistics=known if same else None, around=around)
 
 
 def apply_proposal(
     state: AppState, layers: Layers, image: Image, proposal: Proposal
 ) -> None:
     """Write a proposal into the image's labels and cache its maps."""
-    layers.make_binding(image).write_proposal(proposal)
+    layers.make_binding(image).write_proposals([proposal])
     state.image(image_layers.layer_id_of(image)).cache(proposal)
 
 

@@ -144,9 +144,9 @@ class WorkHereController:
         settings.part, settings.scale, settings.auto = part.record, part.scale, False
         if "C" in part.axes:
             settings.choose_channels(tuple(range(len(part.pixels))))
-        binding = self._layers.make_binding(layer)
-        binding.restore((), part.labels, part.review)
-        binding.show()
+        # Labels that are written into a layer later are drawn by napari once more.
+        binding = self._layers.make_binding(layer, part.labels)
+        binding.review.planes[()] = part.review
         self._layers.select(key)
         self._view.set_message(HERE, "info")
         self._state.changed.emit()
@@ -167,12 +167,11 @@ class WorkHereController:
         except ResunetError as error:
             self._view.set_message(str(error), "warning")
             return
+        # Not copied, which takes long: nobody writes into them while the layer is locked.
+        labels = binding.plane(()).view()
+        labels.setflags(write=False)
         request = WriteRequest(
-            self._state.versions.current.to_use,
-            self._state.device,
-            part,
-            binding.plane(()).copy(),
-            corrected,
+            self._state.versions.current.to_use, self._state.device, part, labels, corrected
         )
         self._write(image, binding, request)
 

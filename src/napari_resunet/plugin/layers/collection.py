@@ -20,7 +20,7 @@ from napari_resunet.plugin.layers import image_layers, targets
 from napari_resunet.plugin.layers.bound import Bound, Connection, connect, disconnect
 from napari_resunet.plugin.layers.geometry import TRANSFORM
 from napari_resunet.plugin.layers.labels import LabelsBinding
-from napari_resunet.types import Index, MaskArray
+from napari_resunet.types import Index, LabelArray, MaskArray
 
 SHAPES, BOX = "shapes:", "box"
 Choice = tuple[str, str]
@@ -137,11 +137,14 @@ class Layers(Bound):
         """Return the labels of all images, by image key."""
         return dict(self._bindings)
 
-    def make_binding(self, image: Image) -> LabelsBinding:
-        """Return the labels of an image; if it has none, add an empty Labels layer."""
+    def make_binding(self, image: Image, labels: LabelArray | None = None) -> LabelsBinding:
+        """Return the labels of an image; if it has none, add a Labels layer.
+
+        See `LabelsBinding` for the labels that a new layer begins with.
+        """
         key = image_layers.layer_id_of(image)
         if key not in self._bindings:
-            binding = self._bindings[key] = LabelsBinding(image)
+            binding = self._bindings[key] = LabelsBinding(image, labels)
             connect(self._binding_connections(binding))
             self.viewer.add_layer(binding.layer)
         return self._bindings[key]

@@ -27,6 +27,7 @@ from napari_resunet.plugin.layers.geometry import (
     place_of_last,
     plane_transform,
 )
+from napari_resunet.session.large.size import MAX_IN_MEMORY
 from napari_resunet.session.pixels import local_image
 from napari_resunet.session.queue_images import MAX_UNCLEAR
 from napari_resunet.session.settings import Stack
@@ -41,9 +42,6 @@ OURS = "napari-resunet"
 
 FILE_LETTERS = dict(zip("CSEZTPYX", "cccztpyx", strict=True))
 """Names of the dimensions that a TIFF states, by tifffile's letters."""
-
-MAX_IN_MEMORY = 2 * 10**8
-"""Pixels of a plane up to which all its labels are in memory."""
 
 UNCLEAR = "Say first, at '{} planes are', whether these are channels or slices."
 STACK_LETTERS = "PTZ"

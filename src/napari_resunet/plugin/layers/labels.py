@@ -7,7 +7,7 @@ code may assign any data to the layer, so the data are checked before they are r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +50,8 @@ class LabelsBinding(LabelsLook, Bound):
     ----------
     image : Image
         The image that the labels belong to.
+    labels : int32 array, shape (Y, X), or None
+        What the layer of a plane holds, not copied; None begins without labels.
 
     Attributes
     ----------
@@ -85,20 +87,20 @@ class LabelsBinding(LabelsLook, Bound):
     undone = Signal()
     notice = Signal(str)
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Image, labels: LabelArray | None = None) -> None:
         self.image_id = layer_id_of(image)
         self.channel, self.image_axis = labels_channel(image), channel_axis(image)
         self._in_stroke = False
         self._writing = False
         self.edits = self._undone = 0
         self._assigned = 0
-        self._highest = 0
+        self._highest = 0 if labels is None else int(labels.max(initial=0))
         """The highest label that we know of."""
         self._pending: list[tuple[Index, Window, Window, LabelArray, Task]] = []
         self.review = ReviewState(plane_shape(image))
         self.shape = labels_shape(image)
         self.layer = Labels(
-            np.zeros(self.shape, np.int32),
+            np.zeros(self.shape, np.int32) if labels is None else labels,
             name=f"{image.name} labels",
             opacity=FILLED_OPACITY,
             **labels_place(image),
@@ -188,10 +190,13 @@ class LabelsBinding(LabelsLook, Bound):
             found[self._data_index(index)] = verified
         return found
 
-    def write_proposal(self, proposal: Proposal) -> None:
-        """Write a proposal where the user has not edited or verified."""
-        task, window = proposal.maps.info.task, proposal.padded_roi
-        self.apply(proposal.index, window, proposal.roi, proposal.labels, task)
+    def write_proposals(self, proposals: Sequence[Proposal]) -> None:
+        """Write proposals where the user has not edited or verified, and redraw once."""
+        self._pending += [
+            (p.index, p.padded_roi, p.roi, p.labels, p.maps.info.task) for p in proposals
+        ]
+        if not self._in_stroke:
+            self._write_pending()
 
     def apply(
         self, index: Index, window: Window, roi: Window, labels: LabelArray, task: Task

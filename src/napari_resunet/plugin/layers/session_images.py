@@ -25,6 +25,8 @@ from napari_resunet.session.store.images import draw_thumbnail
 from napari_resunet.session.store.manifest import fitting_image
 from napari_resunet.session.store.parts import PartRecord
 from napari_resunet.session.store.schema import ImageRecord, plain_name
+from napari_resunet.slides.level import TiffLevel
+from napari_resunet.slides.pyramid import EverySecond
 from napari_resunet.types import Channels, new_id
 
 log = logging.getLogger(__name__)
@@ -191,7 +193,7 @@ def add_image(
 
 
 TILE = 2048
-"""Rows and columns that are read at once of a large OME-Zarr."""
+"""Rows and columns that are read at once of a large OME-Zarr or TIFF."""
 
 
 def data_for_layer(levels: Sequence[Any]) -> Any:
@@ -199,15 +201,22 @@ def data_for_layer(levels: Sequence[Any]) -> Any:
 
     napari slices before it reads, so what reads at once is wrapped: all planes would be.
     """
-    arrays = [lazy(x) if isinstance(x, (ZarrLevel, OneChannel)) else x for x in levels]
+    arrays = [lazy(x) if isinstance(x, READ_AT_ONCE) else x for x in levels]
     return arrays if len(arrays) > 1 else arrays[0]
 
 
-def lazy(level: ZarrLevel | OneChannel) -> Any:
+READ_AT_ONCE = ZarrLevel, OneChannel, TiffLevel, EverySecond
+
+
+def lazy(level: ZarrLevel | OneChannel | TiffLevel | EverySecond) -> Any:
     """Wrap an array that reads at once, so that napari reads only what it shows."""
     from dask.array import from_array  # which napari needs itself
 
-    tile = (1,) * (level.ndim - 2) + tuple(min(n, TILE) for n in level.shape[-2:])
+    # Of a level that leaves out pixels, as much of the file is read at once.
+    side = TILE // level.step if isinstance(level, EverySecond) else TILE
+    rgb = isinstance(level, TiffLevel | EverySecond) and level.axes.endswith("S")
+    n_stack = level.ndim - (3 if rgb else 2)
+    tile = (1,) * n_stack + tuple(min(n, side) for n in level.shape[n_stack:])
     empty = np.empty(0, level.dtype)
     return from_array(level, chunks=tile, name=False, meta=empty)
 

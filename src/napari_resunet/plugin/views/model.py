@@ -9,8 +9,9 @@ from qtpy.QtGui import QAction, QActionGroup
 from qtpy.QtWidgets import QHBoxLayout, QMenu, QSizePolicy, QToolButton, QWidget
 
 from napari_resunet.plugin.views.protocol import PageName
+from napari_resunet.plugin.views.remote import RemoteDialog
 from napari_resunet.plugin.views.widgets import KeyedCombo, make_button
-from napari_resunet.session.settings import DEVICE, DEVICES, Settings
+from napari_resunet.session.settings import DEVICE, DEVICES, REMOTE, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ class ModelBar(QWidget):
 
     version_chosen = Signal(str)
     device_chosen = Signal(str)
+    remote_clicked = Signal()
     load_clicked = Signal()
     save_clicked = Signal()
     go_back_clicked = Signal()
@@ -56,6 +58,19 @@ class ModelBar(QWidget):
     def set_device_text(self, text: str) -> None:
         """Show the device in use."""
         self._in_use.setText(f"In use: {text}" if text else "In use: not known yet")
+
+    def ask_server(self, url: str) -> tuple[str, str] | None:
+        """Ask for the address and the key of a server; None if the user cancels."""
+        dialog = RemoteDialog(url, self)
+        dialog.exec()
+        dialog.deleteLater()
+        return dialog.answer
+
+    def _device_clicked(self, action: QAction) -> None:
+        if action.data() == REMOTE.key:
+            self.remote_clicked.emit()
+        else:
+            self.device_chosen.emit(action.data())
 
     def _menu_button(self) -> QToolButton:
         button = QToolButton()
@@ -107,7 +122,7 @@ class ModelBar(QWidget):
         devices.setToolTip(DEVICE)
         devices.setToolTipsVisible(True)
         self._devices = QActionGroup(self)
-        for key, title, description in DEVICES:
+        for key, title, description in (*DEVICES, REMOTE):
             action = cast("QAction", devices.addAction(title))
             action.setObjectName(f"device_{key}")
             action.setData(key)
@@ -115,9 +130,7 @@ class ModelBar(QWidget):
             action.setChecked(key == Settings().device)
             action.setToolTip(description)
             self._devices.addAction(action)
-        self._devices.triggered.connect(
-            lambda action: self.device_chosen.emit(action.data())
-        )
+        self._devices.triggered.connect(self._device_clicked)
         devices.addSeparator()
         self._in_use = cast("QAction", devices.addAction(""))
         self._in_use.setObjectName("device_in_use")

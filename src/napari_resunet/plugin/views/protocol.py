@@ -142,6 +142,7 @@ class ModelView(Protocol):
 
     version_chosen: SignalLike
     device_chosen: SignalLike
+    remote_clicked: SignalLike
     load_clicked: SignalLike
     save_clicked: SignalLike
     go_back_clicked: SignalLike
@@ -157,6 +158,9 @@ class ModelView(Protocol):
 
     def set_device_text(self, text: str) -> None:
         """Show the device in use."""
+
+    def ask_server(self, url: str) -> tuple[str, str] | None:
+        """Ask for the address and the key of a server; None if the user cancels."""
 
 
 class SegmentView(Protocol):

@@ -28,6 +28,7 @@ from napari_resunet.types import (
     Decoding,
     DeviceChoice,
     ObjectSize,
+    RemoteServer,
 )
 
 MAX_STEPS = 10**9
@@ -95,7 +96,9 @@ def check_model(value: Any) -> None:
 
 
 def check_device(value: Any) -> None:
-    """Refuse everything but the name of a device."""
+    """Refuse everything but the name of a device, and another computer."""
+    if isinstance(value, RemoteServer):
+        return
     if not isinstance(value, str) or value not in get_args(DeviceChoice):
         names = ", ".join(repr(name) for name in get_args(DeviceChoice))
         raise ArgumentError(f"device must be one of {names}, not {shown(value)}.")

@@ -110,6 +110,39 @@ class BlockFiles:
         """Read how many objects of the image come before those of each row of a plane."""
         return _read_names(self.folder / f"{plane}.before")
 
+    def save_counts(self, block: Block, plane: int, table: Names) -> None:
+        """Save what objects of a block have in common with a plane, with their own one too.
+
+        Parameters
+        ----------
+        block : Block
+            The block.
+        plane : int
+            The plane.
+        table : int array, shape (n_columns, n)
+            Positions of objects in their planes, from 0, and numbers of pixels.
+        """
+        _write_names(self._counts_path(block, plane), table)
+
+    def counts(self, block: Block, plane: int, n_columns: int) -> Names:
+        """Read what `save_counts` saved."""
+        path = self._counts_path(block, plane)
+        names = _read_names(path)
+        if len(names) % n_columns:
+            raise damaged(path)
+        return names.reshape(n_columns, -1)
+
+    def save_linked(self, plane: int, numbers: Names) -> None:
+        """Save the numbers of the objects of a plane, linked through the stack."""
+        _write_names(self.folder / f"{plane}.linked", numbers)
+
+    def linked(self, plane: int) -> Names:
+        """Read the numbers of the objects of a plane, linked through the stack."""
+        return _read_names(self.folder / f"{plane}.linked")
+
+    def _counts_path(self, block: Block, plane: int) -> Path:
+        return self._path(block, f".{plane}.counts")
+
     def _path(self, block: Block, suffix: str) -> Path:
         return self.folder / f"{block.name}{suffix}"
 

@@ -21,12 +21,14 @@ from pydantic import BaseModel, Field, ValidationError
 from napari_resunet.corrections.object_edits import MAX_LABEL, SPARE_LABELS
 from napari_resunet.errors import CorrectionError, FileError
 from napari_resunet.files import cannot_write, shown
+from napari_resunet.masks import numbers_in
 from napari_resunet.ome_zarr.arrays import ZarrLevel
 from napari_resunet.ome_zarr.image import open_levels
 from napari_resunet.ome_zarr.label_pyramid import LabelPyramid
 from napari_resunet.ome_zarr.labels import NOTE, write_group
 from napari_resunet.ome_zarr.metadata import damaged, read_json, read_metadata
-from napari_resunet.session.large.numbering import number_part, numbers_in
+from napari_resunet.session.large.numbering import number_part
+from napari_resunet.session.large.store_lock import beside, locked, only_writer
 from napari_resunet.session.large.store_note import StoreNote, read_document, read_note
 from napari_resunet.session.store.tiff import (
     read_tiff,
@@ -91,6 +93,14 @@ class LabelStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._open()
+        if self._is_unfinished():
+            with locked(beside(folder)) as mine:
+                if mine:  # else another window is writing it right now
+                    self._finish_writing()
+
+    def _open(self) -> None:
+        folder = self.folder
         self.note = read_note(folder)
         metadata = read_metadata(folder)
         self._version = metadata.version
@@ -103,7 +113,6 @@ class LabelStore:
             version=metadata.version,
         )
         self._check(metadata.paths)
-        self._finish_writing()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -124,6 +133,12 @@ class LabelStore:
         """
         self._check_part(index, window)
         labels = self.levels[0][(*index, *window)]
+        if self.note.highest > MAX_LABEL - SPARE_LABELS:
+            raise FileError(
+                f"{shown(self.folder)} has numbers of objects above "
+                f"{MAX_LABEL - SPARE_LABELS:,}, which cannot be corrected here: segment "
+                "parts of the image on their own."
+            )
         if labels.max(initial=0) > MAX_LABEL - SPARE_LABELS:
             raise damaged(self.folder, "its labels are numbers larger than any object's")
         return labels.astype(np.int32)
@@ -153,7 +168,7 @@ class LabelStore:
         CorrectionError
             If a label is negative, or the labels are of another shape than the part.
         FileError
-            If the labels cannot be written.
+            If the labels cannot be written, or another window or run writes them.
         """
         self._check_part(index, window)
         if labels.shape != tuple(s.stop - s.start for s in window):
@@ -163,6 +178,13 @@ class LabelStore:
             )
         if labels.min(initial=0) < 0:
             raise CorrectionError("There are labels below 0: erase them first.")
+        with only_writer(self.folder):
+            self._open()  # another window may have written since
+            self._finish_writing()
+            self._write(index, window, labels)
+        return self.note.n_objects
+
+    def _write(self, index: Index, window: Window, labels: LabelArray) -> None:
         chunks = self._whole_chunks(window, self.shape)
         part = self.levels[0][(*index, *chunks)]
         counted = self._counted(index, window, labels, part[relative(window, chunks)])
@@ -177,7 +199,6 @@ class LabelStore:
         )
         self._stage(place, part)
         self._apply(place, part)
-        return self.note.n_objects
 
     # Numbers ------------------------------------------------------------------------
 
@@ -235,7 +256,7 @@ class LabelStore:
             for level, shape in enumerate(self._pyramid.shapes[1:], start=1):
                 half = (slice(s.start // 2, -(-s.stop // 2)) for s in window)
                 rows, columns = window = self._whole_chunks(tuple(half), shape)
-                self._pyramid.halve(level, place.index, rows, columns)
+                self._pyramid.resample(level, place.index, rows, columns)
                 self._sync(level, place.index, window)
             self._write_note(place)
             (self.folder / WRITING / PLACE).unlink()
@@ -250,10 +271,14 @@ class LabelStore:
         write_group(self.folder, self._version, attributes)
         self.note = self.note.model_copy(update=counts)
 
+    def _is_unfinished(self) -> bool:
+        """Return whether there is a part that is not yet in all levels."""
+        return (self.folder / WRITING / PLACE).is_file()
+
     def _finish_writing(self) -> None:
         """Write what a kill left to all levels, if it is whole."""
         folder = self.folder / WRITING
-        if not (folder / PLACE).is_file():
+        if not self._is_unfinished():
             return
         try:
             place = _Place.model_validate(read_json(folder / PLACE))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -23,12 +24,28 @@ from napari_resunet.events import CancelToken, Notice, Progress, drain
 from napari_resunet.files import atomic_path, check_folder, shown
 from napari_resunet.ome_zarr.arrays import ZarrLevel
 from napari_resunet.ome_zarr.image import open_level
+from napari_resunet.ome_zarr.labels import NOTE, own_attributes
 from napari_resunet.ome_zarr.metadata import read_metadata
 from napari_resunet.session.api import OnEvent
 from napari_resunet.session.image_files import check_image, read_image_file
 from napari_resunet.session.large.object_store import ObjectStore
-from napari_resunet.session.measurements import MeasureRequest, channel_readers
-from napari_resunet.session.tables import header_of, rows_of
+from napari_resunet.session.measurements import (
+    MeasureRequest,
+    channel_readers,
+    depth_of,
+    with_tracks,
+)
+from napari_resunet.session.segment_files import stack_in
+from napari_resunet.session.settings import Stack
+from napari_resunet.session.tables import (
+    IMAGE,
+    SUMMARIZED,
+    header_of,
+    no_formula,
+    read_columns,
+    rows_of,
+    summary_of,
+)
 from napari_resunet.types import Index, MeasureGroup, Window
 
 SIDE = 2048
@@ -51,6 +68,7 @@ def measure_large(
     group: MeasureGroup = "basic",
     overwrite: bool = False,
     token: CancelToken | None = None,
+    name: str | None = None,
 ) -> int:
     """Measure the objects of labels of any size, in all channels of their image.
 
@@ -71,11 +89,13 @@ def measure_large(
         One letter of "PTZCYXS" for each dimension of the image; None reads them from the
         file.
     group : {"basic", "all"}
-        Which columns.
+        Which columns; of a film, also the track.
     overwrite : bool
         Whether to replace a file of that name.
     token : CancelToken or None
         Checked between blocks.
+    name : str or None
+        Of the image, which is then in the first column.
 
     Returns
     -------
@@ -104,7 +124,7 @@ def measure_large(
             _find(large, store, on_event, token)
             n = _measure(large, store, on_event, token)
             check_table(target, overwrite=overwrite)  # once more, after minutes of work
-            _write(large, store, target)
+            _write(large, store, target, name)
     except sqlite3.Error as error:
         raise DiskFullError(
             f"{shown(target)} cannot be written ({error}): choose another folder or free "
@@ -141,6 +161,8 @@ class _Large:
         Of a pixel, in micrometres.
     group : {"basic", "all"}
         Which columns.
+    is_film : bool
+        Whether labels are tracks.
     """
 
     labels: ZarrLevel
@@ -148,6 +170,7 @@ class _Large:
     columns: tuple[str, ...]
     sides: tuple[float, ...] | None
     group: MeasureGroup
+    is_film: bool
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -186,6 +209,7 @@ class _Large:
         table = drain(measure_steps(what, self.group))
         n = len(table["label"])
         places = zip(self.columns, index, strict=True)
+        table = with_tracks(table) if self.is_film else table
         return {name: np.full(n, place) for name, place in places} | table
 
 
@@ -208,6 +232,8 @@ def _open(
             f"The labels in {shown(labels)} are {_by(array.shape)} pixels, and the image "
             f"{shown(image)} is {_by(reader.shape)}: give the image that was segmented."
         )
+    stack = stack_in((own_attributes(labels) or {}).get(NOTE, {}))
+    check_flat(image, reader.stack_axes, stack)
     side = stored.pixel_size
     request = MeasureRequest(
         labels=np.zeros((1,) * array.ndim, np.int32),
@@ -217,7 +243,23 @@ def _open(
     )
     sides = None if side is None else (side, side)
     columns = request.plane_columns
-    return _Large(array, channel_readers(request), columns, sides, group)
+    readers = channel_readers(request)
+    return _Large(array, readers, columns, sides, group, stack == "film")
+
+
+def check_flat(image: Path, stack_axes: Sequence[str], stack: Stack | None) -> None:
+    """Check that objects have no depth, which is not measured block by block.
+
+    Raises
+    ------
+    FileError
+        If they have.
+    """
+    if stack is not None and depth_of(stack_axes, stack) is not None:
+        raise FileError(
+            f"{shown(image)} is measured block by block, which is for objects without "
+            "depth: give --stack separate, or leave --measure out."
+        )
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -297,17 +339,35 @@ def _check(token: CancelToken | None) -> None:
         raise Cancelled
 
 
-def _write(large: _Large, store: ObjectStore, target: Path) -> None:
+def _write(large: _Large, store: ObjectStore, target: Path, name: str | None) -> None:
     """Write the table, a line at a time."""
     nothing = np.zeros((1, 1), np.int32)
     index = (0,) * len(large.columns)
     pixel = slice(0, 1), slice(0, 1)
+    header = header_of(large.table(nothing, index, pixel))
     with (
         atomic_path(target) as temporary,
         temporary.open("w", encoding="utf-8", errors="replace", newline="") as stream,
     ):
         writer = csv.writer(stream)
-        writer.writerow(header_of(large.table(nothing, index, pixel)))
-        stream.writelines(
-            f"{line}{writer.dialect.lineterminator}" for line in store.lines()
-        )
+        writer.writerow([*([] if name is None else [IMAGE]), *header])
+        first = [] if name is None else [no_formula(name)]
+        # Lines hold numbers only, so their commas are those between columns.
+        writer.writerows([*first, *line.split(",")] for line in store.lines())
+
+
+def summary_of_store(labels: Path, table: Path) -> dict[str, float]:
+    """Summarize the objects of labels; see `tables.summary_of`.
+
+    Parameters
+    ----------
+    labels : Path
+        An OME-Zarr.
+    table : Path
+        What `measure_large` measured of it.
+    """
+    metadata = read_metadata(labels)
+    side = metadata.pixel_size(0)
+    n_pixels = math.prod(open_level(labels, metadata, 0, sparse=True).shape)
+    columns = read_columns(table, lambda name: name.startswith(SUMMARIZED))
+    return summary_of(columns, n_pixels, None if side is None else (side, side))

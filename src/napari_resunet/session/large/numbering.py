@@ -7,17 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.masks import fits_table
-
-
-def numbers_in(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """List the numbers of the objects, ascending."""
-    if not fits_table(labels):
-        return np.unique(labels[labels != 0]).astype(np.int64)
-    there = np.zeros(int(labels.max(initial=0)) + 1, bool)
-    there[labels] = True
-    there[0] = False
-    return np.flatnonzero(there)
+from napari_resunet.masks import fits_table, numbers_in
 
 
 def number_part(

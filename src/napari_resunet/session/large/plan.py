@@ -165,7 +165,7 @@ def plan_from(document: Any, asked: Asked) -> Plan:
         if document["asked"] != asked.as_json():
             raise FileError(
                 "An earlier run that did not finish was on another image, or had another "
-                "model or other settings: give another name with -o, or --overwrite."
+                "model or other settings: give the labels another name, or --overwrite."
             )
         return Plan(
             asked=asked,

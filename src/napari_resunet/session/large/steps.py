@@ -6,11 +6,11 @@ They pass nothing on but files, so they can run in other processes and on other 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import product
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,22 +20,27 @@ from napari_resunet.engine.device import as_before, choose
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.large_plane import label_block
 from napari_resunet.engine.object_size import estimate_scale
-from napari_resunet.engine.predict import KeptTiles, PredictionRequest, Predictor
+from napari_resunet.engine.predict import KeptTiles, Predictor
+from napari_resunet.engine.prepare import PredictionRequest
 from napari_resunet.errors import Cancelled, FileError, OutOfMemoryError
 from napari_resunet.events import CancelToken, Notice, Progress, drain, ignore
 from napari_resunet.files import shown
 from napari_resunet.network.model_file import Model
-from napari_resunet.ome_zarr.label_pyramid import LabelPyramid
+from napari_resunet.ome_zarr.image_labels import parts_of
 from napari_resunet.session.api import OnEvent
 from napari_resunet.session.large.block_files import PLAN, BlockFiles, damaged
+from napari_resunet.session.large.outputs import Levels
 from napari_resunet.session.large.plan import Asked, Block, Plan
-from napari_resunet.types import DeviceChoice
+from napari_resunet.types import DeviceChoice, Index
 
 Row = tuple[int, int]
 """A plane, and a row of blocks in it."""
 
-Part = tuple[int, int, slice, slice]
-"""A level, a plane, and rows and columns of it."""
+Shared = tuple[Block, tuple[int, ...]]
+"""A block, and the later planes in which its objects may go on."""
+
+Part = tuple[int, Index, slice, slice]
+"""A level, a plane of it, and rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,16 @@ class Job:
         Where blocks are saved.
     plan : Plan
         What is computed.
-    pyramid : LabelPyramid
+    levels : Levels
         Where labels are written.
+    linked : bool
+        Whether objects have one number in all slices of a volume or a film.
     """
 
     folder: Path
     plan: Plan
-    pyramid: LabelPyramid
+    levels: Levels
+    linked: bool = False
 
 
 class Worker:
@@ -83,6 +91,7 @@ class Worker:
         self.files = BlockFiles(job.folder)
         # Blocks side by side look up names in the same three rows.
         self.names = lru_cache(maxsize=3)(self.files.names)
+        self.linked = lru_cache(maxsize=1)(self.files.linked)
         self._kept = KeptTiles(job.plan.index(0))
 
     @cached_property
@@ -194,17 +203,55 @@ def merge_names(worker: Worker, row: Row) -> int:
     return len(merged)
 
 
+def share_pixels(worker: Worker, task: Shared) -> None:
+    """Count the pixels of a block's objects, and those that they share with later ones."""
+    block, later = task
+    here = _places(worker, block)
+    objects, counts = np.unique(here[here >= 0], return_counts=True)
+    worker.files.save_counts(block, block.plane, np.stack([objects, counts]))
+    for plane in later:
+        there = _places(worker, replace(block, plane=plane))
+        both = (here >= 0) & (there >= 0)
+        n = int(there.max(initial=0)) + 1
+        codes, counts = np.unique(here[both] * n + there[both], return_counts=True)
+        worker.files.save_counts(block, plane, np.stack([codes // n, codes % n, counts]))
+
+
+def _places(worker: Worker, block: Block) -> npt.NDArray[np.int64]:
+    """Return the position of the object at each pixel of a block in its plane, or -1."""
+    first = worker.files.before(block.plane)[0] + 1
+    labels = _numbered(worker, block)
+    return np.where(labels > 0, labels.astype(np.int64) - first, -1)
+
+
 def write_block(worker: Worker, block: Block) -> None:
     """Write the labels of a block, numbered over the whole image."""
+    plan, levels = worker.job.plan, worker.job.levels
+    window = plan.grid.window(block.row, block.column)
+    labels: npt.NDArray[Any]
+    if worker.job.linked:
+        numbers = np.append(worker.linked(block.plane), 0)  # -1 is background
+        places = _places(worker, block)
+        if places.max(initial=-1) >= len(numbers) - 1:
+            raise damaged(worker.files.folder)
+        labels = numbers[places].astype(np.uint32)
+    else:
+        labels = _numbered(worker, block)
+    levels.write(levels.base, (*plan.index(block.plane), *window), labels)
+
+
+def _numbered(worker: Worker, block: Block) -> npt.NDArray[Any]:
+    """Return the labels of a block, numbered over the planes of the image."""
     files, plan = worker.files, worker.job.plan
     window = plan.grid.window(block.row, block.column)
     labels = files.labels(block, tuple(s.stop - s.start for s in window))
-    if plan.objects:
-        numbers = _numbers(worker, block)
-        if labels.max(initial=0) >= len(numbers):
-            raise damaged(files.folder)
-        labels = numbers[labels]
-    worker.job.pyramid.write(0, (*plan.index(block.plane), *window), labels)
+    if not plan.objects:
+        return labels
+    numbers = _numbers(worker, block)
+    if labels.max(initial=0) >= len(numbers):
+        raise damaged(files.folder)
+    numbered: npt.NDArray[np.uint32] = numbers[labels]
+    return numbered
 
 
 def _numbers(worker: Worker, block: Block) -> npt.NDArray[np.uint32]:
@@ -233,17 +280,13 @@ def _unlike(folder: Path) -> FileError:
     )
 
 
-def halve(worker: Worker, part: Part) -> None:
-    """Write a part of a level from the finer one."""
-    level, plane, rows, columns = part
-    worker.job.pyramid.halve(level, worker.job.plan.index(plane), rows, columns)
+def resample(worker: Worker, part: Part) -> None:
+    """Write a part of a level from another one."""
+    worker.job.levels.resample(*part)
 
 
 def parts_of_level(job: Job, level: int) -> list[Part]:
     """Split a level into parts that share no chunk."""
-    side = 2 * job.pyramid.chunk  # halving reads four times as many pixels
-    height, width = job.pyramid.shapes[level][-2:]
-    rows, columns = (
-        [slice(i, min(i + side, n)) for i in range(0, n, side)] for n in (height, width)
-    )
-    return list(product([level], range(job.plan.n_planes), rows, columns))
+    # Taking every second pixel reads four times as many.
+    parts = parts_of(job.levels.shapes[level], 2 * job.levels.chunk)
+    return [(level, *part) for part in parts]

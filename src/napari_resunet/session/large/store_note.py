@@ -54,6 +54,8 @@ class StoreNote(_Stated):
 
     Attributes
     ----------
+    created : str
+        When they were made; empty if that is not known.
     run : Run
         How they were made.
     n_objects : int
@@ -62,6 +64,7 @@ class StoreNote(_Stated):
         The highest number that an object ever had.
     """
 
+    created: str = Field(default="", max_length=40)
     run: Run
     n_objects: Count
     highest: Count

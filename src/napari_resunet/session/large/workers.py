@@ -17,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_resunet.corrections.review import ReviewMask
-from napari_resunet.errors import FileError, ImageError
+from napari_resunet.errors import FileError
 from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.files import shown
-from napari_resunet.session.image_files import read_image_file
 from napari_resunet.session.large.label_store import LabelStore, StoreReady, open_store
+from napari_resunet.session.large.surroundings import open_image, other_shape
 from napari_resunet.session.store.parts import PartRecord
-from napari_resunet.session.store.safety import local_file, local_folder
+from napari_resunet.session.store.safety import local_folder
 from napari_resunet.session.workers import (
+    HERE,
     CorrectedImage,
     ImageSnapshot,
     ModelReady,
@@ -34,11 +35,13 @@ from napari_resunet.session.workers import (
 )
 from napari_resunet.types import (
     Decoding,
-    DeviceChoice,
+    Device,
     Index,
     LabelArray,
     ObjectSize,
+    RemoteServer,
     Window,
+    local_device,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +51,11 @@ if TYPE_CHECKING:
 N_SAMPLES = 3
 ALIVE_SECONDS = 0.3
 """Time after which a run without news yields all the same, so that it can be ended."""
+
+MADE_ANEW = (
+    "The labels of the whole image were made anew since this part was cut out: export those"
+    " of the part if you need them, remove its layers, and click Work here again."
+)
 
 R = TypeVar("R")
 Event = Progress | Notice
@@ -74,7 +82,7 @@ class WholeRequest:
     """
 
     model: Model | str
-    device: DeviceChoice
+    device: Device
     source: Path
     target: Path
     image: ImageSnapshot
@@ -148,7 +156,7 @@ class WriteRequest:
     """
 
     model: Model | str
-    device: DeviceChoice
+    device: Device
     part: PartRecord
     labels: LabelArray
     corrected: CorrectedImage | None = None
@@ -162,6 +170,8 @@ def segment_whole(
 ) -> Generator[WholeEvent, None, StoreReady]:
     """Segment a large image; if it is cancelled, the next run goes on with what is done."""
     model = yield from workers.loaded(request.model, request.device)
+    if isinstance(request.device, RemoteServer):
+        yield Notice(HERE.format(what="An image larger than memory is segmented"))
     yield Progress(0, 0, "opening the image")
     with plain_errors():
         from napari_resunet.session.large.run import segment_large
@@ -193,6 +203,7 @@ def read_part(
             index=request.index,
             rows=rows,
             columns=columns,
+            made=store.note.created,
             low=known.low,
             high=known.high,
         )
@@ -224,7 +235,10 @@ def write_part(
                 f"The labels in {shown(request.part.store)} are not there: put them back, "
                 "and click Done again."
             )
-        LabelStore(folder).write(part.index, part.window, request.labels)
+        store = LabelStore(folder)
+        if part.made not in ("", store.note.created):
+            raise FileError(MADE_ANEW)
+        store.write(part.index, part.window, request.labels)
         return open_store(folder)
 
 
@@ -232,22 +246,9 @@ def _pixels(
     store: LabelStore, index: Index, window: Window
 ) -> tuple[npt.NDArray[Any], str]:
     """Read the pixels that the network saw, with their axes."""
-    from napari_resunet.engine.image_reader import ImageReader
-
-    text = str(store.note.source)
-    source = local_file(text) or local_folder(text)
-    if source is None:
-        raise FileError(
-            f"The image of these labels, {shown(text)}, is not there: put it back, or "
-            "segment it in its new place."
-        )
-    asked = store.note.run.asked
-    stored = read_image_file(source, asked.axes, asked.level)
-    reader = ImageReader([stored.array], stored.axes, asked.channels)
+    reader = open_image(store.note)
     if reader.shape != store.shape:
-        raise ImageError(
-            f"{shown(source)} has another shape than its labels: segment it again."
-        )
+        raise other_shape(store.note)
     pixels = reader.read(index, *window)
     if reader.is_rgb and pixels.shape[-1] == N_SAMPLES:
         return pixels, "YXS"
@@ -268,7 +269,8 @@ def _run(request: WholeRequest, model: Model) -> LargeRun:
         output=None,
         channels=cast("tuple[int, ...] | None", channels),
         diameter=None if size is None else ObjectSize(size),
-        device=request.device,
+        stack="separate",
+        device=local_device(request.device),
         overwrite=True,  # the user was asked before
     )
     return LargeRun(

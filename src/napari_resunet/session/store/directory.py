@@ -33,17 +33,17 @@ _TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}\.(json|tif|png|safetensors|owner)")
 """Names of the unfinished files of `files.atomic_path`."""
 
 
-class SessionLock:
-    """The lock file of a session folder; the system frees it when the process ends."""
+class FileLock:
+    """A lock file; the system frees it when the process ends."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, path: Path) -> None:
         # Not bound to a thread: a move may release it in another one.
-        self._lock = filelock.FileLock(inside(root, LOCK), timeout=0, thread_local=False)
+        self._lock = filelock.FileLock(path, timeout=0, thread_local=False)
 
     def acquire(self) -> bool:
         """Take the lock; return False if another window has it.
 
-        Returns True on a drive that cannot lock or be written, because a session without
+        Returns True on a drive that cannot lock or be written, because work without
         protection is better than none.
         """
         try:
@@ -57,6 +57,13 @@ class SessionLock:
     def release(self) -> None:
         """Release the lock."""
         self._lock.release()
+
+
+class SessionLock(FileLock):
+    """The lock of a session folder."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(inside(root, LOCK))
 
 
 def delete_unfinished(root: Path) -> None:

@@ -23,6 +23,8 @@ class PartRecord(BaseModel):
         The plane.
     rows, columns : tuple of int
         First one, and one after the last, in pixels of the labels.
+    made : str
+        When the labels of the whole image were made.
     low, high : tuple of float
         Intensities of the whole image at two percentiles, of each channel.
     """
@@ -33,6 +35,7 @@ class PartRecord(BaseModel):
     index: tuple[Place, ...] = Field(default=(), max_length=3)
     rows: tuple[Place, Place]
     columns: tuple[Place, Place]
+    made: str = Field(default="", max_length=40)
     low: tuple[Intensity, ...] = Field(max_length=3)
     high: tuple[Intensity, ...] = Field(max_length=3)
 

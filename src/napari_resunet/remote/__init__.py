@@ -1,0 +1,1 @@
+"""Computing on another computer: what travels, the client, and the server."""
