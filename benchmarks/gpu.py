@@ -41,7 +41,7 @@ from napari_resunet.engine.predict import Blender, Predictor
 from napari_resunet.engine.prepare import PredictionRequest, TileReader
 from napari_resunet.events import drain
 from napari_resunet.files import read_image
-from napari_resunet.session import api, segmenter
+from napari_resunet.session import devices, segmenter
 from napari_resunet.types import Decoding, Example
 
 FLOAT = Compute("cpu", torch.float32)
@@ -167,7 +167,7 @@ def _on_device(images: torch.Tensor, compute: Compute) -> torch.Tensor:
 @contextmanager
 def on(compute: Compute) -> Iterator[None]:
     """Let the API compute there, in that precision."""
-    with patch.object(api, "choose", lambda choice="auto": compute):
+    with patch.object(devices, "choose", lambda choice="auto": compute):
         yield
 
 
@@ -341,7 +341,7 @@ def click(device: Any, side: int) -> None:
     marks = {"image": time.perf_counter()}
     model = nru.load_model()
     marks["new process: reading the model"] = time.perf_counter()
-    ours = segmenter.Segmenter(model, choose(device))
+    ours = segmenter.Segmenter(model, device)
     marks["moving it to the device"] = time.perf_counter()
     for name in ("first", "second"):
         target = segmenter.Target((), reader.window)

@@ -89,12 +89,12 @@ def make_labels(image: Path, side: int) -> Path:
             first = (row * side // 512 + column) // 512 * tile.max()
             pyramid.write(0, where, np.where(tile, tile + first, 0))
     for level, (height, width) in enumerate(pyramid.shapes[1:], start=1):
-        pyramid.halve(level, (), slice(0, height), slice(0, width))
+        pyramid.resample(level, (), slice(0, height), slice(0, width))
     asked = {"source": str(image), "level": 0}
     statistics = {"low": [0.0], "high": [200.0]}
     run = {"asked": asked, "scale": 1.0, "statistics": statistics, "objects": True}
     n_objects = int(tile.max()) * (side // 512) ** 2
-    pyramid.finish({}, {"run": run, "n_objects": n_objects})
+    pyramid.finish({"run": run, "n_objects": n_objects})
     return pyramid.folder
 
 

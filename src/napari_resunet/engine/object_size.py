@@ -32,7 +32,7 @@ from napari_resunet.types import (
     Window,
 )
 
-PROBE = 512
+PROBE = 480
 """Side of the part to segment, in pixels at network resolution."""
 
 ROUNDS = 5
@@ -40,7 +40,7 @@ PLANES_READ, PLANES_TRIED = 16, 3
 """Evenly spread planes of a stack that are read, and those of them that are segmented until
 an object is found: the ones that vary most."""
 
-CLOSE_ENOUGH = 1.05
+CLOSE_ENOUGH = 1.1
 SCALES = (1 / 16, 8.0)
 
 MIN_FOUND = 10

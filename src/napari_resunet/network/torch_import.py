@@ -12,8 +12,8 @@ set up before the first tensor.
   cases; otherwise the user gets an error message.
 * By default glibc returns the memory of every large tensor to the system and requests it
   again, which takes a quarter of the time of a tile (``benchmarks/speed.py``).
-* By default the threads of a layer wait for each other by computing nothing as fast as they
-  can. Where another program has a core, this takes several times as long as to sleep
+* By default libgomp's threads spin for long while they wait for each other. Where other
+  programs compute, this keeps the cores from the very threads that they wait for
   (``benchmarks/busy.py``).
 """
 
@@ -64,14 +64,15 @@ def _keep_freed_memory() -> None:
         set_option(M_TRIM_THRESHOLD, 2**29)
 
 
-def _sleep_while_waiting() -> None:
-    """Let threads of OpenMP sleep, not spin, unless the user has decided."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+def _wait_briefly() -> None:
+    """Let libgomp's threads (on Linux) sleep soon, unless the user has decided."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 _load_triton_bound_to_itself()
 _keep_freed_memory()
-_sleep_while_waiting()
+_wait_briefly()
 try:
     _add_torch_libraries_to_search_path()
     import torch
