@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import zarr
+from busy import seconds_of_a_tile
 
 import napari_resunet as nru
 from napari_resunet.engine import predict, synthetic
-from napari_resunet.engine.device import choose
-from napari_resunet.engine.predict import Predictor, tile_grid
+from napari_resunet.engine.predict import tile_grid
 from napari_resunet.session.large.run import LargeRun, segment_large
 from napari_resunet.session.segment_files import SegmentOptions
 from napari_resunet.types import ObjectSize
@@ -136,16 +136,8 @@ def overhead(rows: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         write_store(Path(name, "i.ome.zarr"), shape, chunk)
         n, seconds = run_on(Path(name), 24.0)
-    predictor = Predictor(nru.load_model(), choose("cpu"))
-    tile = torch.randn(1, 3, *(predictor.plan.tile,) * 2).to(predictor.plan.compute.dtype)
-    tile = tile.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        predictor.plan.network(tile)
-        began = time.perf_counter()
-        for _ in range(N_TILES_TIMED):
-            predictor.plan.network(tile)
-    one = (time.perf_counter() - began) / N_TILES_TIMED
-    n_tiles = np.prod([len(tile_grid(side, predictor.plan.tile).starts) for side in shape])
+    one, tile = seconds_of_a_tile(N_TILES_TIMED), nru.load_model().info.tile
+    n_tiles = np.prod([len(tile_grid(side, tile).starts) for side in shape])
     print(f"{n} objects; {np.prod(shape) / seconds / 1e6:.2f} M pixels a second")
     ratio = seconds / one / n_tiles
     print(f"segment_large / the network alone on {n_tiles} tiles: {ratio:.2f}")

@@ -6,7 +6,7 @@ import tifffile
 import zarr
 from harness import SHAPE as SMALL
 from harness import Headless
-from label_stores import write_store
+from label_stores import squares, write_store
 from napari.layers import Image, Labels
 
 from napari_resunet.engine.image_reader import ImageReader
@@ -36,11 +36,7 @@ class Recorder:
 
 @pytest.fixture
 def labels():
-    found = np.zeros(SHAPE, np.int32)
-    corners = [(r, c) for r in range(5, 110, 20) for c in range(5, 130, 20)]
-    for number, (row, column) in enumerate(corners, start=1):
-        found[row : row + 12, column : column + 12] = number
-    return found
+    return squares(SHAPE, first=5, step=20, side=12)
 
 
 @pytest.fixture

@@ -1,8 +1,19 @@
 """Makes small stores of labels, as a run on a large image leaves them."""
 
+from itertools import product
+
 import numpy as np
 
 from napari_resunet.ome_zarr.label_pyramid import LabelPyramid
+
+
+def squares(shape, first, step, side):
+    """Draw squares, numbered from 1."""
+    found = np.zeros(shape, np.int32)
+    rows, columns = (range(first, n - side, step) for n in shape)
+    for number, (row, column) in enumerate(product(rows, columns), start=1):
+        found[row : row + side, column : column + side] = number
+    return found
 
 
 def write_store(

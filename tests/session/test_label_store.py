@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaozarrs
 import zarr
-from label_stores import write_store
+from label_stores import squares, write_store
 from stores import change, make_store
 
 from napari_resunet.errors import CorrectionError, FileError
@@ -21,11 +21,7 @@ WINDOW = slice(20, 60), slice(30, 70)
 @pytest.fixture
 def labels():
     """Squares of 8 × 8 pixels, 12 apart, numbered from 1; some are cut by the window."""
-    found = np.zeros(SHAPE, np.int32)
-    corners = [(r, c) for r in range(2, 92, 12) for c in range(2, 82, 12)]
-    for number, (row, column) in enumerate(corners, start=1):
-        found[row : row + 8, column : column + 8] = number
-    return found
+    return squares(SHAPE, first=2, step=12, side=8)
 
 
 @pytest.fixture
