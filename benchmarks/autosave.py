@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-SIDES = (512, 2048, 4096)
+SIDES = (512, 2048, 8192)
 STROKES = 30
 
 

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import napari
 import numpy as np
 import tifffile
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
+from event_loop import Clock, run
 
 from napari_resunet.engine import synthetic
 from napari_resunet.ome_zarr.label_pyramid import LabelPyramid
@@ -28,38 +26,6 @@ from napari_resunet.plugin.layers.image_layers import Origin, layer_id_of
 from napari_resunet.plugin.layers.readers import make_layer
 from napari_resunet.session.large.label_store import open_store
 from napari_resunet.session.queue_images import read_own
-
-
-class Clock:
-    """Records how long a 10 ms timer had to wait for the main thread."""
-
-    def __init__(self) -> None:
-        self.gaps: list[float] = []
-        self._last = time.perf_counter()
-        self.timer = QTimer()
-        self.timer.timeout.connect(self._tick)
-        self.timer.start(10)
-
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        self.gaps.append(1000 * (now - self._last))
-        self._last = now
-
-    def report(self, phase: str) -> None:
-        """Print the gaps and start again."""
-        middle, high, top = np.percentile(self.gaps, [50, 99, 100])
-        print(
-            f"{phase:<24}{middle:>8.0f}{high:>8.0f}{top:>8.0f}   ms (median, 99th, longest)"
-        )
-        self.gaps.clear()
-
-
-def run(seconds: float) -> None:
-    """Run Qt's event loop."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        QApplication.instance().processEvents()
-        time.sleep(0.001)
 
 
 def paint(viewer: napari.Viewer, stroke: int) -> None:
@@ -186,7 +152,7 @@ def measure_small() -> None:
         paint(viewer, stroke)
     clock.report("learning along, painting")
     app.fine_tune.switch_auto(False)
-    app.segment.cancel()
+    app.jobs.cancel()
     while app.jobs.current is not None:
         run(0.1)
     viewer.close()

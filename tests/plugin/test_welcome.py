@@ -11,6 +11,7 @@ from harness import Headless
 
 from napari_resunet.network.model_file import new_model
 from napari_resunet.plugin.controllers import welcome
+from napari_resunet.plugin.layers import labels_look
 from napari_resunet.session.store.recent import RecentSession
 from napari_resunet.session.workers import ModelReady
 from napari_resunet.types import ModelInfo
@@ -52,6 +53,15 @@ def test_sessions_are_listed_and_the_model_loads_in_the_background(bench):
     assert [r.name for r in bench.workers.requests] == ["starter"]
     assert bench.state.model is not None
     assert bench.state.device_text == "CPU"
+
+
+def test_what_the_first_labels_need_is_loaded_in_the_background_too(bench, monkeypatch):
+    made = []
+    monkeypatch.setattr(labels_look, "Labels", lambda data: made.append(data.dtype))
+    bench.app.welcome.start()
+    assert made == []  # the window waits for nothing
+    finish(bench)
+    assert made == [np.int32]
 
 
 def test_a_dock_that_has_ended_starts_nothing(bench):

@@ -7,12 +7,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 from napari_resunet._package import STARTER
+from napari_resunet.events import CancelToken
 from napari_resunet.plugin.jobs import Job, JobRunner
 from napari_resunet.plugin.layers.collection import Layers
+from napari_resunet.plugin.layers.labels_look import prepare_labels
 from napari_resunet.plugin.state import AppState
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.store.recent import RecentSession, recent_sessions
-from napari_resunet.session.workers import LoadRequest, ModelReady, Workers
+from napari_resunet.session.workers import LoadEvent, LoadRequest, ModelReady, Workers
 
 log = logging.getLogger(__name__)
 NOT_OPENED = (
@@ -85,9 +87,12 @@ class WelcomeController:
         if self._state.model is not None:
             return
         request = LoadRequest(STARTER, self._state.device)
-        self._jobs.start(
-            Job("load", lambda token: self._workers.load(request, token), self._loaded)
-        )
+
+        def steps(token: CancelToken) -> Generator[LoadEvent, None, ModelReady]:
+            prepare_labels()
+            return (yield from self._workers.load(request, token))
+
+        self._jobs.start(Job("load", steps, self._loaded))
 
     def _loaded(self, ready: ModelReady) -> None:
         # Segment may have loaded it in the meantime.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from napari.layers import Labels
 
 from napari_resunet.plugin.layers.appearance import class_colours, layer_style
@@ -19,6 +20,14 @@ CONTOUR_OPACITY, FILLED_OPACITY = 1.0, 0.4
 MAX_CONTOUR_PIXELS = 2048 * 2048
 """Larger planes are filled at first. napari draws all contours again for each undo and each
 slice, which takes 0.14 s for these, and 9 s for 8192² pixels."""
+
+
+def prepare_labels() -> None:
+    """Make a layer that nobody sees, so that napari loads pandas and numba for it.
+
+    In the background: the first labels would keep the window waiting for half a second.
+    """
+    Labels(np.zeros((1, 1), np.int32))
 
 
 class LabelsLook:
