@@ -33,7 +33,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import napari_resunet as nru
 from napari_resunet.engine import finetune, predict, synthetic
 from napari_resunet.engine.device import Compute, choose
-from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
+from napari_resunet.engine.finetune import fine_tune_steps
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import mean_ap
 from napari_resunet.engine.optimized import fast_copy

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -29,7 +29,7 @@ from learning_rows import Table
 from learning_user import Domain, busiest_region, corrected, edits_per_object, read_domain
 
 import napari_resunet as nru
-from napari_resunet.engine.finetune import FineTuneConfig
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.engine.metrics import dice, score
 from napari_resunet.types import Example
 
@@ -51,6 +51,9 @@ class Row:
         of its pixels).
     ap50, ap75, iou, edits : float
         Means over the images that are never corrected; IoU of the pairs matched at 0.5.
+    own_ap50, own_ap75, own_edits : float
+        Means over the whole images of which a region was corrected; in round 0 of the
+        first.
     dice : str
         For classes, instead of AP and IoU: one number per class, separated by spaces.
     learn_seconds, propose_seconds : float
@@ -68,6 +71,9 @@ class Row:
     iou: float | str
     edits: float
     dice: str
+    own_ap50: float | str
+    own_ap75: float | str
+    own_edits: float
     learn_seconds: float
     propose_seconds: float
 
@@ -77,8 +83,9 @@ def run(domain: Domain, name: str, setting: Setting) -> Iterator[Row]:
     column = COLUMNS[name](setting)
     corrections: list[Example] = []
     objects, edits, seconds = 0, float("nan"), 0.0
-    scored = _scored(column, domain)
-    yield Row(domain.name, name, setting.seed, 0, 0, edits, **scored, learn_seconds=0)
+    scored = _scored(column, domain, domain.correct[:1])
+    label = _label(name, domain)
+    yield Row(domain.name, label, setting.seed, 0, 0, edits, **scored, learn_seconds=0)
     for number, example in enumerate(domain.correct, start=1):
         proposal = column.propose(example.image, example.scale)
         region = busiest_region(example)
@@ -89,22 +96,37 @@ def run(domain: Domain, name: str, setting: Setting) -> Iterator[Row]:
             begin = time.perf_counter()
             column.learn(corrections)
             seconds = time.perf_counter() - begin
-            scored = _scored(column, domain)
+            scored = _scored(column, domain, domain.correct[:number])
         yield Row(
-            domain.name, name, setting.seed, number, objects, edits, **scored,
+            domain.name, label, setting.seed, number, objects, edits, **scored,
             learn_seconds=seconds,
         )  # fmt: skip
 
 
-def _scored(column: Column, domain: Domain) -> dict[str, float | str]:
+def _label(column: str, domain: Domain) -> str:
+    """Name the column, and how many images it gets without labels."""
+    n = len(domain.others)
+    return f"{column}, {n} others" if n else column
+
+
+Scores = dict[str, float | str]
+
+
+def _scored(column: Column, domain: Domain, own: Sequence[Example]) -> Scores:
+    scores = _means(column, domain, domain.score)
+    of_own = _means(column, domain, own)
+    return scores | {f"own_{name}": of_own[name] for name in ("ap50", "ap75", "edits")}
+
+
+def _means(column: Column, domain: Domain, examples: Sequence[Example]) -> Scores:
     begin = time.perf_counter()
-    found = [column.propose(e.image, e.scale) for e in domain.score]
+    found = [column.propose(e.image, e.scale) for e in examples]
     seconds = (time.perf_counter() - begin) / len(found)
     pairs = [
         (e.labels, np.zeros_like(e.labels) if f is None else f)
-        for e, f in zip(domain.score, found, strict=True)
+        for e, f in zip(examples, found, strict=True)
     ]
-    numbers: dict[str, float | str] = dict.fromkeys(("ap50", "ap75", "iou", "dice"), "")
+    numbers: Scores = dict.fromkeys(("ap50", "ap75", "iou", "dice"), "")
     edits = [edits_per_object(t, f, domain.info) for t, f in pairs]
     numbers |= {"edits": float(np.mean(edits)), "propose_seconds": seconds}
     if domain.info.task == "classes":
@@ -124,12 +146,15 @@ def compare(arguments: argparse.Namespace, table: Table) -> None:
         domain = read_domain(name, arguments.rounds, seed / arguments.seeds, arguments)
         for column in arguments.columns:
             n = len(domain.correct) + 1
-            if table.done(n, domain=name, column=column, seed=str(seed)):
+            label = _label(column, domain)
+            if table.done(n, domain=name, column=label, seed=str(seed)):
                 continue
             config = FineTuneConfig(
                 steps=arguments.steps, seconds=arguments.seconds, seed=seed
             )
-            setting = Setting(domain.info, arguments.model, config, arguments.device, seed)
+            setting = Setting(
+                domain.info, arguments.model, config, arguments.device, seed, domain.others
+            )
             for row in run(domain, column, setting):
                 table.add(row)
 
@@ -148,6 +173,7 @@ def parse() -> argparse.Namespace:
     add("--seconds", type=float, default=90.0, help="of fine-tuning in each round")
     add("--steps", type=int, help="instead of seconds, where others use the machine too")
     add("--images", type=int, default=5, help="images to score")
+    add("--others", type=int, default=0, help="more images, given to ours without labels")
     add("--on", default="all", choices=["all", "val"], help="which never corrected images")
     add("--largest", type=int, default=800, help="working pixels of an image to score")
     add("--model", default="starter")

@@ -20,12 +20,13 @@ from sklearn.ensemble import RandomForestClassifier
 import napari_resunet as nru
 from napari_resunet.engine.blocks import PredictionMaps, decode_labels
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
+from napari_resunet.engine.finetune import fine_tune_steps
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.normalize import normalize, statistics
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, new_model, with_new_maps
-from napari_resunet.types import Decoding, DeviceChoice, Example, ModelInfo
+from napari_resunet.types import Decoding, DeviceChoice, Example, ModelInfo, OtherImage
 
 CORE_DEPTH = 2.0
 """Pixels at network resolution from the edge of an object to its core."""
@@ -50,6 +51,8 @@ class Setting:
         Where our model computes.
     seed : int
         Seed of the random number generator.
+    others : sequence of OtherImage
+        Images without labels that our model should not get worse on.
     """
 
     info: ModelInfo
@@ -57,6 +60,7 @@ class Setting:
     config: FineTuneConfig
     device: DeviceChoice
     seed: int
+    others: Sequence[OtherImage] = ()
 
 
 class Column(ABC):
@@ -83,7 +87,13 @@ class Ours(Column):
     def learn(self, corrections: Sequence[Example]) -> None:
         """Fine-tune the model of the round before."""
         compute = choose(self.setting.device)
-        events = fine_tune_steps(self.model, corrections, self.setting.config, compute)
+        events = fine_tune_steps(
+            self.model,
+            corrections,
+            self.setting.config,
+            compute,
+            others=self.setting.others,
+        )
         self.model = drain(events).model
 
     def propose(self, image: np.ndarray, scale: float) -> np.ndarray:

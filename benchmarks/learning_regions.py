@@ -27,7 +27,7 @@ from learning_rows import Table
 from learning_user import Domain, corrected, edits_per_object, middle, read_domain
 
 from napari_resunet.engine import finetune
-from napari_resunet.engine.finetune import FineTuneConfig
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.metrics import score
 from napari_resunet.engine.uncertainty import priority, rank

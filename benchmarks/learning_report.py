@@ -21,6 +21,8 @@ HEADS = {
     "ap75": "AP@0.75",
     "iou": "IoU",
     "edits": "edits/object",
+    "own_ap50": "AP@0.5, corrected",
+    "own_edits": "edits/object, corrected",
     "learn_seconds": "s to learn",
     "propose_seconds": "s to propose",
 }

@@ -18,7 +18,7 @@ from napari_resunet.engine.dataset import Pair, find_pairs
 from napari_resunet.engine.metrics import EDIT_IOU, overlapping_pairs, score
 from napari_resunet.engine.normalize import statistics
 from napari_resunet.engine.patches import scale_from_labels
-from napari_resunet.types import Example, ModelInfo, Window
+from napari_resunet.types import Example, ModelInfo, OtherImage, Window
 from napari_resunet.windows import grown
 
 REGION = 256
@@ -35,13 +35,15 @@ class Domain:
     """Images to correct and images to score, with ground truth and scale.
 
     All columns get the scale, which brings objects, or connected parts of the first class,
-    to the diameter at network resolution.
+    to the diameter at network resolution. `others` are given to the fine-tuning without
+    their labels; they are neither corrected nor scored.
     """
 
     name: str
     info: ModelInfo
     correct: Sequence[Example]
     score: Sequence[Example]
+    others: Sequence[OtherImage] = ()
 
 
 def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) -> Domain:
@@ -61,8 +63,17 @@ def read_domain(name: str, n: int, first: float, arguments: argparse.Namespace) 
     chosen = _evenly(train, n, first)
     correct = [_read(pair, info) for pair in chosen]
     never = val if arguments.on == "val" else [p for p in train if p not in chosen] + val
-    selector = [_read(pair, info) for pair in _evenly(never, arguments.images)]
-    return Domain(name, info, correct, [middle(e, arguments.largest) for e in selector])
+    scored = _evenly(never, arguments.images)
+    unlabelled = _evenly([p for p in never if p not in scored], arguments.others)
+    to_score, others = (
+        [middle(_read(pair, info), arguments.largest) for pair in pairs]
+        for pairs in (scored, unlabelled)
+    )
+    return Domain(name, info, correct, to_score, [_without_labels(e) for e in others])
+
+
+def _without_labels(example: Example) -> OtherImage:
+    return OtherImage("", example.image, example.scale or 1.0, example.statistics)
 
 
 def _read(pair: Pair, info: ModelInfo) -> Example:

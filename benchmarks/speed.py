@@ -19,7 +19,8 @@ from napari_resunet.engine import synthetic
 from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.blocks import PredictionMaps, decode_labels
 from napari_resunet.engine.device import Compute, autocast, choose, to_device
-from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
+from napari_resunet.engine.finetune import fine_tune_steps
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.engine.image_reader import ImageReader
 from napari_resunet.engine.losses import loss_of
 from napari_resunet.engine.optimized import fast_copy, prepare_for_training

@@ -111,7 +111,8 @@ def test_train_resumes_and_writes_a_model(folder, capsys):
     out, checkpoint = folder / "model.safetensors", folder / "c.pt"
     arguments = ["train", str(folder), "-o", str(out), "--batch", "1", "--patch", "64"]
     assert main([*arguments, "--steps", "2", "--classes", "nucleus"]) == 1  # 223 labels
-    assert main([*arguments, "--steps", "2", "--checkpoint", str(checkpoint)]) == 0
+    arguments += ["--steps", "2", "--new-looks", "1", "--checkpoint", str(checkpoint)]
+    assert main(arguments) == 0
     assert main(["evaluate", str(folder), "--model", str(out), "--tell-size"]) == 0
 
 
@@ -293,6 +294,8 @@ SEGMENT = ["segment", "i.tif", "-o", "out"]
         *(([*TRAIN, f"--seed={v}"], "--seed: give a whole number from 0") for v in (
             "-1", "99999999999999999999", "0.5")),
         ([*TRAIN, "--synthetic=-1"], "--synthetic: give a whole number"),
+        ([*TRAIN, "--new-looks=2"], "--new-looks: give a number from 0 to 1"),
+        ([*TRAIN, "--new-looks=1", "--classes=a"], "--new-looks draws objects, not c"),
         *(([*TRAIN, "--classes", v], "--classes: give names") for v in (
             ",", "a,a", "background", "a\nb", "x" * 99)),
         *((["demo", f"--seconds={v}"], "--seconds: give a number from 1") for v in (

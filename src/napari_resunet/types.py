@@ -320,6 +320,28 @@ class Example:
         object.__setattr__(self, "edited", _as_mask(self.edited, "edited"))
 
 
+@dataclass(frozen=True, eq=False)
+class OtherImage:
+    """An image without labels, or a part of one, that fine-tuning should not make worse.
+
+    Attributes
+    ----------
+    name : str
+        What the user calls the image.
+    image : array
+        One plane, shape (Y, X) or (Y, X, C), any real dtype.
+    scale : float
+        Rescale factor from image pixels to network resolution.
+    statistics : Statistics or None
+        Intensities of the whole image if this is a part; None measures them here.
+    """
+
+    name: str
+    image: npt.NDArray[Any]
+    scale: float = 1.0
+    statistics: Statistics | None = None
+
+
 def _as_mask(mask: Any, name: str) -> MaskArray | None:
     """Convert a mask of True and False, or of 0 and one other number."""
     if mask is None:

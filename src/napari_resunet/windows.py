@@ -34,6 +34,15 @@ def grown(window: Window, margin: int, shape: Sequence[int]) -> Window:
     return rows, columns
 
 
+def middle(shape: Sequence[int], side: float) -> Window:
+    """Return the middle of a plane, with at most about so many rows and columns."""
+    rows, columns = (
+        slice(start := (n - length) // 2, start + length)
+        for n, length in ((n, min(n, max(1, round(side)))) for n in shape)
+    )
+    return rows, columns
+
+
 def overlap(one: Window, other: Window) -> Window:
     """Return the intersection of two windows; it may be empty."""
     rows, columns = (

@@ -3,7 +3,7 @@ import json
 from pydantic import TypeAdapter
 
 from napari_resunet.engine.checkpoint import TrainerState
-from napari_resunet.engine.finetune import FineTuneConfig
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.engine.optim import make_optimizer
 
 OLD_STATE = (

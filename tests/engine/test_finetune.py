@@ -12,7 +12,8 @@ from napari_resunet.engine import finetune
 from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.checkpoint import Checkpoint
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
+from napari_resunet.engine.finetune import FineTuneStep, fine_tune_steps
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.engine.model_selection import SPREAD
 from napari_resunet.engine.optim import make_optimizer, train_step
 from napari_resunet.engine.patches import (
@@ -27,7 +28,7 @@ from napari_resunet.engine.validation import split
 from napari_resunet.errors import Cancelled, CorrectionError, FileError, OutOfMemoryError
 from napari_resunet.events import CancelToken, drain
 from napari_resunet.network.model_file import new_model, with_new_maps
-from napari_resunet.types import Example, ModelInfo, Normalization
+from napari_resunet.types import Example, ModelInfo, Normalization, OtherImage
 
 FLOAT = Compute("cpu", torch.float32)
 QUICK = FineTuneConfig(steps=3, batch=1, patch=64, n_evaluations=9)
@@ -48,8 +49,9 @@ def cells():
     return Example(image, expand_labels(labels, 3), scale=0.6)
 
 
-def run(model, examples, config=QUICK, token=None, on_event=None):
-    return drain(fine_tune_steps(model, examples, config, FLOAT, token), on_event)
+def run(model, examples, config=QUICK, token=None, on_event=None, others=()):
+    events = fine_tune_steps(model, examples, config, FLOAT, token, others=others)
+    return drain(events, on_event)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,10 @@ def test_it_learns_from_corrections_and_says_so(starter, learned):
     # It found them all before, but with other outlines.
     assert before.n_right == after.n_right == after.n_objects == before.n_objects == 8
     words = f"Finds {after.n_right} of the {after.n_objects} held-out objects right"
-    assert result.message == f"{words} (before: {before.n_right}): too few to judge."
+    assert (
+        result.message
+        == f"{words} (before: {before.n_right}): too few to judge; verify about 10 more."
+    )
     assert result.candidate is None
     assert result.model.info.lineage.parent_id == starter.info.lineage.model_id
     assert result.model.info.lineage.corrected_objects > 5
@@ -212,6 +217,14 @@ def test_time_bounds_the_work(random_model, tiny):
     assert result.steps >= 1
 
 
+def test_a_fast_computer_ends_when_the_area_is_learned(random_model, tiny, monkeypatch):
+    monkeypatch.setattr(finetune, "STEPS_PER_REGION", 2)
+    config = FineTuneConfig(seconds=1e5, batch=1, patch=64)
+    assert run(random_model, [tiny], config).steps == 2
+    monkeypatch.setattr(finetune, "REGION", tiny.labels.shape[0] * tiny.scale / 2)
+    assert run(random_model, [tiny], config).steps > 2  # as large as several regions
+
+
 def test_classes_are_learned_and_unknown_ones_refused(random_model, cells):
     info = ModelInfo(task="classes", class_names=("background", "cell"))
     model = with_new_maps(random_model, info)
@@ -258,21 +271,30 @@ def interrupted(model, examples, config, at):
     raise AssertionError("there was no checkpoint")
 
 
-def go_on(model, examples, checkpoint, token=None, on_event=None):
+def go_on(model, examples, checkpoint, token=None, on_event=None, others=()):
     config = FineTuneConfig(**checkpoint.trainer_state.config)
-    events = fine_tune_steps(model, examples, config, FLOAT, token, start=checkpoint)
+    events = fine_tune_steps(
+        model, examples, config, FLOAT, token, start=checkpoint, others=others
+    )
     return drain(events, on_event)
 
 
 @pytest.mark.parametrize("held_out", [True, False])
-def test_what_was_interrupted_goes_on_to_the_very_same_end(starter, cells, held_out):
+def test_what_was_interrupted_goes_on_to_the_very_same_end(
+    starter, cells, held_out, monkeypatch
+):
+    monkeypatch.setattr(finetune, "N_JUDGED", 1)
+    others = [OtherImage("same cells", cells.image, scale=0.6)]
     size = 220 if held_out else 60
     example = Example(cells.image[:size, :size], cells.labels[:size, :size], scale=0.6)
     config = FineTuneConfig(steps=4, batch=1, patch=64, n_evaluations=12)
     whole, rest = [], []
-    straight = run(starter, [example], config, on_event=whole.append)
+    empty = OtherImage("nothing", np.zeros((0, 9), np.uint8))
+    others.append(empty)  # it is left out
+    straight = run(starter, [example], config, on_event=whole.append, others=others)
     checkpoint = whole[1].checkpoint
-    result = go_on(starter, [example], checkpoint, on_event=rest.append)
+    result = go_on(starter, [example], checkpoint, on_event=rest.append, others=others)
+    whole, rest = ([e for e in es if isinstance(e, FineTuneStep)] for es in (whole, rest))
     assert (straight.before is not None) == held_out
     assert [s.step for s in rest] == [3, 4]
     assert [(s.loss, s.held_out) for s in rest] == [(s.loss, s.held_out) for s in whole[2:]]

@@ -11,7 +11,8 @@ from samples import moved, scored, with_weights
 import napari_resunet as nru
 from napari_resunet.engine import validation
 from napari_resunet.engine.device import Compute, choose
-from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
+from napari_resunet.engine.finetune import fine_tune_steps
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.engine.patches import training_image
 from napari_resunet.engine.synthetic import phase_cells
 from napari_resunet.engine.validation import (

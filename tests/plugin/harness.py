@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 from synchronous import ManualTimers, SteppedBackend
 
 from napari_resunet.engine.finetune import FineTuneStep
-from napari_resunet.engine.model_selection import FineTuneResult
+from napari_resunet.engine.finetune_result import FineTuneResult
 from napari_resunet.engine.outcome import HeldOutScore
 from napari_resunet.errors import Cancelled
 from napari_resunet.network.model_file import Model, new_model
@@ -167,7 +167,7 @@ class SureFineTuning:
     endless, sure = False, True
     checkpoint = None
 
-    def steps(self, model, examples, config, compute, token, decoding):
+    def steps(self, model, examples, config, compute, token, decoding, **named):
         yield FineTuneStep(1, 0.5, NEW, 0.5, 3.0, self.checkpoint, OLD)
         while self.endless and not (token.cancelled or token.stopped):
             Event().wait(0.01)

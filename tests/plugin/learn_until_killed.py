@@ -16,7 +16,7 @@ import numpy as np
 from qtpy.QtWidgets import QApplication
 
 from napari_resunet._package import starter_path
-from napari_resunet.engine import finetune
+from napari_resunet.engine import finetune_config
 
 
 def main(pixels: np.ndarray, labels: np.ndarray) -> None:
@@ -35,8 +35,8 @@ def main(pixels: np.ndarray, labels: np.ndarray) -> None:
     app.review.choose_area("slice")
     app.review.mark_verified()
     app.view.fine_tune.minutes = 0.1
-    small = partial(finetune.FineTuneConfig, batch=1, patch=64)
-    finetune.FineTuneConfig = small
+    small = partial(finetune_config.FineTuneConfig, batch=1, patch=64)
+    finetune_config.FineTuneConfig = small
     app.fine_tune.fine_tune()
     layer.paint((5, 5), 999)
     QApplication.instance().exec()

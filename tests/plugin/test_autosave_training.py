@@ -16,7 +16,8 @@ import torch
 from napari_resunet.corrections.training_set import Correction, as_example
 from napari_resunet.engine import finetune
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.finetune import FineTuneConfig, fine_tune_steps
+from napari_resunet.engine.finetune import fine_tune_steps
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.session.store.corrections import load_corrections, save_correction
 from napari_resunet.session.store.delta import VERIFIED, LabelDelta
 from napari_resunet.session.store.folder import SessionFolder

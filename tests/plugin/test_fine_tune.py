@@ -31,7 +31,8 @@ def result(outcome="better"):
     return SimpleNamespace(
         model=new if improved else OLD_MODEL, outcome=outcome, improved=improved,
         candidate=new if outcome == "too close" else None, before=OLD, after=after,
-        message=f"It is {outcome}.", n_objects=4, n_regions=1, n_images=1,
+        summary=f"It is {outcome}.", n_objects=4, n_regions=1, n_images=1, steps=3,
+        elsewhere=None, seconds=None, too_short="",
     )  # fmt: skip
 
 
@@ -138,6 +139,7 @@ def test_a_better_model_is_a_version_in_use_and_proposes_again(bench):
     (request,) = bench.workers.requests
     assert isinstance(request, FineTuneRequest)
     assert request.seconds == 120
+    assert request.others is None  # there is only this image
     assert request.images[0].corrections[0].verified.all()
     title = "1: learned from 4 objects, finds 12 of 14"
     assert bench.state.versions.current.title == title
@@ -153,6 +155,23 @@ def test_a_better_model_is_a_version_in_use_and_proposes_again(bench):
     assert len(bench.workers.segmented) == 1
     assert bench.workers.segmented[0].model is bench.state.model
     assert bench.workers.segmented[0].scale == 24 / 16
+
+
+def test_after_a_run_that_was_too_short_a_longer_one_is_offered(bench):
+    bench.verified()
+    bench.workers.result = short = result()
+    short.steps, short.seconds, short.too_short = 5, 60.0, "Give it 6 minutes."
+    bench.app.fine_tune.fine_tune()
+    bench.step(2)
+    offers = bench.view.fine_tune.longer
+    assert offers.set_text.call_args.args == ("Give it 6 minutes.",)
+    assert bench.message == "Give it 6 minutes."
+    bench.app.jobs.abandon()
+    bench.view.fine_tune.longer.longer_clicked.emit()
+    assert offers.set_text.call_args.args == ("",)
+    bench.step()
+    assert [request.seconds for request in bench.workers.requests] == [120.0, 360.0]
+    assert bench.view.fine_tune.minutes == 6
 
 
 def test_a_model_that_is_no_better_is_not_used(bench):

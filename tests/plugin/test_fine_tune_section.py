@@ -89,16 +89,25 @@ def test_what_differs_is_shown_in_the_place_of_the_choice(section):
 
 
 def test_one_choice_at_a_time_the_interrupted_one_first(section):
-    shown = [section.interrupted.isVisible, section.candidate.isVisible]
-    assert [is_shown() for is_shown in shown] == [False, False]
+    choices = section.interrupted, section.candidate, section.longer
+    shown = [choice.isVisible for choice in choices]
+    assert [is_shown() for is_shown in shown] == [False, False, False]
+    section.longer.set_text("Give it 6 minutes.")
+    assert [is_shown() for is_shown in shown] == [False, False, True]
     section.candidate.set_text("Too close to call.")
-    assert [is_shown() for is_shown in shown] == [False, True]
+    assert [is_shown() for is_shown in shown] == [False, True, False]
     section.interrupted.set_text("A fine-tuning was interrupted.")
-    assert [is_shown() for is_shown in shown] == [True, False]
+    assert [is_shown() for is_shown in shown] == [True, False, False]
     section.interrupted.set_text("")
-    assert [is_shown() for is_shown in shown] == [False, True]
+    assert [is_shown() for is_shown in shown] == [False, True, False]
     section.candidate.set_text("")
-    assert [is_shown() for is_shown in shown] == [False, False]
+    assert [is_shown() for is_shown in shown] == [False, False, True]
+
+
+def test_a_longer_run_is_one_click(section, qtbot):
+    section.longer.set_text("Give it 6 minutes.")
+    with qtbot.waitSignal(section.longer.longer_clicked, timeout=1000):
+        find(section, "longer").click()
 
 
 @pytest.mark.parametrize(

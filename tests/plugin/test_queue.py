@@ -17,8 +17,10 @@ from napari.layers import Image, Labels
 from napari_resunet._package import STARTER
 from napari_resunet.corrections.training_set import CorrectionLog
 from napari_resunet.engine.blocks import PredictionMaps
+from napari_resunet.engine.changes import Changes, Elsewhere, ImageChanges
 from napari_resunet.engine.image_reader import Axis, ImageReader
 from napari_resunet.errors import ImageError
+from napari_resunet.events import CancelToken, Progress, drain
 from napari_resunet.plugin.layers import image_layers
 from napari_resunet.plugin.messages import NO_TRACKS
 from napari_resunet.session.segmenter import Proposal
@@ -282,6 +284,74 @@ def test_what_the_user_chose_for_one_image_holds_for_the_next(plate):
     plate.go(1)
     assert plate.state.chosen.scale == 2.0
     assert not plate.state.chosen.auto
+
+
+# Fine-tune -----------------------------------------------------------------------------
+
+
+def verify_slice(bench, where=(slice(5, 15), slice(5, 15))):
+    bench.paint(where=where)
+    bench.app.review.choose_area("slice")
+    bench.app.review.mark_verified()
+
+
+def others_of(bench):
+    """What fine-tuning reads of images that were not corrected, by key."""
+    bench.app.fine_tune.fine_tune()
+    bench.step()
+    others = bench.workers.requests[-1].others
+    return drain(others(ModelInfo(), 1.5, CancelToken()))
+
+
+def test_fine_tuning_looks_at_images_that_were_not_corrected(plate):
+    verify_slice(plate)
+    ((key, other),) = others_of(plate)  # the third one has planes of an unknown kind
+    assert (key, other.name, other.scale) == (plate.items[1].key, "t10", 1.5)
+    assert np.array_equal(other.image[..., 0], tifffile.imread(plate.folder / "t10.tif"))
+
+
+def test_fine_tuning_looks_at_other_slices_of_an_open_stack(plate):
+    plate.view.queue.remove_clicked.emit([plate.items[1].key])
+    plate.go(1)
+    image = plate.app.layers.image(plate.state.image_key)
+    image_layers.settle_axis(image, are_channels=False)
+    plate.viewer.dims.set_point(0, 1)
+    verify_slice(plate, (1, slice(5, 15), slice(5, 15)))
+    found = others_of(plate)
+    assert [x.name for _, x in found] == ["t9", "t11, slice 0", "t11, slice 2"]
+    assert [key for key, _ in found] == [plate.items[n].key for n in (0, 1, 1)]
+    plate.view.queue.skip_clicked.emit([plate.items[0].key])
+    plate.app.jobs.abandon()
+    assert len(others_of(plate)) == 2
+
+
+def test_images_that_change_much_say_so_in_the_list_until_they_are_opened(plate):
+    key = plate.items[1].key
+    changed = Elsewhere((ImageChanges("t10", Changes(new=4, same=6), key),))
+    result = SimpleNamespace(
+        model=SimpleNamespace(info=ModelInfo()), outcome="worse", improved=False,
+        candidate=None, before=None, after=None, elsewhere=changed, steps=99,
+        seconds=None, too_short="", summary="",
+    )  # fmt: skip
+
+    def fine_tune(request, token):
+        yield Progress(0, 1, "comparing")
+        return result
+
+    plate.workers.fine_tune = fine_tune
+    verify_slice(plate)
+    plate.app.fine_tune.fine_tune()
+    plate.step(2)
+
+    def cells():
+        return [row.cells[1] for row in plate.view.queue.set_rows.call_args.args[0]]
+
+    assert cells() == ["in work", "40% changed", "new"]
+    told = plate.view.fine_tune.set_result_text.call_args.args[0]
+    assert told.endswith("On your other images: 4 new of 6. Look at t10.")
+    plate.go(1)
+    plate.state.changed.emit()
+    assert cells()[1] == "new"
 
 
 # Done & next ---------------------------------------------------------------------------

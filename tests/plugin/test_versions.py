@@ -10,13 +10,8 @@ from harness import better_model
 
 from napari_resunet._package import STARTER
 from napari_resunet.network.model_file import read_model
-from napari_resunet.plugin.messages import (
-    result_text,
-    score_cell,
-    score_of,
-    version_from,
-    version_of,
-)
+from napari_resunet.plugin.messages import score_cell, version_from, version_of
+from napari_resunet.plugin.result_texts import result_text, score_of
 from napari_resunet.session.labels_api import read_labels
 from napari_resunet.session.settings import MAX_LEARNED
 from napari_resunet.session.store.models import VersionRecord, list_versions
@@ -267,6 +262,8 @@ def test_versions_of_older_sessions_tell_their_score():
     assert version.title == "3: learned from 9 objects, score 0.80"
     assert score_cell(record) == "0.70 → 0.80"
     assert score_of(version) == "Score on the held-out part: 0.80 (before: 0.70)."
+    empty = VersionRecord(number=3, after=1.0, right_after=0, held_out=0, objects=2)
+    assert (score_cell(empty), version_of(empty).title) == ("", "3: learned from 2 objects")
     nothing = version_of(VersionRecord(number=4, objects=1))
     assert nothing.title == "4: learned from 1 object"
     assert score_of(nothing) == "Nothing could be held out: too few to judge."
@@ -278,6 +275,11 @@ def test_versions_of_older_sessions_tell_their_score():
         ({"improved": True, "before": 0.7, "after": 0.66}, "0.66 (before: 0.70)."),
         ({"improved": False, "before": 0.7, "after": 0.66}, "the old model stays: score"),
         ({"improved": True, "outcome": "not judged"}, "Nothing could be held out"),
+        (
+            {"outcome": "too close", "before": 0.0, "after": 1.0, "right_before": 0,
+             "right": 0, "objects": 0},
+            "Too close to call: there is no object in the held-out part: too few to judge.",
+        ),
         ({"outcome": "worse", "before": 0.7}, "Not better: the old model stays."),
         (
             {"outcome": "too close", "before": 0.5, "after": 0.4, "right_before": 5,
@@ -287,7 +289,14 @@ def test_versions_of_older_sessions_tell_their_score():
         (
             {"outcome": "better", "before": 0.5, "after": 0.6, "right_before": 2,
              "right": 3, "objects": 4},
-            "Finds 3 of the 4 held-out objects right (before: 2): too few to judge.",
+            "Finds 3 of the 4 held-out objects right (before: 2): too few to judge; verify "
+            "about 25 more.",
+        ),
+        (
+            {"outcome": "better", "before": 0.5, "after": 0.6, "right_before": 7,
+             "right": 12, "objects": 14, "elsewhere": {"new": 3, "gone": 1, "same": 99}},
+            "Finds 12 of the 14 held-out objects right (before: 7). On your other images: "
+            "3 new, 1 gone of 100.",
         ),
     ],
 )  # fmt: skip

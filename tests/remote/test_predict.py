@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from servers import window
 
 import napari_resunet as nru
+from napari_resunet.engine.changes import Changes, Elsewhere, ImageChanges
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep
-from napari_resunet.engine.model_selection import FineTuneResult
+from napari_resunet.engine.finetune import FineTuneStep
+from napari_resunet.engine.finetune_config import FineTuneConfig
+from napari_resunet.engine.finetune_result import FineTuneResult
 from napari_resunet.engine.outcome import HeldOutScore
 from napari_resunet.engine.predict import Predictor
-from napari_resunet.errors import CorrectionError, DiskFullError
+from napari_resunet.errors import CorrectionError, DiskFullError, RemoteError
 from napari_resunet.events import CancelToken, Notice, drain
 from napari_resunet.remote import predict, work
 from napari_resunet.remote.predict import RemotePredictor, fine_tune_steps
-from napari_resunet.types import Example, Statistics
+from napari_resunet.remote.wire import FineTuneMessage, OtherFacts
+from napari_resunet.types import Decoding, Example, OtherImage, Statistics
 
 
 @pytest.fixture
@@ -89,20 +93,27 @@ def test_stop_ends_it_with_the_best_model_so_far(
     monkeypatch.setattr(work, "file_of", lambda model: b"its file")
     monkeypatch.setattr(predict, "model_of", {b"its file": new}.get)
 
-    def steps(model, examples, config, compute, token, decoding):
-        asked.update(examples=examples, config=config, decoding=decoding)
+    secret = OtherImage("patient 7", np.ones((9, 8, 1)), 0.5, Statistics((0.0,), (1.0,)))
+    changed = Elsewhere((ImageChanges("", Changes(new=3, same=4)),) * 2)
+
+    def steps(model, examples, config, compute, token, decoding, others):
+        asked.update(examples=examples, config=config, others=others)
         yield Notice("Something to know.")
         score = HeldOutScore(0.5, 0.1, 3, 4)
         while not token.stopped:
             yield FineTuneStep(1, float("nan"), None, 0.5, 1.0, "too large", score)
             Event().wait(0.005)
         return FineTuneResult(
-            model, "too close", score, score, "Too close.", 7, 1, 1, 9, candidate=new
-        )
+            model, "too close", score, score, "Too close.", 7, 1, 1, 9, candidate=new,
+            elsewhere=changed, seconds=5.0,
+        )  # fmt: skip
 
     monkeypatch.setattr(work, "fine_tune_steps", steps)
     token, events = CancelToken(), []
-    running = fine_tune_steps(starter, [example], FineTuneConfig(seconds=5), server, token)
+    config = FineTuneConfig(seconds=5)
+    running = fine_tune_steps(
+        starter, [example], config, server, token, others=[secret] * 2
+    )
 
     def stop_after_a_step(event):
         events.append(event)
@@ -117,6 +128,13 @@ def test_stop_ends_it_with_the_best_model_so_far(
     assert result.model is starter
     assert result.candidate is new
     assert new.digest in service.models
+    assert result.seconds == 5
+    assert [image.name for image in result.elsewhere.images] == ["patient 7"] * 2
+    assert result.elsewhere.total == Changes(new=6, same=8)
+    assert [other.name for other in asked["others"]] == ["", ""]  # it is told no names
+    np.testing.assert_array_equal(asked["others"][1].image, secret.image)
+    assert (asked["others"][0].scale, asked["others"][0].statistics) == (
+        0.5, Statistics((0.0,), (1.0,)))  # fmt: skip
     assert asked["config"].seconds == 5
     (arrived,) = asked["examples"]
     for name in ("image", "labels", "verified"):
@@ -124,6 +142,32 @@ def test_stop_ends_it_with_the_best_model_so_far(
     assert arrived.edited is None
     assert arrived.held_out == example.held_out
     assert (arrived.statistics, arrived.pixel_size) == (example.statistics, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("image", "n_low"),
+    [
+        (np.zeros((5, 6), np.uint8), 2),
+        (np.zeros((5, 6, 4), np.uint8), 4),
+        (np.zeros((0, 6), np.uint8), 1),
+        (np.zeros(30, np.uint8), 1),
+        (None, 1),
+    ],
+)
+def test_other_images_that_do_not_fit_are_refused(starter, example, image, n_low):
+    measured = Statistics((0.0,) * n_low, (1.0,) * n_low)
+    message = FineTuneMessage(
+        job="0" * 12,
+        model="0" * 64,
+        decoding=Decoding(),
+        config={"steps": 1},
+        examples=(predict._facts(example),),
+        others=(OtherFacts(scale=1.0, statistics=measured),),
+    )
+    arrays = predict._arrays(example) + ([] if image is None else [image])
+    models = SimpleNamespace(predictor=lambda digest: SimpleNamespace(model=starter))
+    with pytest.raises(RemoteError, match="damaged"):
+        drain(work.fine_tune(models, choose("cpu"), message, arrays, CancelToken()))
 
 
 def test_an_error_of_the_server_keeps_its_kind_and_its_words(server, starter, example):

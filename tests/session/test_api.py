@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import napari_resunet as nru
+from napari_resunet.engine.finetune_result import FineTuneResult
 from napari_resunet.engine.image_reader import ImageReader
-from napari_resunet.engine.model_selection import FineTuneResult
 from napari_resunet.engine.normalize import normalize
 from napari_resunet.engine.patches import median_diameter, training_image
 from napari_resunet.errors import (
@@ -111,8 +111,8 @@ def learned_from(monkeypatch):
     """Examples and recipe as they reach the engine, which learns nothing here."""
     seen = []
 
-    def no_steps(model, examples, config, compute, token, decoding):
-        seen.append((examples, config))
+    def no_steps(model, examples, config, compute, token, decoding, others):
+        seen.append((examples, config, others))
         return FineTuneResult(model, "not judged", None, None, "nothing learned", 0, 1, 1)
         yield
 
@@ -247,6 +247,27 @@ def test_fine_tune_takes_the_object_size_of_its_examples(starter, nuclei, learne
     assert [example.scale for example in learned_from[-1][0]] == [None, 2.0]
     with pytest.raises(ArgumentError, match="diameter must be"):
         nru.fine_tune(starter, known, diameter=0)
+
+
+def test_other_images_are_read_like_the_examples(starter, nuclei, learned_from):
+    image, labels = nuclei
+    colours = np.stack([image] * 3 + [image // 2], axis=-1)
+    example = nru.Example(image, labels, scale=2.0)
+    nru.fine_tune(starter, [example], others=[image[:50], colours[:20]])
+    first, second = learned_from[-1][2]
+    assert (first.name, first.scale, second.name) == ("others[0]", 2.0, "others[1]")
+    assert np.array_equal(first.image[..., 0], image[:50])
+    assert second.image.shape == (20, 176, 3)
+    nru.fine_tune(starter, [example], diameter=36, others=(image,))
+    assert learned_from[-1][2][0].scale == 24 / 36
+
+
+@pytest.mark.parametrize("others", [None, "x", 5, np.zeros((9, 9, 9))])
+def test_other_images_must_be_a_list_of_planes(others, starter, nuclei, learned_from):
+    for wrong in (others, [np.zeros((2, 4, 9, 9))]):
+        with pytest.raises(ArgumentError, match=r"^others") as caught:
+            nru.fine_tune(starter, [nru.Example(*nuclei)], others=wrong)
+        sentence_of(caught)
 
 
 @pytest.mark.parametrize("model", [None, "starter", 5, torch.nn.Linear(1, 1)])

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from napari_resunet.cli.program import _parser
-from napari_resunet.engine.finetune import FineTuneConfig
+from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.session import settings
 from napari_resunet.session.settings import Settings
 from napari_resunet.session.store.folder import SessionFolder

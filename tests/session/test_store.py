@@ -16,6 +16,7 @@ import tifffile
 
 from napari_resunet.corrections.review import ReviewMask
 from napari_resunet.corrections.training_set import Correction, as_example
+from napari_resunet.engine.changes import Changes
 from napari_resunet.engine.dataset import find_pairs
 from napari_resunet.errors import SessionError
 from napari_resunet.files import atomic_path, content_hash
@@ -361,9 +362,11 @@ def write_weights(path):
 
 
 def test_versions_count_once_their_weights_are_there(session):
-    record = VersionRecord(number=2, name="naïve", before=0.4, after=0.6)
+    changes = Changes(new=3, changed=12, same=200)
+    record = VersionRecord(number=2, name="naïve", after=0.6, elsewhere=changes)
     saved = save_version(session.root, record, write_weights)
     assert list_versions(session.root) == {"v002": saved}
+    assert saved.elsewhere == changes
     assert model_path(session.root, saved).read_bytes() == b"weights"
 
     def killed(path):
@@ -416,6 +419,15 @@ def test_the_last_run_of_the_history_counts_right_objects():
     entries = [{"event": "begin"}, step(1, None), {"event": "begin"}, start]
     entries += [step(1, None), step(2, 7), step(3, 9), {"event": "go on", "step": 2}]
     assert last_run(entries) == Run([(1, 0.5, None), (2, 0.5, 7)], 5, 12)
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [5, {"new": -1}, {"new": "many"}, {"pixels": 7}, {"new": 10**50}]
+)
+def test_a_line_of_the_history_with_impossible_changes_is_lost(session, elsewhere):
+    good = {"event": "end", "elsewhere": {"new": 3, "same": 9, "pixels": None}}
+    append_history(session.root, [good, {"event": "end", "elsewhere": elsewhere}])
+    assert read_history(session.root) == ([good], 1)
 
 
 @pytest.mark.parametrize(

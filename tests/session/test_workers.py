@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from napari_resunet.corrections.training_set import Correction
-from napari_resunet.events import CancelToken, Notice
+from napari_resunet.engine.changes import Changes, Elsewhere, ImageChanges
+from napari_resunet.engine.finetune_result import FineTuneResult
+from napari_resunet.events import CancelToken, Notice, Progress, drain
 from napari_resunet.session.large.workers import segment_whole
 from napari_resunet.session.workers import (
     CorrectedImage,
@@ -15,7 +17,7 @@ from napari_resunet.session.workers import (
     ResumeRequest,
     Workers,
 )
-from napari_resunet.types import Decoding, RemoteServer
+from napari_resunet.types import Decoding, OtherImage, RemoteServer
 
 
 def corrected(name, pixels, axes, channels, scale):
@@ -34,7 +36,7 @@ def test_images_of_other_sizes_and_channels_are_learned_from_at_their_scales(
 ):
     taught = []
 
-    def steps(model, examples, *args):
+    def steps(model, examples, *args, **named):
         taught.extend(examples)
         yield "it learns"
 
@@ -51,6 +53,25 @@ def test_images_of_other_sizes_and_channels_are_learned_from_at_their_scales(
     assert [example.scale for example in taught] == [2.0, 0.5]
     assert [example.labels.shape for example in taught] == [(30, 30), (40, 50)]
     assert np.array_equal(np.squeeze(taught[1].image), noise[1])
+
+
+def test_other_images_are_read_here_and_their_keys_come_back(random_model, monkeypatch):
+    def steps(model, examples, *args, others):
+        images = tuple(ImageChanges(other.name, Changes(same=1)) for other in others)
+        return FineTuneResult(model, "better", None, None, "", 1, 1, 1,
+                              elsewhere=Elsewhere(images))  # fmt: skip
+        yield
+
+    def read(info, scale, token):
+        yield Progress(0, 0, "reading")
+        return [("its key", OtherImage("b", np.zeros((9, 9)), scale))]
+
+    monkeypatch.setattr("napari_resunet.engine.finetune.fine_tune_steps", steps)
+    images = (corrected("a", np.zeros((30, 30), np.uint8), "YX", None, 2.0),)
+    request = FineTuneRequest(random_model, "cpu", images, Decoding(), 1.0, read)
+    result = drain(Workers().fine_tune(request, CancelToken()))
+    (found,) = result.elsewhere.images
+    assert (found.name, found.key) == ("b", "its key")
 
 
 def test_what_no_server_does_is_done_here_and_said(random_model):

@@ -49,6 +49,11 @@ def add_train_flags(parser: argparse.ArgumentParser) -> None:
         help="number of synthetic images to add",
     )
     parser.add_argument(
+        "--new-looks",
+        type=flags.number(0, 1, "0.5"),
+        help="fraction of the patches whose objects are drawn again with a random look",
+    )
+    parser.add_argument(
         "--checkpoint", type=flags.path, help="file to resume from if it exists"
     )
     parser.add_argument(
@@ -98,6 +103,10 @@ def _train(arguments: argparse.Namespace) -> int:
         # Batch normalization needs two values of each feature.
         raise UsageError(
             "--batch 1 needs a --patch of 64 or more: give one of the two more."
+        )
+    if config.new_looks and arguments.classes:
+        raise UsageError(
+            "--new-looks draws objects, not classes: leave out one of the two."
         )
     options = TrainOptions(
         folders=arguments.folders,

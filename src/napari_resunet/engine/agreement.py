@@ -1,8 +1,8 @@
 """Whether a new model agrees with a confident start where nothing is verified.
 
 A score on few held-out objects says little. But a confident start is mostly right, so new
-weights that find other objects there are probably worse
-(``docs/research/levels-and-model-selection.md``).
+weights that find other objects around what is verified, or on other images, are probably
+worse (``docs/research/levels-and-model-selection.md``).
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_resunet.engine.blocks import PredictionMaps, decode_labels
+from napari_resunet.engine.changes import evenly
 from napari_resunet.engine.device import Compute
+from napari_resunet.engine.elsewhere import middle_of
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.metrics import Tolerance, mean_ap
-from napari_resunet.engine.patches import TrainingImage
-from napari_resunet.engine.uncertainty import count_uncertain, windows
+from napari_resunet.engine.patches import TrainingImage, training_image
+from napari_resunet.engine.uncertainty import REGION, count_uncertain, windows
 from napari_resunet.engine.validation import (
     HeldOutPart,
     HeldOutPrediction,
@@ -27,10 +29,12 @@ from napari_resunet.engine.validation import (
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.types import (
     Decoding,
+    Example,
     FloatArray,
     LabelArray,
     MaskArray,
     ModelInfo,
+    OtherImage,
     Window,
 )
 
@@ -70,8 +74,8 @@ class AgreementCheck:
 
     Parameters
     ----------
-    images : sequence of TrainingImage
-        All corrections, the latest last; unverified pixels have weight 0.
+    windows : sequence of HeldOutPart
+        Where to compare; the weight of unverified pixels is 1.
     compute : Compute
         Device and precision.
     decoding : Decoding
@@ -79,12 +83,9 @@ class AgreementCheck:
     """
 
     def __init__(
-        self, images: Sequence[TrainingImage], compute: Compute, decoding: Decoding
+        self, windows: Sequence[HeldOutPart], compute: Compute, decoding: Decoding
     ) -> None:
-        self._compute, self._decoding = compute, decoding
-        parts = [part for image in reversed(images) for part in _unverified_parts(image)]
-        parts.sort(key=lambda part: -float((part.image.weight > 0).mean()))
-        self._parts = parts[:MAX_WINDOWS]
+        self._compute, self._decoding, self._windows = compute, decoding, windows
         self._start: list[WindowLabels] = []
 
     def set_start(self, start: ResNetUNet, info: ModelInfo) -> None:
@@ -109,8 +110,33 @@ class AgreementCheck:
         return float(np.average(values, weights=np.maximum(weights, 1))) >= MIN_AGREEMENT
 
     def _decode_windows(self, network: ResNetUNet, info: ModelInfo) -> list[WindowLabels]:
-        predictions = predict(network, info, self._parts, self._compute)
+        predictions = predict(network, info, self._windows, self._compute)
         return [_decode(prediction, info, self._decoding) for prediction in predictions]
+
+
+def windows_around(images: Sequence[TrainingImage]) -> list[HeldOutPart]:
+    """Choose windows of corrected images with much that is not verified.
+
+    Parameters
+    ----------
+    images : sequence of TrainingImage
+        All corrections, the latest last; unverified pixels have weight 0.
+    """
+    parts = [part for image in reversed(images) for part in _unverified_parts(image)]
+    parts.sort(key=lambda part: -float((part.image.weight > 0).mean()))
+    return parts[:MAX_WINDOWS]
+
+
+def windows_elsewhere(others: Sequence[OtherImage], info: ModelInfo) -> list[HeldOutPart]:
+    """Choose the middle of some images without labels, one window of each."""
+    return [_window_of(other, info) for other in evenly(others, MAX_WINDOWS)]
+
+
+def _window_of(other: OtherImage, info: ModelInfo) -> HeldOutPart:
+    part = middle_of(other, REGION, info)
+    nothing = np.zeros(part.image.shape[:2], np.int32)
+    example = Example(part.image, nothing, scale=part.scale, statistics=part.statistics)
+    return HeldOutPart(training_image(example, info))
 
 
 def _unverified_parts(image: TrainingImage) -> list[HeldOutPart]:

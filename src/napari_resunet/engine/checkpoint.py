@@ -35,7 +35,7 @@ class TrainerState:
     corrections : str
         Fingerprint of the corrections that it learns from.
     config : dict
-        The fields of a `finetune.FineTuneConfig`.
+        The fields of a `FineTuneConfig`.
     decoding : Decoding
         The two sliders, for the score.
     steps : int

@@ -8,13 +8,12 @@ is the weights that score best on the held-out regions.
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from pydantic import Field
 
 from napari_resunet.engine import checkpoint
 from napari_resunet.engine.augment import vary_intensity
@@ -26,13 +25,10 @@ from napari_resunet.engine.device import (
     free_cached_memory,
     is_out_of_memory,
 )
-from napari_resunet.engine.model_selection import (
-    BestWeights,
-    FineTuneResult,
-    ModelSelector,
-    make_result,
-    weights,
-)
+from napari_resunet.engine.elsewhere import compare_elsewhere
+from napari_resunet.engine.finetune_config import FineTuneConfig
+from napari_resunet.engine.finetune_result import FineTuneResult, make_result
+from napari_resunet.engine.model_selection import BestWeights, ModelSelector, weights
 from napari_resunet.engine.object_size import learned_size, min_size_fraction
 from napari_resunet.engine.optim import (
     lr_factor,
@@ -52,71 +48,43 @@ from napari_resunet.engine.patches import (
     stack_patches,
     training_image,
 )
+from napari_resunet.engine.teacher import SoftTargets, Teacher, accepted_fraction
 from napari_resunet.engine.validation import HeldOutPart, split
-from napari_resunet.errors import Cancelled, CorrectionError, DeviceError, OutOfMemoryError
-from napari_resunet.events import CancelToken, Notice
+from napari_resunet.errors import (
+    Cancelled,
+    CorrectionError,
+    DeviceError,
+    OutOfMemoryError,
+    ResunetError,
+)
+from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.network.model_file import Model
 from napari_resunet.network.torch_import import torch
 from napari_resunet.types import (
-    FINE_TUNE_SECONDS,
     Decoding,
     Example,
-    Fraction,
     ModelInfo,
     ObjectSize,
+    OtherImage,
 )
 
-MAX_SECONDS = 7 * 24 * 3600.0
-"""A week: the session file of another person must not make training endless."""
+log = logging.getLogger(__name__)
+STEPS_PER_REGION, REGION = 1600, 256
+"""So many steps learn a verified area of this side at network resolution by heart: after a
+quarter of them, unseen images hardly gain any more (``docs/research/objects.md``)."""
 
 EVALUATIONS_PER_CHECKPOINT = 3
 """A checkpoint has 0.3 GB: too much to write at each evaluation."""
 
+TEACHER_ZOOM = 0.25
+"""As `FineTuneConfig.zoom`, of patches without labels: what matters is what the start finds
+at the size that objects have there."""
 
-@dataclass(frozen=True)
-class FineTuneConfig:
-    """Configuration of a fine-tuning.
+MIN_TRUST = 0.2
+"""A start teaches if the user left at least this fraction of its objects as proposed."""
 
-    Attributes
-    ----------
-    steps : int or None
-        Number of batches; None trains for `seconds`.
-    seconds : float
-        Duration if `steps` is None.
-    batch : int
-        Patches in a batch.
-    patch : int
-        Side of a patch at network resolution, a multiple of 32.
-    lr : float
-        Highest learning rate; it is reduced if the start is already good.
-    edited_weight : float
-        Weight of the pixels that the user edited, and of their surroundings.
-    edited_fraction : float
-        Fraction of the patches that are centred on an edited pixel.
-    intensity : float
-        Strength of the intensity augmentation, 0 to 1.
-    zoom : float
-        Patches are zoomed in or out by a factor of up to 2 to this power.
-    n_evaluations : int
-        Number of evaluations on the held-out regions.
-    patience : int
-        Training stops after this many evaluations without a better score.
-    seed : int
-        Seed of the random number generator.
-    """
-
-    steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
-    seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = FINE_TUNE_SECONDS
-    batch: Annotated[int, Field(ge=1, le=64)] = 4
-    patch: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 128
-    lr: Annotated[float, Field(gt=0, le=1)] = 2e-3
-    edited_weight: Annotated[float, Field(ge=0, le=1000)] = 3.0
-    edited_fraction: Fraction = 0.5
-    intensity: Fraction = 0.2
-    zoom: Annotated[float, Field(ge=0, le=4)] = 0.8
-    n_evaluations: Annotated[int, Field(ge=1, le=10**6)] = 12
-    patience: Annotated[int, Field(ge=1, le=10**6)] = 10
-    seed: Annotated[int, Field(ge=0)] = 0
+N_JUDGED = 16
+"""Patches of the corrections on which the start is judged before it teaches."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +118,7 @@ class FineTuneStep:
     before: HeldOutScore | None = None
 
 
-FineTuneEvents = Generator[FineTuneStep | Notice, None, FineTuneResult]
+FineTuneEvents = Generator[FineTuneStep | Progress | Notice, None, FineTuneResult]
 
 
 def fine_tune_steps(
@@ -161,6 +129,7 @@ def fine_tune_steps(
     token: CancelToken | None = None,
     decoding: Decoding | None = None,
     start: Checkpoint | None = None,
+    others: Sequence[OtherImage] = (),
 ) -> FineTuneEvents:
     """Fine-tune a copy of a model on corrected regions.
 
@@ -180,10 +149,12 @@ def fine_tune_steps(
         The two sliders, for the score.
     start : Checkpoint or None
         State of an interrupted fine-tuning to resume, of the same model and examples.
+    others : sequence of OtherImage
+        Images without labels that should not get worse.
 
     Yields
     ------
-    FineTuneStep or Notice
+    FineTuneStep, Progress or Notice
 
     Returns
     -------
@@ -204,10 +175,11 @@ def fine_tune_steps(
         start.check(model, examples)
     data = _prepare(model.info, examples, config)
     token, decoding = token or CancelToken(), decoding or Decoding()
-    run = _Run(model, data, config, compute, token, decoding)
+    run = _Run(model, data, config, compute, token, decoding, others)
     try:
         best = yield from run.events(checkpoint.fingerprint(examples), start)
-        return run.result(examples, best)
+        result = run.result(examples, best)
+        return (yield from run.compared(result))
     except (RuntimeError, MemoryError) as error:
         raise _wrapped(error, compute) from error
 
@@ -260,8 +232,10 @@ class _Run:
         compute: Compute,
         token: CancelToken,
         decoding: Decoding,
+        others: Sequence[OtherImage],
     ) -> None:
         self.model = model
+        self.others = [other for other in others if other.image.size]
         self.sampler = Sampler(data.images, config.edited_fraction)
         # Corrections are small: patches are cut and varied where the network is.
         self.sources = {
@@ -269,14 +243,18 @@ class _Run:
         }
         self.data = data
         self.selector = ModelSelector(
-            data.held_out, data.earlier, model.info, compute, decoding, data.whole
-        )
+            data.held_out, data.earlier, model.info, compute, decoding, data.whole,
+            self.others,
+        )  # fmt: skip
         self.config = config
+        self.most_steps = STEPS_PER_REGION * _n_regions(data.images)
         self.compute = compute
         self.token = token
         self.decoding = decoding
         self.network = copy.deepcopy(model.network)
+        self.teacher: Teacher | None = None
         self.steps = 0
+        self.time_is_over = False
 
     def events(
         self, corrections: str, start: Checkpoint | None
@@ -287,16 +265,12 @@ class _Run:
         optimizer = make_optimizer(self.network, self.config.lr)
         rng = np.random.default_rng(self.config.seed)
         best, begin = self._begin(start, optimizer, rng)
-        task = self.model.info.task
+        self.teacher = self._choose_teacher()
         lr = self.config.lr * self.selector.lr_scale()
         losses = _LossReader(self.compute)
         while (fraction := self._fraction(begin)) < 1 and not self.token.stopped:
             set_lr(optimizer, lr * lr_factor(fraction))
-            batch = stack_patches([self._patch(rng) for _ in range(self.config.batch)])
-            loss = losses.read(
-                train_step(self.network, optimizer, batch, task, self.compute)
-            )
-            self.steps += 1
+            loss = losses.read(self._step(optimizer, rng))
             fraction = self._fraction(begin)
             held_out, checkpoint_due = self._evaluate_if_due(best, fraction)
             saved = None
@@ -311,11 +285,22 @@ class _Run:
                 raise Cancelled
             if best.n_without_improvement >= self.config.patience:
                 break
+        by_time = self.config.steps is None and not self.token.stopped
+        self.time_is_over = by_time and self._fraction(begin) >= 1
         if self.token.stopped:
             self.selector.evaluate(self.network, best)
         if not self.data.held_out and self.steps:
             best.state = weights(self.network)
         return best
+
+    def _step(
+        self, optimizer: torch.optim.Optimizer, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Learn from one batch, and from the teacher if there is one."""
+        batch = stack_patches([self._patch(rng) for _ in range(self.config.batch)])
+        task, taught = self.model.info.task, self._taught(rng)
+        self.steps += 1
+        return train_step(self.network, optimizer, batch, task, self.compute, taught)
 
     def _evaluate_if_due(
         self, best: BestWeights, fraction: float
@@ -343,7 +328,27 @@ class _Run:
             object_size=self.data.object_size,
             steps=self.steps,
             seed=self.config.seed,
+            seconds=self.config.seconds if self.time_is_over else None,
         )
+
+    def compared(
+        self, result: FineTuneResult
+    ) -> Generator[Progress | Notice, None, FineTuneResult]:
+        """Add what the new model changes on other images."""
+        if result.new is None:
+            return result
+        models = self.model, result.new
+        try:
+            elsewhere = yield from compare_elsewhere(
+                *models, self.others, self.compute, self.decoding, self.token
+            )
+        except Cancelled:
+            raise
+        except (ResunetError, RuntimeError, MemoryError) as error:
+            # What was learned is not lost for that.
+            log.warning("Other images were not compared", exc_info=error)
+            return result
+        return replace(result, elsewhere=elsewhere)
 
     def _begin(
         self,
@@ -393,12 +398,22 @@ class _Run:
     def _fraction(self, begin: float) -> float:
         if self.config.steps is not None:
             return self.steps / max(1, self.config.steps)
-        return min(1.0, (time.monotonic() - begin) / self.config.seconds)
+        by_time = (time.monotonic() - begin) / self.config.seconds
+        return min(1.0, max(by_time, self.steps / self.most_steps))
 
     def _patch(self, rng: np.random.Generator) -> TrainingPatch:
         image, centre = self.sampler.sample(rng)
-        geometry = Geometry(zoom=self.config.zoom)
-        source = self.sources[id(image)]
+        return self._cut(self.sources[id(image)], centre, self.config.zoom, rng)
+
+    def _cut(
+        self,
+        source: PatchSource,
+        centre: tuple[float, float],
+        zoom: float,
+        rng: np.random.Generator,
+    ) -> TrainingPatch:
+        """Cut a patch and vary it."""
+        geometry = Geometry(zoom=zoom)
         patch = cut_patch(source, centre, self.config.patch, geometry, rng)
         pixels = vary_intensity(
             patch.pixels,
@@ -407,6 +422,32 @@ class _Run:
             strength=self.config.intensity,
         )
         return patch._replace(pixels=pixels)
+
+    def _choose_teacher(self) -> Teacher | None:
+        """Let the start teach; a poor one would hold up what is to be learned."""
+        trust = accepted_fraction(self.data.whole[-1])
+        if trust is None:
+            trust = self.selector.start_quality()
+        if trust < MIN_TRUST or not self.others or self.model.info.task == "classes":
+            return None
+        teacher = Teacher(self.model, self.others, trust, self.compute)
+        rng = np.random.default_rng(self.config.seed)
+        teacher.judge(stack_patches([self._patch(rng) for _ in range(N_JUDGED)]))
+        return teacher
+
+    def _taught(self, rng: np.random.Generator) -> SoftTargets | None:
+        """Ask the teacher about a patch of another image."""
+        if self.teacher is None:
+            return None
+        source, centre = self.teacher.sample(rng)
+        patch = self._cut(source, centre, TEACHER_ZOOM, rng)
+        return self.teacher.teach(stack_patches([patch]))
+
+
+def _n_regions(images: Sequence[TrainingImage]) -> float:
+    """Return how many regions of usual size the verified area is, at least one."""
+    areas = (float((image.weight > 0).sum()) * image.scale**2 for image in images)
+    return max(1.0, sum(areas) / REGION**2)
 
 
 class _LossReader:

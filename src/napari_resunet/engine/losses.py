@@ -25,6 +25,10 @@ CONTACT_REACH = 3
 """Two objects meet at a pixel if both are within this many pixels of it."""
 
 
+TEACHER_WEIGHT = 3.0
+"""Weight of a pixel that a teacher knows, where a verified one has 1."""
+
+
 def loss_of(
     task: Task,
     logits: torch.Tensor,
@@ -52,6 +56,23 @@ def loss_of(
     return _instance_loss(logits.float(), labels, distance, weight)
 
 
+def distillation_loss(
+    logits: torch.Tensor, maps: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """Compute how far maps of instances are from those of a teacher, a scalar.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (N, n_maps, H, W)
+        Output of the network.
+    maps : Tensor, shape (N, n_maps, H, W)
+        Probabilities of the teacher.
+    weight : Tensor, shape (N, H, W)
+        How much it is believed, 0 to 1; what it does not know makes the loss smaller.
+    """
+    return TEACHER_WEIGHT * (_entropy(logits.float(), maps) * weight).mean()
+
+
 def boundary(labels: torch.Tensor) -> torch.Tensor:
     """Mark foreground pixels that touch another label or the background, as 0 and 1."""
     values = labels[:, None].float()
@@ -77,13 +98,18 @@ def _instance_loss(
 ) -> torch.Tensor:
     foreground = (labels > 0).float()
     targets = torch.stack([foreground, distance, boundary(labels)], dim=1)
-    # `torch.tensor` would wait for the graphics card.
-    scale = upload(np.array(MAP_WEIGHTS), logits.device)[:, None, None]
-    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    per_pixel = (entropy * scale).sum(1)
+    per_pixel = _entropy(logits, targets)
     weight = weight * (1.0 + CONTACT_WEIGHT * contact_zone(labels))
     mean = (per_pixel * weight).sum() / weight.sum().clamp_min(1.0)
     return mean + _dice_loss(logits[:, 0].sigmoid(), foreground, weight)
+
+
+def _entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the weighted sum over the maps, shape (N, H, W)."""
+    # `torch.tensor` would wait for the graphics card.
+    scale = upload(np.array(MAP_WEIGHTS), logits.device)[:, None, None]
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return (entropy * scale).sum(1)
 
 
 def _class_loss(

@@ -2,10 +2,10 @@
 
 New weights are put in use if they score as well on the held-out regions as the start. They
 must not score worse on the regions of earlier corrections. If few objects are held out,
-they must also agree with a confident start where nothing is verified (`agreement`). If new
-weights fail, an average of old and new weights often passes (Wortsman et al. 2022,
-https://arxiv.org/abs/2109.01903). If none does, weights whose score is lower by no more
-than chance are too close to call: the user chooses.
+they must also agree with a confident start where nothing is verified, and on other images
+(`agreement`). If new weights fail, an average of old and new weights often passes (Wortsman
+et al. 2022, https://arxiv.org/abs/2109.01903). If none does, weights whose score is lower
+by no more than chance are too close to call: the user chooses.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_resunet._package import library_versions
-from napari_resunet.engine.agreement import AgreementCheck
+from napari_resunet.engine.agreement import (
+    AgreementCheck,
+    windows_around,
+    windows_elsewhere,
+)
 from napari_resunet.engine.device import Compute
 from napari_resunet.engine.outcome import (
     FEW,
-    IN_USE,
+    FORGOT,
+    NOT_CORRECTED_THERE,
     HeldOutScore,
     Outcome,
-    outcome_text,
+    advised_text,
+    disagrees_text,
 )
 from napari_resunet.engine.patches import TrainingImage
 from napari_resunet.engine.validation import (
@@ -33,10 +38,15 @@ from napari_resunet.engine.validation import (
     predict,
     score_together,
 )
-from napari_resunet.network.model_file import Model, Weights
+from napari_resunet.network.model_file import Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import Decoding, Example, Levels, Lineage, ModelInfo, ObjectSize
+from napari_resunet.types import (
+    Decoding,
+    Levels,
+    ModelInfo,
+    OtherImage,
+)
 
 NOISE = 0.03
 """Scores that differ by less count as equal, however many objects they are based on."""
@@ -61,18 +71,6 @@ DEFAULT_LEVELS_FOR_NEW_DOMAIN = Levels(
 """Levels for objects that the start does not know. After a few examples the maps are less
 certain of them, especially in other images. Levels that were fitted to a few dozen held-out
 objects were worse on new images (``docs/research``)."""
-
-TRY_AGAIN = "Correct a few more objects and fine-tune again."
-FORGOT = "The new model got worse on earlier corrections, so the old one stays."
-DISAGREES = (
-    "Too close to call: where nothing is verified and the old model was sure, the new one "
-    "finds other objects, and only {n} held-out object(s) speak for it."
-)
-OLD_STAYS = "The old model stays: verify a larger area and fine-tune again."
-LOOK = "Look at the new proposal to judge it."
-NOT_CORRECTED_THERE = (
-    "Nothing was corrected there, so it tells what was lost, not what was gained."
-)
 
 Predictions = dict[int, HeldOutPrediction]
 """Predictions of the held-out parts, by the identity of each part."""
@@ -123,6 +121,8 @@ class ModelSelector:
         The two sliders.
     images : sequence of TrainingImage
         All corrections with their unverified surroundings, for the agreement.
+    others : sequence of OtherImage
+        Images without labels, for the agreement there.
 
     Attributes
     ----------
@@ -146,11 +146,14 @@ class ModelSelector:
         compute: Compute,
         decoding: Decoding,
         images: Sequence[TrainingImage] = (),
+        others: Sequence[OtherImage] = (),
     ) -> None:
         self.held_out, self._earlier = held_out, earlier
         self._info, self._compute, self._decoding = info, compute, decoding
         few = info.task == "instances" and _n_objects(held_out) < FEW
-        self._agreement = AgreementCheck(images if few else (), compute, decoding)
+        # A start may be confident of one of the two, and not of the other.
+        places = (windows_around(images), windows_elsewhere(others, info)) if few else ()
+        self._agreements = [AgreementCheck(where, compute, decoding) for where in places]
         self.disagrees = self.forgets = False
         self.rejected: HeldOutScore | None = None
         self.is_scorable = any(part.is_corrected for part in held_out)
@@ -162,32 +165,34 @@ class ModelSelector:
     def begin(self, start: ResNetUNet, min_size_fraction: float) -> BestWeights:
         """Evaluate the start, and set minimum size and levels for the new weights."""
         with _evaluating(start):
-            self._agreement.set_start(start, self._info)
+            for check in self._agreements:
+                check.set_start(start, self._info)
         predictions = self._predict_all(start)
         self.before = self._score(predictions, self.held_out)
         self._before_earlier = self._score(predictions, self._earlier)
-        self._info = replace(
-            self._info,
-            min_size_fraction=min_size_fraction,
-            levels=self._levels_for_new_weights(),
-        )
+        self._info = self._for_new_weights(min_size_fraction)
         return BestWeights(self.before, None)
 
-    def _levels_for_new_weights(self) -> Levels:
-        unsure = self.before is not None and self.before.value < GOOD
-        if unsure and self._info.task == "instances":
-            return DEFAULT_LEVELS_FOR_NEW_DOMAIN
-        return self._info.levels
+    def _for_new_weights(self, min_size_fraction: float) -> ModelInfo:
+        """Keep minimum size and levels of a good start."""
+        if self._info.task == "classes" or self.start_quality() == 1:
+            return self._info
+        levels = self._info.levels if self.before is None else DEFAULT_LEVELS_FOR_NEW_DOMAIN
+        return replace(self._info, min_size_fraction=min_size_fraction, levels=levels)
 
     @property
     def info(self) -> ModelInfo:
-        """The start's description, with levels and minimum size of the new weights."""
+        """The start's description, with levels and minimum size of new weights."""
         return self._info
+
+    def start_quality(self) -> float:
+        """Return how good the start is, from 0 (poor, or not known) to 1 (good)."""
+        value = 0.0 if self.before is None else self.before.value
+        return float(np.interp(value, (POOR, GOOD), (0.0, 1.0)))
 
     def lr_scale(self) -> float:
         """Return the factor of the learning rate, from 1 (poor start) down to `LOW_LR`."""
-        value = 0.0 if self.before is None else self.before.value
-        return float(np.interp(value, (POOR, GOOD), (1.0, LOW_LR)))
+        return 1.0 - (1.0 - LOW_LR) * self.start_quality()
 
     def evaluate(self, network: ResNetUNet, best: BestWeights) -> HeldOutScore | None:
         """Return the held-out score, if any; update `best` if the weights are better."""
@@ -269,7 +274,7 @@ class ModelSelector:
 
     def _agrees(self, network: ResNetUNet) -> bool:
         with _evaluating(network):
-            agrees = self._agreement.agrees(network, self._info)
+            agrees = all(check.agrees(network, self._info) for check in self._agreements)
         self.disagrees |= not agrees
         return agrees
 
@@ -303,21 +308,14 @@ class ModelSelector:
 
     def explain(self, best: BestWeights) -> str:
         """Explain to the user which model is kept, and why."""
-        outcome, after = best.outcome, self.after(best)
-        if outcome == "not judged":
-            return f"{outcome_text(outcome, None, None)} {LOOK}"
-        if outcome == "too close" and self.disagrees and self._improves(after):
-            return f"{DISAGREES.format(n=_n_objects(self.held_out))} {OLD_STAYS}"
-        if outcome == "worse" and self.forgets:
-            return f"{FORGOT} {TRY_AGAIN}"
-        parts = [outcome_text(outcome, self.before, after)]
-        if not self.is_scorable and self.before is not None:
-            parts.append(NOT_CORRECTED_THERE)
-        if outcome == "too close":
-            parts.append(OLD_STAYS)
-        if outcome == "worse":
-            parts.append(TRY_AGAIN)
-        return " ".join(parts)
+        after = self.after(best)
+        if best.outcome == "too close" and self.disagrees and self._improves(after):
+            return disagrees_text(_n_objects(self.held_out))
+        if best.outcome == "worse" and self.forgets:
+            return FORGOT
+        if self.is_scorable or self.before is None:
+            return advised_text(best.outcome, self.before, after)
+        return advised_text(best.outcome, self.before, after, NOT_CORRECTED_THERE)
 
     def _predict_all(self, network: ResNetUNet) -> Predictions:
         """Predict each part once."""
@@ -359,110 +357,3 @@ def _interpolated(old: Weights, new: Weights, fraction: float) -> Weights:
         k: torch.lerp(old[k], v, fraction) if v.is_floating_point() else v
         for k, v in new.items()
     }
-
-
-@dataclass(frozen=True, eq=False)
-class FineTuneResult:
-    """Result of a fine-tuning, from the engine to the dock.
-
-    Attributes
-    ----------
-    model : Model
-        The new model, or the old one if the new one was not better.
-    outcome : Outcome
-        How the new weights compare with the start.
-    before, after : HeldOutScore or None
-        Held-out scores of the start, and of the new weights, kept or not; None if nothing
-        was held out.
-    message : str
-        One or two sentences for the user.
-    n_objects, n_regions : int
-        Numbers of corrected objects and regions that were learned from.
-    n_images : int
-        Number of images that they come from. The engine sets 1, because only the caller
-        knows it.
-    steps : int
-        Number of training steps.
-    candidate : Model or None
-        The new model if it is too close to call.
-    """
-
-    model: Model
-    outcome: Outcome
-    before: HeldOutScore | None
-    after: HeldOutScore | None
-    message: str
-    n_objects: int
-    n_regions: int
-    n_images: int
-    steps: int = 0
-    candidate: Model | None = None
-
-    @property
-    def improved(self) -> bool:
-        """Whether `model` is new."""
-        return self.outcome in IN_USE
-
-
-def make_result(
-    model: Model,
-    examples: Sequence[Example],
-    selector: ModelSelector,
-    best: BestWeights,
-    *,
-    object_size: ObjectSize | None = None,
-    steps: int,
-    seed: int,
-) -> FineTuneResult:
-    """Build the model from the best weights; keep the old one unless they are better."""
-    new = None
-    if best.state is not None:
-        network = ResNetUNet(model.info.n_maps)
-        network.load_state_dict(_rounded(best.state))
-        lineage = _lineage(model, examples, steps, seed)
-        # After few corrections, test-time augmentation saves an eighth of the edits
-        # (docs/learning.md).
-        info = replace(selector.info, tta=True, lineage=lineage, object_size=object_size)
-        new = Model(network.eval(), info)
-    in_use = best.outcome in IN_USE
-    return FineTuneResult(
-        model=new if new and in_use else model,
-        outcome=best.outcome,
-        before=selector.before,
-        after=selector.after(best),
-        message=selector.explain(best),
-        n_objects=sum(_count_objects(e) for e in examples),
-        n_regions=len(examples),
-        n_images=1,
-        steps=steps,
-        candidate=None if in_use else new,
-    )
-
-
-def _rounded(weights: Weights) -> Weights:
-    """Round weights to half precision, in which they are stored, where it can hold them.
-
-    The model of today is then exactly the one that a session opens tomorrow.
-    """
-    half = {k: v.half() for k, v in weights.items() if v.is_floating_point()}
-    if not all(torch.isfinite(v).all() for v in half.values()):
-        return weights
-    return {k: half[k].to(v.dtype) if k in half else v for k, v in weights.items()}
-
-
-def _lineage(model: Model, examples: Sequence[Example], steps: int, seed: int) -> Lineage:
-    return Lineage(
-        parent_id=model.info.lineage.model_id,
-        corrected_objects=sum(_count_objects(e) for e in examples),
-        corrected_pixels=sum(
-            int(e.labels.size if e.verified is None else e.verified.sum()) for e in examples
-        ),
-        steps=steps,
-        seed=seed,
-        versions=library_versions(),
-    )
-
-
-def _count_objects(example: Example) -> int:
-    known = example.labels if example.verified is None else example.labels[example.verified]
-    return len(np.unique(known[known > 0]))

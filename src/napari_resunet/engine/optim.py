@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from napari_resunet.engine import device
-from napari_resunet.engine.losses import loss_of
+from napari_resunet.engine.losses import distillation_loss, loss_of
 from napari_resunet.engine.patches import TrainingPatch
+from napari_resunet.engine.teacher import SoftTargets
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import nn, torch
 from napari_resunet.types import Task
@@ -42,6 +43,7 @@ def train_step(
     batch: TrainingPatch,
     task: Task,
     compute: device.Compute,
+    taught: SoftTargets | None = None,
 ) -> torch.Tensor:
     """Learn from one batch.
 
@@ -57,11 +59,14 @@ def train_step(
         What the maps mean.
     compute : Compute
         Device and precision.
+    taught : SoftTargets or None
+        Patches of the same size without labels, and what the start says of them.
 
     Returns
     -------
     Tensor
-        The loss before the step, a scalar on the device; reading it waits for the step.
+        The loss of the batch before the step, a scalar on the device; reading it waits for
+        the step.
     """
     on_device = (part.to(compute.device, non_blocking=True) for part in batch)
     pixels, labels, distance, weight = on_device
@@ -69,8 +74,22 @@ def train_step(
     with device.autocast(device.for_training(compute)):
         logits = network(pixels.contiguous(memory_format=torch.channels_last))
     loss = loss_of(task, logits, labels, distance, weight)
-    optimizer_step(network, optimizer, loss)
+    total = loss
+    if taught is not None:
+        total = loss + _distance_from_teacher(network, taught, compute)
+    optimizer_step(network, optimizer, total)
     return loss.detach()
+
+
+def _distance_from_teacher(
+    network: ResNetUNet, taught: SoftTargets, compute: device.Compute
+) -> torch.Tensor:
+    """Return the loss with the BatchNorm statistics that the network will be used with."""
+    network.eval()
+    with device.autocast(device.for_training(compute)):
+        logits = network(taught.pixels.contiguous(memory_format=torch.channels_last))
+    network.train()
+    return distillation_loss(logits, taught.maps, taught.weight)
 
 
 def optimizer_step(

@@ -29,6 +29,17 @@ class PixelReader(Protocol):
         """Read a window of a plane, shape (h, w, C)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """A plane in memory, shape (Y, X, C)."""
+
+    pixels: npt.NDArray[Any]
+
+    def read(self, index: Index, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        """Read a window, shape (h, w, C)."""
+        return self.pixels[rows, columns]
+
+
 @dataclass(frozen=True)
 class PredictionRequest:
     """A window of a plane, and how to prepare it for the network.

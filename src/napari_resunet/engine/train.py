@@ -10,7 +10,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from napari_resunet.engine import device
 from napari_resunet.engine.augment import vary_intensity
 from napari_resunet.engine.checkpoint import BEST, load_tensors, state_tensors, with_prefix
 from napari_resunet.engine.dataset import prefetch
+from napari_resunet.engine.looks import draw_growth, new_look
 from napari_resunet.engine.optim import make_optimizer, set_lr, train_step
 from napari_resunet.engine.optimized import prepare_for_training
 from napari_resunet.engine.patches import (
@@ -48,6 +49,9 @@ OBJECT_FRACTION = 0.6
 """Fraction of the patches that are centred on a foreground pixel."""
 
 GEOMETRY = Geometry(zoom=0.7)
+
+LOOKS = 1
+"""Makes the random numbers of new looks differ from those of the patches."""
 
 CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_STEP = "step"
@@ -81,6 +85,8 @@ class TrainConfig:
         Strength of random intensities, 0 to 1.
     tint : float
         Fraction of the single-channel patches that become RGB of one colour.
+    new_looks : float
+        Fraction of the patches whose objects are drawn again with a random look.
     ema_decay : float
         Decay of the moving average of the weights, which is the result.
     seed : int
@@ -96,6 +102,7 @@ class TrainConfig:
     invert: float = 0.15
     strength: float = 1.0
     tint: float = 0.1
+    new_looks: float = 0.0
     ema_decay: float = 0.998
     seed: int = 0
 
@@ -241,14 +248,19 @@ def sample_batch(
         Which step.
     """
     rng = np.random.default_rng((config.seed, step))
+    # Its own numbers, so that all other patches are the same with and without new looks.
+    look_rng = np.random.default_rng((config.seed, step, LOOKS))
     weights = np.array([len(pool) ** config.group_power for pool in pools])
     chosen = rng.choice(len(weights), size=config.batch, p=weights / weights.sum())
     batch = []
     for group_index in chosen:
         pool = pools[group_index]
         image = pool[int(rng.integers(len(pool)))]
-        source = PatchSource.of(image)
+        growth = draw_growth(look_rng) if look_rng.random() < config.new_looks else None
+        source = _smaller(PatchSource.of(image), growth or 1.0)
         patch = cut_patch(source, _centre(image, rng), config.patch, GEOMETRY, rng)
+        if growth is not None:
+            patch = new_look(patch, growth, info.normalization, look_rng)
         pixels = vary_intensity(
             patch.pixels,
             info.normalization,
@@ -259,6 +271,10 @@ def sample_batch(
         )
         batch.append(patch._replace(pixels=pixels))
     return stack_patches(batch)
+
+
+def _smaller(source: PatchSource, factor: float) -> PatchSource:
+    return replace(source, scale=source.scale / factor)
 
 
 def _lr(config: TrainConfig, step: int) -> float:

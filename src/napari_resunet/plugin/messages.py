@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from napari_resunet._package import STARTER
-from napari_resunet.engine.outcome import (
-    HeldOutScore,
-    Outcome,
-    choice_text,
-    found_text,
-    outcome_text,
-)
+from napari_resunet.engine.changes import changes_text
 from napari_resunet.plugin.jobs import JobKind
 from napari_resunet.plugin.state import Counts, Version
 from napari_resunet.plugin.views.page_protocols import VersionControl
@@ -23,7 +16,7 @@ from napari_resunet.types import ObjectSize
 
 if TYPE_CHECKING:
     from napari_resunet.engine.differences import Differences, Kind
-    from napari_resunet.engine.model_selection import FineTuneResult
+    from napari_resunet.engine.finetune_result import FineTuneResult
     from napari_resunet.network.model_file import Model
 
 NO_IMAGE = "Open an image first."
@@ -122,6 +115,7 @@ def disabled_reasons(now: UIState) -> dict[ControlName, str]:
         "cancel": "" if now.job else NOT_RUNNING,
         "fine_tune": unseen or busy or labels,
         "stop": learning,
+        "longer": busy,
         "resume": busy,
         "keep_best": busy,
         "discard": busy,
@@ -335,6 +329,7 @@ def version_from(
             "right_after": None if after is None else after.n_right,
             "held_out": None if after is None else after.n_objects,
             "candidate": model is result.candidate,
+            "elsewhere": result.elsewhere and result.elsewhere.total,
         }
     record = VersionRecord(
         number=number,
@@ -370,6 +365,8 @@ def _title(record: VersionRecord) -> str:
 def _short_score(record: VersionRecord) -> str:
     if record.right_after is not None and record.held_out:
         return f", finds {record.right_after} of {record.held_out}"
+    if record.held_out == 0:
+        return ""
     return "" if record.after is None else f", score {record.after:.2f}"
 
 
@@ -378,6 +375,8 @@ def score_cell(record: VersionRecord) -> str:
     if record.right_after is not None and record.held_out:
         before = "" if record.right_before is None else f"{record.right_before} → "
         return f"{before}{record.right_after} of {record.held_out}"
+    if record.held_out == 0:  # a score of nothing
+        return ""
     after = "" if record.after is None else f"{record.after:.2f}"
     if record.before is None or not after:
         return after
@@ -393,6 +392,8 @@ def _tooltip(record: VersionRecord) -> str:
         lines.append(", ".join(counted(n, word) for n, word in known))
     if record.object_size is not None:
         lines.append(f"Learned from objects of {in_units(record.object_size)}")
+    if record.elsewhere is not None:
+        lines.append(changes_text(record.elsewhere))
     return "\n".join(filter(None, [*lines, record.note]))
 
 
@@ -415,46 +416,6 @@ def model_loaded_text(model: Model) -> str:
         return "The model is loaded: click Segment."
     named = ", ".join(f"{i} {name}" for i, name in enumerate(model.info.class_names) if i)
     return f"Paint a small area in full with the labels {named}; then click Fine-tune."
-
-
-def score_of(version: Version) -> str:
-    """Describe the score of a version; empty if it was not fine-tuned here."""
-    record = version.record
-    if record is None or record.origin != "learned":
-        return ""
-    return f"{found_text(*_scores(record))}."
-
-
-def _scores(record: VersionRecord) -> tuple[HeldOutScore | None, HeldOutScore | None]:
-    """Return the scores of the start and of a version."""
-    return (
-        _score(record.before, record.right_before, record.held_out),
-        _score(record.after, record.right_after, record.held_out),
-    )
-
-
-def _score(
-    value: float | None, right: int | None, held_out: int | None
-) -> HeldOutScore | None:
-    return None if value is None else HeldOutScore(value, 0.0, right, held_out)
-
-
-def result_text(entry: Mapping[str, Any]) -> str:
-    """Describe the end of a fine-tuning, an entry of the history."""
-    # An older program only wrote whether the model improved.
-    outcome: Outcome = "better" if entry.get("improved") else "worse"
-    outcome = next((o for o in get_args(Outcome) if o == entry.get("outcome")), outcome)
-    n = entry.get("objects")
-    before = _score(entry.get("before"), entry.get("right_before"), n)
-    after = _score(entry.get("after"), entry.get("right"), n)
-    return outcome_text(outcome, before, after)
-
-
-def candidate_text(version: Version) -> str:
-    """Describe the choice between a candidate and the version in use."""
-    if version.record is None:
-        return ""
-    return choice_text(*_scores(version.record))
 
 
 def difference_counts(found: Differences) -> tuple[tuple[str, str], ...]:

@@ -356,6 +356,9 @@ class AppState:
         once it is in the training set.
     interrupted : Interrupted or None
         The fine-tuning that *Resume* resumes.
+    to_look_at : dict of str to float
+        Keys of the items on which the last fine-tuning changed much, and what fraction;
+        without those that were opened since.
     counts : Counts or None
         The counts of the chosen image; None if it has no labels.
     position : (int or None, str)
@@ -410,6 +413,7 @@ class AppState:
         self.chosen_files: set[str] = set()
         self.unlearned: dict[str, CorrectedImage | None] = {}
         self.interrupted: Interrupted | None = None
+        self.to_look_at: dict[str, float] = {}
         self.counts: Counts | None = None
         self.position: tuple[int | None, str] = (None, "")
         self._images: dict[str, ImageState] = {}
@@ -428,6 +432,7 @@ class AppState:
         self.queue = Queue(items)
         self.chosen_files.clear()
         self.unlearned.clear()
+        self.to_look_at.clear()
 
     def image(self, key: str | None) -> ImageState:
         """Return the settings of an image; make them if there are none."""

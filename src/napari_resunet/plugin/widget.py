@@ -28,6 +28,7 @@ from napari_resunet.plugin.controllers.link import LinkController
 from napari_resunet.plugin.controllers.measure import MeasureController
 from napari_resunet.plugin.controllers.next_region import NextRegionController
 from napari_resunet.plugin.controllers.object_tools import ObjectToolsController
+from napari_resunet.plugin.controllers.other_images import OtherImages
 from napari_resunet.plugin.controllers.own_labels import OwnLabelsController
 from napari_resunet.plugin.controllers.painting import PaintingController
 from napari_resunet.plugin.controllers.queue import QueueController
@@ -58,6 +59,7 @@ from napari_resunet.plugin.views.closing import CloseGuard, main_window
 from napari_resunet.plugin.views.dock import Dock
 from napari_resunet.plugin.views.focus import CanvasFocus
 from napari_resunet.plugin.views.protocol import DockView
+from napari_resunet.session.beside import ReadOthers
 from napari_resunet.session.settings import Settings
 from napari_resunet.session.store.schema import SessionSettings
 from napari_resunet.session.workers import Workers
@@ -148,8 +150,9 @@ class App:
             state, layers, overlays, view, jobs, workers
         )
         self.fine_tune = FineTuneController(
-            state, layers, view, jobs, workers, timers, self.review.mark_right
-        )
+            state, layers, view, jobs, workers, timers, self.review.mark_right,
+            self._choose_others,
+        )  # fmt: skip
         self.candidate = CandidateController(state, view)
         self.training_data = TrainingDataController(
             state, layers, view, timers, workers.corrections
@@ -186,6 +189,9 @@ class App:
             state, self.aheads, self.jobs, self.workers, self.queue_layers, timers
         )
         self.queue = QueueController(state, layers, view, self.queue_layers, self.adds)
+        self.other_images = OtherImages(
+            state, layers, self.queue_layers, self.workers.corrections
+        )
 
     def _build_guide(self) -> None:
         state, layers, view = self.state, self.layers, self.view
@@ -206,6 +212,9 @@ class App:
             },
             self.status.reasons,
         )
+
+    def _choose_others(self) -> ReadOthers | None:
+        return self.other_images.choose()
 
     def _done_here(self) -> None:
         self.review.mark_verified()

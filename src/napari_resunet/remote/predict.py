@@ -17,8 +17,16 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep
-from napari_resunet.engine.model_selection import FineTuneResult
+from napari_resunet.engine.changes import (
+    MAX_IMAGES,
+    Changes,
+    Elsewhere,
+    ImageChanges,
+    evenly,
+)
+from napari_resunet.engine.finetune import FineTuneStep
+from napari_resunet.engine.finetune_config import FineTuneConfig
+from napari_resunet.engine.finetune_result import FineTuneResult
 from napari_resunet.engine.predict import BATCH_ON_GPU, Event, KeptTiles, Maps
 from napari_resunet.engine.prepare import PredictionRequest
 from napari_resunet.events import CancelToken, Notice, Progress
@@ -37,6 +45,7 @@ from napari_resunet.remote.wire import (
     Known,
     MapsEvent,
     NoticeEvent,
+    OtherFacts,
     PredictMessage,
     ProgressEvent,
     StepEvent,
@@ -45,7 +54,7 @@ from napari_resunet.remote.wire import (
     not_understood,
     read_message,
 )
-from napari_resunet.types import Decoding, Example, RemoteServer, new_id
+from napari_resunet.types import Decoding, Example, OtherImage, RemoteServer, new_id
 
 MODEL_NAME = "model.safetensors"
 
@@ -185,6 +194,7 @@ def fine_tune_steps(
     server: RemoteServer,
     token: CancelToken | None = None,
     decoding: Decoding | None = None,
+    others: Sequence[OtherImage] = (),
 ) -> Generator[FineTuneStep | Event, None, FineTuneResult]:
     """Fine-tune a copy of a model on a server; see `engine.finetune.fine_tune_steps`.
 
@@ -196,14 +206,17 @@ def fine_tune_steps(
         If the server is not there, goes away, or refuses.
     """
     remote, job, token = RemoteModel(model, server), new_id(), token or CancelToken()
+    compared = evenly([other for other in others if other.image.size], MAX_IMAGES)
     message = FineTuneMessage(
         job=job,
         model=remote.digest,
         decoding=decoding or Decoding(),
         config=asdict(config),
         examples=tuple(_facts(example) for example in examples),
+        others=tuple(OtherFacts(scale=o.scale, statistics=o.statistics) for o in compared),
     )
-    body = frame(message, [array for example in examples for array in _arrays(example)])
+    arrays = [array for example in examples for array in _arrays(example)]
+    body = frame(message, [*arrays, *(other.image for other in compared)])
     results: list[FineTuneResult] = []
 
     def received(got: Received) -> FineTuneStep | Progress | Notice | None:
@@ -212,7 +225,7 @@ def fine_tune_steps(
             return _step(event)
         if not isinstance(event, TunedEvent):
             return _reported(event)
-        results.append(_result(event, arrays, model))
+        results.append(_result(event, arrays, model, compared))
         return None
 
     was_stopped = False
@@ -268,8 +281,11 @@ def _arrays(example: Example) -> list[npt.NDArray[Any]]:
     return [example.image, example.labels, *(m for m in masks if m is not None)]
 
 
-def _result(event: TunedEvent, arrays: Sequence[Any], old: Model) -> FineTuneResult:
-    if len(arrays) != bool(event.new):
+def _result(
+    event: TunedEvent, arrays: Sequence[Any], old: Model, others: Sequence[OtherImage]
+) -> FineTuneResult:
+    changes = event.elsewhere
+    if len(arrays) != bool(event.new) or (changes and len(changes) != len(others)):
         raise not_understood()
     new = model_of(arrays[0].tobytes()) if arrays else None
     return FineTuneResult(
@@ -283,7 +299,15 @@ def _result(event: TunedEvent, arrays: Sequence[Any], old: Model) -> FineTuneRes
         n_images=1,
         steps=event.steps,
         candidate=new if event.new == "candidate" else None,
+        elsewhere=_named(changes, others) if changes else None,
+        seconds=event.seconds,
     )
+
+
+def _named(changes: Sequence[Changes], others: Sequence[OtherImage]) -> Elsewhere:
+    """Give back the names, which the server is not told."""
+    pairs = zip(others, changes, strict=True)
+    return Elsewhere(tuple(ImageChanges(other.name, each) for other, each in pairs))
 
 
 def file_of(model: Model) -> bytes:

@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from napari_resunet.engine.changes import MAX_IMAGES, Changes
 from napari_resunet.engine.outcome import HeldOutScore, Outcome
 from napari_resunet.errors import RemoteError
 from napari_resunet.files import plain_name
@@ -170,12 +171,25 @@ class ExampleFacts(BaseModel):
         return 2 + self.verified + self.edited
 
 
+class OtherFacts(BaseModel):
+    """What is known of an image without labels besides its one array; not its name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scale: Annotated[float, Field(ge=1e-4, le=2000)]
+    statistics: Statistics | None
+
+
 class FineTuneMessage(Request):
-    """Fine-tune a model on examples; `config` has the fields of a `FineTuneConfig`."""
+    """Fine-tune a model on examples; `config` has the fields of a `FineTuneConfig`.
+
+    The arrays of `others`, one of each, follow those of the examples.
+    """
 
     decoding: Decoding
     config: dict[str, Any]
     examples: Annotated[tuple[ExampleFacts, ...], Field(min_length=1)]
+    others: Annotated[tuple[OtherFacts, ...], Field(max_length=MAX_IMAGES)] = ()
 
 
 class ProgressEvent(Message):
@@ -215,7 +229,8 @@ class MapsEvent(Message):
 class TunedEvent(Message):
     """The result of a fine-tuning; see `FineTuneResult`.
 
-    A `new` model or candidate is the one array: the bytes of its file.
+    A `new` model or candidate is the one array: the bytes of its file. `elsewhere` is what
+    it changes on each of the others; None if they were not compared.
     """
 
     event: Literal["tuned"] = "tuned"
@@ -227,6 +242,8 @@ class TunedEvent(Message):
     n_regions: Count
     steps: Count
     new: Literal["", "model", "candidate"]
+    elsewhere: Annotated[tuple[Changes, ...], Field(max_length=MAX_IMAGES)] | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
 
 
 class ErrorEvent(Message):

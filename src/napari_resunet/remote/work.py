@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -17,12 +16,13 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep, fine_tune_steps
+from napari_resunet.engine.finetune import FineTuneStep, fine_tune_steps
+from napari_resunet.engine.finetune_config import FineTuneConfig
+from napari_resunet.engine.finetune_result import FineTuneResult
 from napari_resunet.engine.image_reader import NUMBERS
-from napari_resunet.engine.model_selection import FineTuneResult
 from napari_resunet.engine.normalize import N_INPUTS
 from napari_resunet.engine.predict import Predictor
-from napari_resunet.engine.prepare import PredictionRequest
+from napari_resunet.engine.prepare import Pixels, PredictionRequest
 from napari_resunet.errors import ImageError
 from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.network.model_file import Model
@@ -34,6 +34,7 @@ from napari_resunet.remote.wire import (
     FineTuneMessage,
     MapsEvent,
     NoticeEvent,
+    OtherFacts,
     PredictMessage,
     ProgressEvent,
     StepEvent,
@@ -41,7 +42,7 @@ from napari_resunet.remote.wire import (
     frame,
     not_understood,
 )
-from napari_resunet.types import Example, Index
+from napari_resunet.types import Example, OtherImage, Statistics
 
 MAX_MODELS = 4
 """Models that stay in memory, each with the copy that predicts: 0.15 GB."""
@@ -117,16 +118,6 @@ class Models:
             return self._predictors[digest]
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """The window that was sent, which is all that the network sees."""
-
-    pixels: npt.NDArray[Any]
-
-    def read(self, index: Index, rows: slice, columns: slice) -> npt.NDArray[Any]:
-        return self.pixels[rows, columns]
-
-
 def predict(
     models: Models, message: PredictMessage, arrays: Arrays, token: CancelToken
 ) -> Work:
@@ -141,7 +132,7 @@ def predict(
     pixels = _window(arrays, message)
     height, width = pixels.shape[:2]
     request = PredictionRequest(
-        _Pixels(pixels),
+        Pixels(pixels),  # the window that was sent is all that the network sees
         (),
         (slice(0, height), slice(0, width)),
         message.scale,
@@ -167,8 +158,7 @@ def _window(arrays: Arrays, message: PredictMessage) -> npt.NDArray[Any]:
         pixels.size > 0
         and pixels.dtype.kind in NUMBERS
         and n_channels <= N_INPUTS
-        and len(measured.low) == len(measured.high) == n_channels
-        and bool(np.isfinite([*measured.low, *measured.high]).all())
+        and _fits_channels(measured, n_channels)
     )
     if not fits:
         raise not_understood()
@@ -194,11 +184,22 @@ def fine_tune(
         config = TypeAdapter(FineTuneConfig).validate_python(message.config)
     except ValidationError as error:
         raise not_understood() from error
-    examples = list(_examples(message.examples, arrays))
-    events = fine_tune_steps(model, examples, config, compute, token, message.decoding)
+    n_others = len(message.others)
+    if n_others >= len(arrays):
+        raise not_understood()
+    own, rest = arrays[: len(arrays) - n_others], arrays[len(arrays) - n_others :]
+    events = fine_tune_steps(
+        model,
+        list(_examples(message.examples, own)),
+        config,
+        compute,
+        token,
+        message.decoding,
+        others=list(_others(message.others, rest)),
+    )
     result = yield from _told(events)
-    if (new := _new_model(result)) is not None:
-        models.add(new)  # the client asks for its labels next
+    if result.new is not None:
+        models.add(result.new)  # the client asks for its labels next
     return _tuned(result)
 
 
@@ -223,6 +224,35 @@ def _examples(facts: Sequence[ExampleFacts], arrays: Arrays) -> Iterator[Example
         )
 
 
+def _others(facts: Sequence[OtherFacts], arrays: Arrays) -> Iterator[OtherImage]:
+    for one, image in zip(facts, arrays, strict=True):
+        measured = one.statistics
+        n_channels = math.prod(image.shape[2:])
+        fits = (
+            _is_image(image)
+            and n_channels <= N_INPUTS
+            and (measured is None or _fits_channels(measured, n_channels))
+        )
+        if not fits:
+            raise not_understood()
+        yield OtherImage("", image, one.scale, measured)
+
+
+def _is_image(image: npt.NDArray[Any]) -> bool:
+    """Return whether an array is a plane with pixels, and perhaps with channels."""
+    return (
+        image.ndim in (2, 3)
+        and image.size > 0
+        and image.dtype.kind in NUMBERS
+        and math.prod(image.shape[2:]) <= MAX_CHANNELS
+    )
+
+
+def _fits_channels(measured: Statistics, n_channels: int) -> bool:
+    same = len(measured.low) == len(measured.high) == n_channels
+    return same and bool(np.isfinite([*measured.low, *measured.high]).all())
+
+
 def _check_example(
     facts: ExampleFacts,
     image: npt.NDArray[Any],
@@ -233,10 +263,8 @@ def _check_example(
     fits = (
         labels.size > 0
         and labels.dtype.kind in "ui"
-        and image.ndim in (2, 3)
         and image.shape[:2] == labels.shape
-        and math.prod(image.shape[2:]) in range(1, MAX_CHANNELS + 1)
-        and image.dtype.kind in NUMBERS
+        and _is_image(image)
         and all(m.shape == labels.shape and m.dtype == bool for m in masks)
         and all(t <= b <= height and x <= r <= width for t, b, x, r in facts.held_out)
     )
@@ -272,12 +300,8 @@ def _told(events: Generator[Any, None, R]) -> Generator[Buffers, None, R]:
                 )
 
 
-def _new_model(result: FineTuneResult) -> Model | None:
-    return result.candidate or (result.model if result.improved else None)
-
-
 def _tuned(result: FineTuneResult) -> Buffers:
-    new = _new_model(result)
+    new = result.new
     kind = "candidate" if result.candidate else "model" if new else ""
     event = TunedEvent(
         outcome=result.outcome,
@@ -288,6 +312,10 @@ def _tuned(result: FineTuneResult) -> Buffers:
         n_regions=result.n_regions,
         steps=result.steps,
         new=kind,
+        elsewhere=None
+        if result.elsewhere is None
+        else tuple(image.changes for image in result.elsewhere.images),
+        seconds=result.seconds,
     )
     files = [] if new is None else [np.frombuffer(file_of(new), np.uint8)]
     return frame(event, files)

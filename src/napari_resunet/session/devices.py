@@ -6,13 +6,14 @@ from collections.abc import Generator, Sequence
 
 from napari_resunet.engine import finetune
 from napari_resunet.engine.device import choose
-from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep
-from napari_resunet.engine.model_selection import FineTuneResult
+from napari_resunet.engine.finetune import FineTuneStep
+from napari_resunet.engine.finetune_config import FineTuneConfig
+from napari_resunet.engine.finetune_result import FineTuneResult
 from napari_resunet.engine.predict import MapPredictor, Predictor
 from napari_resunet.events import CancelToken, Notice, Progress
 from napari_resunet.network.model_file import Model
 from napari_resunet.remote import predict as remote
-from napari_resunet.types import Decoding, Device, Example, RemoteServer
+from napari_resunet.types import Decoding, Device, Example, OtherImage, RemoteServer
 
 
 def predictor_on(model: Model, device: Device) -> MapPredictor:
@@ -35,9 +36,14 @@ def fine_tune_on(
     device: Device,
     token: CancelToken | None = None,
     decoding: Decoding | None = None,
+    others: Sequence[OtherImage] = (),
 ) -> Generator[FineTuneStep | Progress | Notice, None, FineTuneResult]:
     """Fine-tune a copy of a model; see `engine.finetune.fine_tune_steps`."""
     if isinstance(device, RemoteServer):
-        return remote.fine_tune_steps(model, examples, config, device, token, decoding)
+        return remote.fine_tune_steps(
+            model, examples, config, device, token, decoding, others
+        )
     compute = choose(device)
-    return finetune.fine_tune_steps(model, examples, config, compute, token, decoding)
+    return finetune.fine_tune_steps(
+        model, examples, config, compute, token, decoding, others=others
+    )

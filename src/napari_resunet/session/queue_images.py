@@ -290,21 +290,27 @@ def open_item(
 def read_item(request: OpenRequest) -> OpenedItem:
     """Read the pixels of an item, and its labels; see `open_item`."""
     states, notices = saved_labels(request)
+    opened = read_pixels(request)
+    return replace(opened, states=states, notices=(*opened.notices, *notices))
+
+
+def read_pixels(request: OpenRequest) -> OpenedItem:
+    """Read the pixels of an item without its labels; see `open_item`."""
     stored = _stored(request)
     if stored is not None:
-        return OpenedItem(stored, (), states, notices)
+        return OpenedItem(stored)
     images = _images(request)
     item, record = request.item, request.record
     if not images:
-        return OpenedItem(None, (), states, notices)
+        return OpenedItem(None)
     if item.series >= len(images):
         path = shown(item.path)
         raise FileError(NO_SERIES.format(path, item.series + 1))
     image = images[item.series]
     if record is not None and not is_image(record, image.levels[0]):
-        return OpenedItem(None, (), states, notices)
+        return OpenedItem(None)
     told = tuple(f"{shown(item.name)}: {notice}" for notice in image.notices)
-    return OpenedItem(image, tuple(i.name for i in images), states, (*told, *notices))
+    return OpenedItem(image, tuple(i.name for i in images), notices=told)
 
 
 def _stored(request: OpenRequest) -> ReadImage | None:

@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 from napari_resunet.corrections.training_set import Correction, CorrectionLog, as_example
 from napari_resunet.errors import ResunetError
 from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.session.beside import ReadOthers, completed, read_beside
 from napari_resunet.session.holdout import holdout_regions
 from napari_resunet.session.object_size import corrected_scale
-from napari_resunet.session.store.models import CheckpointRecord, load_checkpoint
+from napari_resunet.session.store.models import (
+    CheckpointRecord,
+    config_of,
+    load_checkpoint,
+)
 from napari_resunet.types import (
     Channels,
     Decoding,
@@ -32,11 +37,10 @@ from napari_resunet.types import (
 from napari_resunet.windows import relative
 
 if TYPE_CHECKING:
-    from napari_resunet.engine.checkpoint import TrainerState
     from napari_resunet.engine.differences import Differences
-    from napari_resunet.engine.finetune import FineTuneConfig, FineTuneStep
+    from napari_resunet.engine.finetune import FineTuneStep
+    from napari_resunet.engine.finetune_result import FineTuneResult
     from napari_resunet.engine.image_reader import ImageReader
-    from napari_resunet.engine.model_selection import FineTuneResult
     from napari_resunet.network.model_file import Model
     from napari_resunet.session.segmenter import (
         PlaneAround,
@@ -169,13 +173,17 @@ class RecordRequest:
 
 @dataclass(frozen=True, eq=False)
 class FineTuneRequest:
-    """Fine-tune on all corrections so far and on those of some images, the latest last."""
+    """Fine-tune on all corrections so far and on those of some images, the latest last.
+
+    `others` reads images without labels that should not get worse; see `other_images`.
+    """
 
     model: Model | str
     device: Device
     images: tuple[CorrectedImage, ...]
     decoding: Decoding
     seconds: float
+    others: ReadOthers | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +194,7 @@ class ResumeRequest:
     device: Device
     folder: Path
     record: CheckpointRecord
+    others: ReadOthers | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,20 +340,23 @@ class Workers:
         """Add corrections to the training set, and fine-tune a copy of the model on it."""
         model = yield from self.loaded(request.model, request.device)
         with plain_errors():
-            from napari_resunet.engine.finetune import FineTuneConfig
+            from napari_resunet.engine.finetune_config import FineTuneConfig
             from napari_resunet.session.devices import fine_tune_on
 
             for corrected in request.images:
                 self._record(model, corrected)
+            examples = self.corrections.examples()
+            others = yield from read_beside(examples, request.others, model.info, token)
             result = yield from fine_tune_on(
                 model,
-                self.corrections.examples(),
+                examples,
                 FineTuneConfig(seconds=request.seconds),
                 request.device,
                 token,
                 request.decoding,
+                others=[image for _, image in others],
             )
-        return replace(result, n_images=self.corrections.n_images)
+        return completed(result, others, self.corrections.n_images)
 
     def record(
         self, request: RecordRequest, token: CancelToken
@@ -378,16 +390,19 @@ class Workers:
             from napari_resunet.engine.finetune import fine_tune_steps
 
             checkpoint = load_checkpoint(request.folder, request.record)
+            examples = self.corrections.examples()
+            others = yield from read_beside(examples, request.others, model.info, token)
             result = yield from fine_tune_steps(
                 model,
-                self.corrections.examples(),
-                _config(checkpoint.trainer_state),
+                examples,
+                config_of(checkpoint),
                 choose(local_device(request.device)),
                 token,
                 checkpoint.trainer_state.decoding,
                 checkpoint,
+                others=[image for _, image in others],
             )
-        return replace(result, n_images=self.corrections.n_images)
+        return completed(result, others, self.corrections.n_images)
 
     def loaded(
         self, model: Model | str, device: Device
@@ -453,23 +468,6 @@ def _reader(image: ImageSnapshot) -> ImageReader:
     from napari_resunet.engine.image_reader import ImageReader
 
     return ImageReader(image.levels, image.axes, image.channels)
-
-
-def _config(trainer_state: TrainerState) -> FineTuneConfig:
-    """Read the configuration of an interrupted fine-tuning.
-
-    A session may come from anyone, so values out of range are refused: they could fill the
-    memory or never end.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    from napari_resunet.engine.checkpoint import incompatible_checkpoint
-    from napari_resunet.engine.finetune import FineTuneConfig
-
-    try:
-        return TypeAdapter(FineTuneConfig).validate_python(trainer_state.config)
-    except ValidationError as error:
-        raise incompatible_checkpoint() from error
 
 
 class plain_errors:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from napari_resunet.plugin.controllers.shared import drop_candidate
-from napari_resunet.plugin.messages import candidate_text, score_of, version_of
+from napari_resunet.plugin.messages import version_of
+from napari_resunet.plugin.result_texts import candidate_text, score_of
 from napari_resunet.plugin.state import AppState, Version
 from napari_resunet.plugin.views.protocol import DockView
 

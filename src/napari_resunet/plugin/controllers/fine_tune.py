@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from napari_resunet.engine.outcome import minutes_needed
 from napari_resunet.errors import CorrectionError
 from napari_resunet.events import CancelToken
 from napari_resunet.plugin.controllers.shared import (
@@ -21,12 +23,13 @@ from napari_resunet.plugin.messages import (
     NOTHING_VERIFIED,
     duration,
     interrupted_text,
-    result_text,
     version_from,
 )
+from napari_resunet.plugin.result_texts import result_text
 from napari_resunet.plugin.state import AppState, Version
 from napari_resunet.plugin.timers import Timers
 from napari_resunet.plugin.views.protocol import DockView, Right
+from napari_resunet.session.settings import MINUTES
 from napari_resunet.session.workers import (
     CorrectedImage,
     FineTuneRequest,
@@ -42,8 +45,9 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_resunet.engine.finetune import FineTuneStep
-    from napari_resunet.engine.model_selection import FineTuneResult
+    from napari_resunet.engine.finetune_result import FineTuneResult
     from napari_resunet.engine.outcome import HeldOutScore
+    from napari_resunet.session.beside import ReadOthers
     from napari_resunet.session.store.models import CheckpointRecord
     from napari_resunet.session.workers import FineTuneEvent
 
@@ -81,6 +85,8 @@ class FineTuneController:
         Start a fine-tuning automatically.
     mark_right : callable
         Marks what the user says is right as verified; returns whether anything is now.
+    choose_others : callable
+        Says how images without labels are read that should not get worse; None without any.
     """
 
     def __init__(
@@ -92,10 +98,14 @@ class FineTuneController:
         workers: Workers,
         timers: Timers,
         mark_right: Callable[[Right], bool],
+        choose_others: Callable[[], ReadOthers | None],
     ) -> None:
         self._state, self._layers, self._view = state, layers, view
         self._jobs, self._workers, self._mark_right = jobs, workers, mark_right
+        self._choose_others = choose_others
         self._has_before = False
+        self._minutes_needed = 0.0
+        """Minutes to try again with, after a run that was too short."""
         self._wanted = False
         """Whether to learn automatically, once no job runs."""
         self._soon = timers.once(0, self._start_automatically)
@@ -106,6 +116,8 @@ class FineTuneController:
         section.interrupted.resume_clicked.connect(self.resume)
         section.interrupted.keep_best_clicked.connect(self.keep_best)
         section.interrupted.discard_clicked.connect(self.discard)
+        section.longer.longer_clicked.connect(self.fine_tune_longer)
+        state.session_opened.connect(self._session_opened)
         state.area_verified.connect(self.area_verified)
         state.changed.connect(self.refresh)
 
@@ -130,6 +142,15 @@ class FineTuneController:
             return
         if self._is_verified() or self._ask(image):
             self._learn()
+
+    def fine_tune_longer(self) -> None:
+        """Learn again, for as long as enough steps take."""
+        if self._jobs.current is None:
+            self._view.fine_tune.minutes = self._minutes_needed
+            self.fine_tune()
+
+    def _session_opened(self) -> None:
+        self._view.fine_tune.longer.set_text("")
 
     def _ask(self, image: Image) -> bool:
         """Ask what is right, and mark it; return whether there is something to learn."""
@@ -177,6 +198,7 @@ class FineTuneController:
             images=images,
             decoding=self._state.decoding,
             seconds=60.0 * self._view.fine_tune.minutes,
+            others=self._choose_others(),
         )
         self._state.unlearned.clear()
         self._view.set_message(LEARNING)
@@ -254,7 +276,9 @@ class FineTuneController:
         if base is None:
             self._view.set_message(NO_MODEL, "error")
             return
-        request = ResumeRequest(base.to_use, self._state.device, folder, record)
+        request = ResumeRequest(
+            base.to_use, self._state.device, folder, record, self._choose_others()
+        )
         self._view.set_message("The fine-tuning was resumed; you can keep painting.")
         self._view.fine_tune.plot.cut(record.steps)
         self._state.log("go on", time=now(), step=record.steps)
@@ -270,6 +294,7 @@ class FineTuneController:
         stopped: bool = False,
     ) -> None:
         self._view.fine_tune.set_result_text("")
+        self._view.fine_tune.longer.set_text("")
         self._has_before = False
 
         def stepped(event: ModelReady | FineTuneStep) -> None:
@@ -325,17 +350,32 @@ class FineTuneController:
             drop_candidate(self._state)
             model = result.candidate or result.model
             self._state.versions.add(version_from(model, number, result))
-        entry = _end_of(result)
-        self._state.log("end", time=now(), **entry)
-        self._view.fine_tune.set_result_text(result_text(entry))
-        self._view.set_message(result.message, "info" if result.improved else "warning")
+        self._tell(result)
         self._state.changed.emit()
         if result.improved:
             # The user may have gone on to another image.
             here = self._layers.image(key) is not None
-            self._state.renew.emit(key if here else self._state.image_key, result.message)
+            self._state.renew.emit(key if here else self._state.image_key, _told(result))
         elif result.candidate is not None:
             self._let_choose(result.candidate.info.lineage.model_id)
+
+    def _tell(self, result: FineTuneResult) -> None:
+        """Say what it achieved, what changed elsewhere, and whether it was too short."""
+        entry, elsewhere = _end_of(result), result.elsewhere
+        self._state.log("end", time=now(), **entry)
+        large = () if elsewhere is None else elsewhere.to_look_at
+        self._state.to_look_at = {x.key: x.changes.fraction for x in large}
+        look = "" if elsewhere is None else elsewhere.look_text
+        self._view.fine_tune.set_result_text(f"{result_text(entry)} {look}".strip())
+        self._offer_longer(result)
+        good = result.improved and not result.too_short
+        self._view.set_message(_told(result), "info" if good else "warning")
+
+    def _offer_longer(self, result: FineTuneResult) -> None:
+        if result.seconds is not None:
+            needed = minutes_needed(result.steps, result.seconds)
+            self._minutes_needed = min(needed, MINUTES.maximum)
+        self._view.fine_tune.longer.set_text(result.too_short)
 
     def _let_choose(self, candidate: str) -> None:
         """Show a candidate and the version in use, unless the user goes on correcting."""
@@ -355,6 +395,10 @@ class FineTuneController:
         self._state.interrupted = None
 
 
+def _told(result: FineTuneResult) -> str:
+    return result.too_short or result.summary
+
+
 def _end_of(result: FineTuneResult) -> dict[str, Any]:
     """Describe a result for the history."""
     before, after = result.before, result.after
@@ -366,5 +410,6 @@ def _end_of(result: FineTuneResult) -> dict[str, Any]:
         "objects": None if before is None else before.n_objects,
         "improved": result.improved,
         "outcome": result.outcome,
+        "elsewhere": result.elsewhere and asdict(result.elsewhere.total),
         "model_id": result.model.info.lineage.model_id,
     }

@@ -35,6 +35,7 @@ ENOUGH = 0.1
 """Edits per object below which correcting more images teaches little."""
 
 IS_LAYER = "'{}' was opened in napari: remove its layer there."
+CHANGED = "The last fine-tuning changed {:.0%} of what is found here: look at it. It is {}."
 ALL_DONE = "All images are done, skipped, or failed: the list is at Images."
 
 
@@ -68,7 +69,7 @@ class QueueController:
     ) -> None:
         self._state, self._layers, self._view, self._items = state, layers, view, items
         self._adds, self._clock = adds, clock
-        self._rows: dict[str, tuple[QueueItem, QueueRow]] = {}
+        self._rows: dict[str, tuple[tuple[QueueItem, float | None], QueueRow]] = {}
         self._searches: list[Callable[[], FoundImages]] = []
         self._seconds, self._last = 0.0, clock()
         self._current: str | None = None
@@ -96,6 +97,7 @@ class QueueController:
         self._follow_layers()
         self._count_time()
         self._update_current()
+        self._state.to_look_at.pop(self._open_key() or "", None)
         rows = [self._row(item) for item in self._state.queue.items]
         current = self._open_key()
         self._view.queue.set_rows(rows, current)
@@ -103,9 +105,9 @@ class QueueController:
 
     def _row(self, item: QueueItem) -> QueueRow:
         """Return the row of an item, the same one as long as the item is the same."""
-        known = self._rows.get(item.key)
-        if known is None or known[0] is not item:
-            known = self._rows[item.key] = item, _row(item)
+        known, changed = self._rows.get(item.key), self._state.to_look_at.get(item.key)
+        if known is None or known[0][0] is not item or known[0][1] != changed:
+            known = self._rows[item.key] = (item, changed), _row(item, changed)
         return known[1]
 
     # The list -----------------------------------------------------------------------
@@ -307,12 +309,15 @@ def _item(found: FoundImage) -> QueueItem:
     return QueueItem(key=new_id(), path=path, name=plain_name(image_name(found)))
 
 
-def _row(item: QueueItem) -> QueueRow:
+def _row(item: QueueItem, changed: float | None) -> QueueRow:
+    """Describe an item; what the last fine-tuning changed stands instead of its state."""
     objects = "" if item.objects is None else f"{item.objects:,}"
     minutes = f"{item.seconds / 60:.0f}" if item.seconds >= 30 else ""
     where = item.path or "From memory"
-    tooltip = "\n".join(filter(None, (item.name, where, item.reason)))
-    return QueueRow(item.key, (item.name, item.state, objects, minutes), tooltip)
+    state: str = item.state if changed is None else f"{changed:.0%} changed"
+    why = "" if changed is None else CHANGED.format(changed, item.state)
+    tooltip = "\n".join(filter(None, (item.name, where, item.reason, why)))
+    return QueueRow(item.key, (item.name, state, objects, minutes), tooltip)
 
 
 def _edits_text(ratios: list[float]) -> str:

@@ -30,10 +30,9 @@ from napari_resunet.plugin.layers.session_images import (
 from napari_resunet.plugin.messages import (
     BUSY,
     interrupted_text,
-    result_text,
-    score_of,
     version_of,
 )
+from napari_resunet.plugin.result_texts import result_text, score_of
 from napari_resunet.plugin.state import AppState, Interrupted
 from napari_resunet.plugin.views.protocol import DockView
 from napari_resunet.session.pixels import is_image, read_pixels

@@ -27,12 +27,12 @@ from napari_resunet.plugin.messages import (
     model_loaded_text,
     px,
     score_cell,
-    score_of,
     suggested_name,
     version_from,
     version_of,
     version_reasons,
 )
+from napari_resunet.plugin.result_texts import score_of
 from napari_resunet.plugin.state import AppState, Version
 from napari_resunet.plugin.views.page_protocols import VersionRow
 from napari_resunet.plugin.views.protocol import DockView

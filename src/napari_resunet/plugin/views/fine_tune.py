@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from napari_resunet.plugin.views.protocol import Right
 
-LINES, RESULT_LINES = 2, 3
+LINES, RESULT_LINES = 2, 4
 """Lines of text whose room is reserved."""
 
 QUESTION = (
@@ -157,6 +157,19 @@ class CandidateRow(Choice):
         self._text.setVisible(not counts)
 
 
+class LongerRow(Choice):
+    """The offer to fine-tune again for longer."""
+
+    longer_clicked = Signal()
+
+    def __init__(self) -> None:
+        longer = make_button(
+            "Fine-tune longer", "longer", "Start again, for as long as is said here"
+        )
+        super().__init__("longer_text", longer)
+        longer.clicked.connect(self.longer_clicked)
+
+
 class Choices(QStackedWidget):
     """One choice at a time, in room that is always there."""
 
@@ -229,15 +242,17 @@ class FineTuneSection(Section):
 
     def __init__(self) -> None:
         super().__init__()
+        self.plot = LossPlot()
         self._data = ReservedText("training_data_text", LINES)
         self.add_wide(self._data)
         self._add_start()
         self._add_switch()
         self.interrupted, self.candidate = InterruptedRow(), CandidateRow()
-        self.add_wide(Choices(self.interrupted, self.candidate))
-        self.plot = LossPlot()
+        self.longer = LongerRow()
+        self.add_wide(Choices(self.interrupted, self.candidate, self.longer))
         self.add_wide(self.plot)
-        self._add_result()
+        self._result = ReservedText("result_text", RESULT_LINES)
+        self.add_wide(self._result)
 
     def _add_start(self) -> None:
         start = make_button(
@@ -271,20 +286,17 @@ class FineTuneSection(Section):
         switch.toggled.connect(self.auto_fine_tune_switched)
         stop = make_button("Stop", "stop", "End now and keep the best so far")
         stop.clicked.connect(self.fine_tune_stopped)
-        row = QHBoxLayout()
-        row.setSpacing(6)
-        row.addWidget(switch, 1)
-        row.addWidget(stop)
-        self.add_wide(row)
-
-    def _add_result(self) -> None:
-        self._result = ReservedText("result_text", RESULT_LINES)
         details = QPushButton("Details")
         details.setObjectName("details")
         details.setToolTip("Show the training loss instead of what the model finds")
         details.setCheckable(True)
         details.toggled.connect(self.plot.show_loss)
-        self.add_wide(_text_row(self._result, details))
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        row.addWidget(switch, 1)
+        row.addWidget(details)
+        row.addWidget(stop)
+        self.add_wide(row)
 
     @property
     def minutes(self) -> float:

@@ -25,6 +25,7 @@ ControlName = Literal[
     "cancel",
     "fine_tune",
     "stop",
+    "longer",
     "resume",
     "keep_best",
     "discard",
@@ -297,6 +298,15 @@ class CandidateView(Protocol):
         """Show what differs, each (kind, colour, text); empty if it is not compared."""
 
 
+class LongerView(Protocol):
+    """The offer to fine-tune again for longer."""
+
+    longer_clicked: SignalLike
+
+    def set_text(self, text: str) -> None:
+        """Say that it was too short; an empty text hides the offer."""
+
+
 class PlotView(Protocol):
     """What the model finds on the held-out part, over the steps of one fine-tuning."""
 
@@ -332,6 +342,10 @@ class FineTuneView(Protocol):
     @property
     def candidate(self) -> CandidateView:
         """The choice between two versions."""
+
+    @property
+    def longer(self) -> LongerView:
+        """The offer to fine-tune for longer."""
 
     @property
     def plot(self) -> PlotView:

@@ -112,7 +112,8 @@ class _Lines:
 
     def sizeHint(self) -> QSize:
         """Return the room of all lines; a long text must not widen the dock."""
-        return QSize(0, self._lines * self.fontMetrics().lineSpacing() + 2)
+        # The last pixels are for underscores in names of files.
+        return QSize(0, self._lines * self.fontMetrics().lineSpacing() + 4)
 
     def minimumSizeHint(self) -> QSize:
         """Return the same height, whatever the text is."""

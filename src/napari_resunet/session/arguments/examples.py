@@ -56,7 +56,7 @@ def examples_of(
 def _example(
     example: Example, info: ModelInfo, channels: Any, size: ObjectSize | None
 ) -> tuple[Example, str]:
-    reader = _reader_of_plane(example.image, channels)
+    reader = reader_of_plane(example.image, channels)
     made = labels_of(example.labels, info)
     shape = made.labels.shape
     if reader.shape != shape:
@@ -95,7 +95,7 @@ def _scale_of(
     return scale_from(size, info, pixel_size)
 
 
-def _reader_of_plane(image: Any, channels: Any) -> ImageReader:
+def reader_of_plane(image: Any, channels: Any) -> ImageReader:
     """Make a reader for the image of an example: a last axis of many is channels."""
     image = image_of(image)
     shape = image.shape

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from napari_resunet.engine.changes import CHANGES
 from napari_resunet.files import cannot_write
 from napari_resunet.session.store.safety import (
     inside,
@@ -44,6 +45,7 @@ class _Known(BaseModel):
     after: _Number = None
     improved: bool | None = None
     outcome: str | None = None
+    elsewhere: Annotated[Any, AfterValidator(CHANGES.validate_python)] = None
     model_id: str | None = None
 
 

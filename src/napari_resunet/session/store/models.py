@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from napari_resunet.engine.changes import Changes
 from napari_resunet.errors import FileError, ModelFileError, SessionError
 from napari_resunet.session.store.safety import (
     inside,
@@ -33,6 +34,7 @@ from napari_resunet.types import Lineage, ObjectSize, Task, new_id, now
 
 if TYPE_CHECKING:
     from napari_resunet.engine.checkpoint import Checkpoint
+    from napari_resunet.engine.finetune_config import FineTuneConfig
 
 MAX_MODEL = 2**32
 MAX_HEADER = 2**24
@@ -68,6 +70,9 @@ class VersionRecord(Record):
         sessions of older programs.
     candidate : bool
         Whether the user still has to choose between it and the version in use.
+    elsewhere : Changes or None
+        What it changed on other images, compared with the model that it started from; None
+        if that is not known.
     object_size : ObjectSize or None
         Size of the objects that it learned from, as in the model file.
     sha256 : str
@@ -91,6 +96,7 @@ class VersionRecord(Record):
     right_after: int | None = Field(default=None, ge=0)
     held_out: int | None = Field(default=None, ge=0)
     candidate: bool = False
+    elsewhere: Changes | None = None
     object_size: ObjectSize | None = None
     sha256: str = ""
 
@@ -385,6 +391,27 @@ def load_checkpoint(root: Path, record: CheckpointRecord) -> Checkpoint:
         return Checkpoint(TypeAdapter(TrainerState).validate_json(header), tensors)
     except (ModelFileError, FileError, ValidationError) as error:
         raise _damaged() from error
+
+
+def config_of(checkpoint: Checkpoint) -> FineTuneConfig:
+    """Read the configuration of an interrupted fine-tuning.
+
+    A session may come from anyone, so values out of range are refused: they could fill the
+    memory or never end.
+
+    Raises
+    ------
+    FileError
+        If a value is out of range.
+    """
+    from napari_resunet.engine.checkpoint import incompatible_checkpoint
+    from napari_resunet.engine.finetune_config import FineTuneConfig
+
+    config = checkpoint.trainer_state.config
+    try:
+        return TypeAdapter(FineTuneConfig).validate_python(config)
+    except ValidationError as error:
+        raise incompatible_checkpoint() from error
 
 
 def _damaged() -> SessionError:
