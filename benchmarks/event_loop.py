@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QEventLoop, QTimer
 
 
 class Clock:
@@ -34,8 +33,7 @@ class Clock:
 
 
 def run(seconds: float) -> None:
-    """Run Qt's event loop."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        QApplication.instance().processEvents()
-        time.sleep(0.001)
+    """Run Qt's event loop; asking for events in turn would slow the workers down."""
+    loop = QEventLoop()
+    QTimer.singleShot(round(1000 * seconds), loop.quit)
+    loop.exec()

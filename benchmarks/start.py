@@ -74,7 +74,7 @@ class Child:
     def until(self, condition: Callable[[], bool]) -> None:
         """Run the event loop until a condition holds."""
         while not condition():
-            self.run(0.01)
+            self.run(0.05)
             if self.loaded():
                 self.mark(STEPS[3])
 
