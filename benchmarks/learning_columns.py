@@ -23,7 +23,7 @@ from napari_resunet.engine.device import choose
 from napari_resunet.engine.finetune import fine_tune_steps
 from napari_resunet.engine.finetune_config import FineTuneConfig
 from napari_resunet.engine.image_reader import Axis
-from napari_resunet.engine.normalize import normalize, statistics
+from napari_resunet.engine.normalize import normalize, with_statistics
 from napari_resunet.events import drain
 from napari_resunet.network.model_file import Model, new_model, with_new_maps
 from napari_resunet.types import Decoding, DeviceChoice, Example, ModelInfo, OtherImage
@@ -162,10 +162,8 @@ class Forest(Column):
     def _features(
         self, image: np.ndarray, scale: float, example: Example | None
     ) -> np.ndarray:
-        pixels = image if image.ndim == 3 else image[..., None]
-        contract = self.setting.info.normalization
-        measured = example.statistics if example else None
-        measured = measured or statistics(pixels, contract, joint=pixels.shape[-1] == 3)
+        contract, known = self.setting.info.normalization, example and example.statistics
+        pixels, measured = with_statistics(image, known, contract)
         shape = tuple(Axis.scaled(n, scale).n_network for n in image.shape[:2])
         normal = normalize(pixels, measured, contract)
         small = resize(normal, shape, anti_aliasing=scale < 1)

@@ -18,7 +18,7 @@ from learning_columns import Column, Setting, nearest
 from skimage.transform import resize
 
 from napari_resunet.engine.image_reader import Axis
-from napari_resunet.engine.normalize import normalize, statistics
+from napari_resunet.engine.normalize import normalize, with_statistics
 from napari_resunet.types import Example, ModelInfo
 
 PATCH = 128
@@ -142,11 +142,8 @@ def _region(example: Example, info: ModelInfo) -> tuple[np.ndarray, np.ndarray]:
 def _working(
     image: np.ndarray, scale: float, info: ModelInfo, example: Example | None
 ) -> np.ndarray:
-    pixels = image if image.ndim == 3 else image[..., None]
-    measured = example.statistics if example else None
-    measured = measured or statistics(
-        pixels, info.normalization, joint=pixels.shape[-1] == 3
-    )
+    known = example and example.statistics
+    pixels, measured = with_statistics(image, known, info.normalization)
     grey = normalize(pixels, measured, info.normalization).mean(-1)
     shape = tuple(Axis.scaled(n, scale).n_network for n in grey.shape)
     return resize(grey, shape, anti_aliasing=scale < 1).astype(np.float32)

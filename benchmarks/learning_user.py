@@ -16,7 +16,7 @@ from skimage.segmentation import find_boundaries
 from napari_resunet.corrections.object_edits import count_objects
 from napari_resunet.engine.dataset import Pair, find_pairs
 from napari_resunet.engine.metrics import EDIT_IOU, overlapping_pairs, score
-from napari_resunet.engine.normalize import statistics
+from napari_resunet.engine.normalize import with_statistics
 from napari_resunet.engine.patches import scale_from_labels
 from napari_resunet.types import Example, ModelInfo, OtherImage, Window
 from napari_resunet.windows import grown
@@ -87,8 +87,7 @@ def _evenly(pairs: Sequence[Pair], n: int, first: float = 0.0) -> list[Pair]:
 
 
 def _scaled(example: Example, info: ModelInfo) -> Example:
-    pixels = example.image if example.image.ndim == 3 else example.image[..., None]
-    measured = statistics(pixels, info.normalization, joint=pixels.shape[-1] == 3)
+    _, measured = with_statistics(example.image, None, info.normalization)
     objects = example.labels
     if info.task == "classes":
         objects, _ = ndimage.label(example.labels == 1)

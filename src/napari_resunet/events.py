@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 E = TypeVar("E")
+F = TypeVar("F")
 R = TypeVar("R")
 
 
@@ -57,6 +58,26 @@ def drain(events: Generator[E, None, R], on_event: Callable[[E], None] | None = 
             return result
         if on_event is not None:
             on_event(event)
+
+
+def relayed(
+    events: Generator[E, None, R], change: Callable[[E], F | None]
+) -> Generator[F, None, R]:
+    """Pass events on as what `change` makes of them, without None; return the result."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as stop:
+            result: R = stop.value
+            return result
+        changed = change(event)
+        if changed is not None:
+            yield changed
+
+
+def only_notices(events: Generator[Any, None, R]) -> Generator[Notice, None, R]:
+    """Pass notices on, without the progress of what is only a part."""
+    return relayed(events, lambda event: event if isinstance(event, Notice) else None)
 
 
 def ignore(event: object) -> None:

@@ -24,10 +24,10 @@ from napari_resunet.engine.device import Compute
 from napari_resunet.engine.differences import SAME_OUTLINE
 from napari_resunet.engine.image_reader import Axis
 from napari_resunet.engine.metrics import score
-from napari_resunet.engine.normalize import N_INPUTS, statistics
-from napari_resunet.engine.predict import Event, Maps, Predictor
+from napari_resunet.engine.normalize import with_statistics
+from napari_resunet.engine.predict import Predictor
 from napari_resunet.engine.prepare import Pixels, PredictionRequest
-from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.events import CancelToken, Notice, Progress, only_notices
 from napari_resunet.network.model_file import Model
 from napari_resunet.types import Decoding, LabelArray, ModelInfo, OtherImage
 from napari_resunet.windows import middle
@@ -87,9 +87,9 @@ def compare_elsewhere(
     found = []
     for number, other in enumerate(chosen):
         yield Progress(number, len(chosen), COMPARING)
-        labels = []
+        part, labels = middle_of(other, SIDE, start.info), []
         for predictor in predictors:
-            labels.append((yield from _labels(predictor, other, decoding, token)))
+            labels.append((yield from _labels(predictor, part, decoding, token)))
         changes = compare_labels(*labels, classes=start.info.task == "classes")
         found.append(ImageChanges(other.name, changes))
     return Elsewhere(tuple(found))
@@ -101,16 +101,15 @@ def _is_untaught(model: Model) -> bool:
 
 
 def _labels(
-    predictor: Predictor, other: OtherImage, decoding: Decoding, token: CancelToken | None
+    predictor: Predictor, part: OtherImage, decoding: Decoding, token: CancelToken | None
 ) -> Generator[Notice, None, LabelArray]:
-    """Label the middle of an image, at network resolution."""
+    """Label a part of an image, at network resolution."""
     info = predictor.model.info
-    part = middle_of(other, SIDE, info)
     assert part.statistics is not None
     height, width = part.image.shape[:2]
     window = slice(0, height), slice(0, width)
     request = PredictionRequest(Pixels(part.image), (), window, part.scale, part.statistics)
-    maps = yield from _only_notices(predictor.maps(request, token))
+    maps = yield from only_notices(predictor.maps(request, token))
     rows, columns = (Axis(n, n) for n in maps.shape[1:])
     return decode_labels(PredictionMaps(maps, (rows, columns), info), decoding)
 
@@ -132,23 +131,9 @@ def middle_of(other: OtherImage, side: int, info: ModelInfo) -> OtherImage:
     OtherImage
         With statistics, and channels last.
     """
-    pixels = other.image if other.image.ndim == 3 else other.image[..., None]
-    joint = pixels.shape[-1] == N_INPUTS
-    measured = other.statistics or statistics(pixels, info.normalization, joint=joint)
+    pixels, measured = with_statistics(other.image, other.statistics, info.normalization)
     part = pixels[middle(pixels.shape[:2], side / other.scale)]
     return replace(other, image=part, statistics=measured)
-
-
-def _only_notices(events: Generator[Event, None, Maps]) -> Generator[Notice, None, Maps]:
-    """Leave out the progress of each image: that of all of them is shown."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            maps: Maps = stop.value
-            return maps
-        if isinstance(event, Notice):
-            yield event
 
 
 def compare_labels(old: LabelArray, new: LabelArray, *, classes: bool) -> Changes:

@@ -425,10 +425,12 @@ class _Run:
 
     def _choose_teacher(self) -> Teacher | None:
         """Let the start teach; a poor one would hold up what is to be learned."""
+        if not self.others or self.model.info.task == "classes":
+            return None
         trust = accepted_fraction(self.data.whole[-1])
         if trust is None:
             trust = self.selector.start_quality()
-        if trust < MIN_TRUST or not self.others or self.model.info.task == "classes":
+        if trust < MIN_TRUST:
             return None
         teacher = Teacher(self.model, self.others, trust, self.compute)
         rng = np.random.default_rng(self.config.seed)

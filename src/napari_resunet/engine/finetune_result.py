@@ -20,11 +20,7 @@ from napari_resunet.engine.outcome import (
 from napari_resunet.network.model_file import Model, Weights
 from napari_resunet.network.resnet_unet import ResNetUNet
 from napari_resunet.network.torch_import import torch
-from napari_resunet.types import (
-    Example,
-    Lineage,
-    ObjectSize,
-)
+from napari_resunet.types import Example, Lineage, ObjectSize
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +103,11 @@ def make_result(
     seconds: float | None = None,
 ) -> FineTuneResult:
     """Build the model from the best weights; keep the old one unless they are better."""
-    new = None
+    new, n_objects = None, sum(_count_objects(example) for example in examples)
     if best.state is not None:
         network = ResNetUNet(model.info.n_maps)
         network.load_state_dict(_rounded(best.state))
-        lineage = _lineage(model, examples, steps, seed)
+        lineage = _lineage(model, examples, n_objects, steps, seed)
         # After few corrections, test-time augmentation saves an eighth of the edits
         # (docs/learning.md).
         info = replace(selector.info, tta=True, lineage=lineage, object_size=object_size)
@@ -123,7 +119,7 @@ def make_result(
         before=selector.before,
         after=selector.after(best),
         message=selector.explain(best),
-        n_objects=sum(_count_objects(e) for e in examples),
+        n_objects=n_objects,
         n_regions=len(examples),
         n_images=1,
         steps=steps,
@@ -143,10 +139,12 @@ def _rounded(weights: Weights) -> Weights:
     return {k: half[k].to(v.dtype) if k in half else v for k, v in weights.items()}
 
 
-def _lineage(model: Model, examples: Sequence[Example], steps: int, seed: int) -> Lineage:
+def _lineage(
+    model: Model, examples: Sequence[Example], n_objects: int, steps: int, seed: int
+) -> Lineage:
     return Lineage(
         parent_id=model.info.lineage.model_id,
-        corrected_objects=sum(_count_objects(e) for e in examples),
+        corrected_objects=n_objects,
         corrected_pixels=sum(
             int(e.labels.size if e.verified is None else e.verified.sum()) for e in examples
         ),

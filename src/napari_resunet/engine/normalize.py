@@ -63,6 +63,18 @@ def statistics(
     return Statistics(low=tuple(p[0] for p in pairs), high=tuple(p[1] for p in pairs))
 
 
+def with_statistics(
+    image: npt.NDArray[Any], known: Statistics | None, normalization: Normalization
+) -> tuple[npt.NDArray[Any], Statistics]:
+    """Return a plane, (Y, X) or (Y, X, C), with channels last, and its intensities.
+
+    Known ones, as of the whole image that it is a part of, are not measured again.
+    """
+    pixels = image if image.ndim == 3 else image[..., None]
+    joint = pixels.shape[-1] == N_INPUTS
+    return pixels, known or statistics(pixels, normalization, joint=joint)
+
+
 def _percentiles(
     values: npt.NDArray[Any], normalization: Normalization
 ) -> tuple[float, float]:

@@ -71,8 +71,7 @@ def train_step(
     on_device = (part.to(compute.device, non_blocking=True) for part in batch)
     pixels, labels, distance, weight = on_device
     optimizer.zero_grad(set_to_none=True)
-    with device.autocast(device.for_training(compute)):
-        logits = network(pixels.contiguous(memory_format=torch.channels_last))
+    logits = _logits(network, pixels, compute)
     loss = loss_of(task, logits, labels, distance, weight)
     total = loss
     if taught is not None:
@@ -81,13 +80,20 @@ def train_step(
     return loss.detach()
 
 
+def _logits(
+    network: ResNetUNet, pixels: torch.Tensor, compute: device.Compute
+) -> torch.Tensor:
+    with device.autocast(device.for_training(compute)):
+        logits: torch.Tensor = network(pixels.contiguous(memory_format=torch.channels_last))
+    return logits
+
+
 def _distance_from_teacher(
     network: ResNetUNet, taught: SoftTargets, compute: device.Compute
 ) -> torch.Tensor:
     """Return the loss with the BatchNorm statistics that the network will be used with."""
     network.eval()
-    with device.autocast(device.for_training(compute)):
-        logits = network(taught.pixels.contiguous(memory_format=torch.channels_last))
+    logits = _logits(network, taught.pixels, compute)
     network.train()
     return distillation_loss(logits, taught.maps, taught.weight)
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 from skimage.morphology import isotropic_dilation
 from skimage.segmentation import find_boundaries
 
-from napari_resunet.engine.normalize import N_INPUTS, normalize, statistics
+from napari_resunet.engine.normalize import normalize, with_statistics
 from napari_resunet.engine.prepare import mirrored
 from napari_resunet.errors import CorrectionError
 from napari_resunet.masks import compact
@@ -134,9 +134,7 @@ def training_image(
         If a label is not one of the model's classes.
     """
     _check_classes(info, example)
-    image = example.image if example.image.ndim == 3 else example.image[..., None]
-    joint = image.shape[-1] == N_INPUTS
-    measured = example.statistics or statistics(image, info.normalization, joint=joint)
+    image, measured = with_statistics(example.image, example.statistics, info.normalization)
     pixels = normalize(image, measured, info.normalization)
     instances = info.task == "instances"
     # A copy, because torch refuses memory that is read-only.

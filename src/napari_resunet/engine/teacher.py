@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from napari_resunet.engine.device import Compute
-from napari_resunet.engine.normalize import N_INPUTS, normalize, statistics
+from napari_resunet.engine.normalize import normalize, with_statistics
 from napari_resunet.engine.optimized import fast_copy
 from napari_resunet.engine.patches import PatchSource, TrainingImage, TrainingPatch
 from napari_resunet.engine.validation import HeldOutPart
@@ -100,9 +100,7 @@ class Teacher:
 
 def _source(other: OtherImage, info: ModelInfo, compute: Compute) -> PatchSource:
     """Make an image that patches can be cut from, with labels that take no memory."""
-    image = other.image if other.image.ndim == 3 else other.image[..., None]
-    joint = image.shape[-1] == N_INPUTS
-    measured = other.statistics or statistics(image, info.normalization, joint=joint)
+    image, measured = with_statistics(other.image, other.statistics, info.normalization)
     pixels = normalize(image, measured, info.normalization).astype(np.float16)
     planes = torch.from_numpy(np.moveaxis(pixels, -1, 0)).to(compute.pixel_device)
     zeros, ones = (

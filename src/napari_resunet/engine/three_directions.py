@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from napari_resunet.engine.image_reader import Axis, ImageReader, read_resampled
 from napari_resunet.engine.postprocess import HIGHEST_SEED, decode
 from napari_resunet.engine.predict import Event, MapPredictor, Maps
 from napari_resunet.engine.prepare import PredictionRequest
-from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.events import CancelToken, Progress, only_notices, relayed
 from napari_resunet.types import (
     Decoding,
     FloatArray,
@@ -174,7 +174,7 @@ def _maps_of(
     for k, index in enumerate(reader.indices()):
         plane = PredictionRequest(reader, index, reader.window, 1.0, statistics)
         events = predictor.maps(plane, token, tta=predictor.model.info.tta)
-        maps[k] = (yield from _notices(events))[:N_MAPS]
+        maps[k] = (yield from only_notices(events))[:N_MAPS]
         yield Progress(k + 1, len(planes), "planes")
     return maps
 
@@ -183,15 +183,14 @@ def _counted(
     events: Generator[Event, None, Maps], n_before: int, n_planes: int
 ) -> Generator[Event, None, Maps]:
     """Count the planes of one direction as part of all."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            return cast("Maps", stop.value)
-        if isinstance(event, Progress):
-            done = n_before + event.done
-            event = Progress(done, n_planes, f"plane {done} of {n_planes}")
-        yield event
+
+    def counted(event: Event) -> Event:
+        if not isinstance(event, Progress):
+            return event
+        done = n_before + event.done
+        return Progress(done, n_planes, f"plane {done} of {n_planes}")
+
+    return relayed(events, counted)
 
 
 def _slices(request: VolumeRequest) -> FloatArray:
@@ -212,14 +211,3 @@ def _resampled(values: npt.NDArray[Any], depth: Axis) -> FloatArray:
     flat = values.reshape(len(values), -1).astype(np.float32, copy=False)
     result: FloatArray = (weights @ flat).reshape(depth.n_network, *values.shape[1:])
     return result
-
-
-def _notices(events: Generator[Event, None, Maps]) -> Generator[Event, None, Maps]:
-    """Pass notices on, without the progress of a single plane."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            return cast("Maps", stop.value)
-        if isinstance(event, Notice):
-            yield event

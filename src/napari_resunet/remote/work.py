@@ -24,7 +24,7 @@ from napari_resunet.engine.normalize import N_INPUTS
 from napari_resunet.engine.predict import Predictor
 from napari_resunet.engine.prepare import Pixels, PredictionRequest
 from napari_resunet.errors import ImageError
-from napari_resunet.events import CancelToken, Notice, Progress
+from napari_resunet.events import CancelToken, Notice, Progress, relayed
 from napari_resunet.network.model_file import Model
 from napari_resunet.remote.client import UnknownModel
 from napari_resunet.remote.predict import file_of, model_of
@@ -274,30 +274,29 @@ def _check_example(
 
 def _told(events: Generator[Any, None, R]) -> Generator[Buffers, None, R]:
     """Turn events into messages; return the result."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            result: R = stop.value
-            return result
-        match event:
-            case Progress():
-                yield frame(
-                    ProgressEvent(done=event.done, total=event.total, text=event.message)
+    return relayed(events, _message)
+
+
+def _message(event: Any) -> Buffers | None:
+    match event:
+        case Progress():
+            return frame(
+                ProgressEvent(done=event.done, total=event.total, text=event.message)
+            )
+        case Notice():
+            return frame(NoticeEvent(text=event.message))
+        case FineTuneStep():
+            return frame(
+                StepEvent(
+                    step=event.step,
+                    loss=event.loss,
+                    held_out=event.held_out,
+                    fraction=event.fraction,
+                    seconds_left=event.seconds_left,
+                    before=event.before,
                 )
-            case Notice():
-                yield frame(NoticeEvent(text=event.message))
-            case FineTuneStep():
-                yield frame(
-                    StepEvent(
-                        step=event.step,
-                        loss=event.loss,
-                        held_out=event.held_out,
-                        fraction=event.fraction,
-                        seconds_left=event.seconds_left,
-                        before=event.before,
-                    )
-                )
+            )
+    return None
 
 
 def _tuned(result: FineTuneResult) -> Buffers:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from napari_resunet.engine.large_plane import WindowMaps, label_window
 from napari_resunet.engine.object_size import estimate_scale, found_diameter
 from napari_resunet.engine.predict import Predictor
 from napari_resunet.engine.prepare import PixelReader, PredictionRequest
-from napari_resunet.events import CancelToken, Notice, Progress, drain
+from napari_resunet.events import CancelToken, Notice, Progress, drain, relayed
 from napari_resunet.network.model_file import Model
 from napari_resunet.session.devices import predictor_on
 from napari_resunet.types import (
@@ -349,12 +349,7 @@ def part_of(proposal: Proposal, visible: Target) -> Proposal | None:
 
 def without_count(events: Events[R], text: str) -> Events[R]:
     """Pass events on without their counts: the number of rounds is not known."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            return cast("R", stop.value)
-        yield Progress(0, 0, text) if isinstance(event, Progress) else event
+    return relayed(events, lambda e: Progress(0, 0, text) if isinstance(e, Progress) else e)
 
 
 def blocks_of(target: Target, side: float) -> list[Target]:
@@ -394,15 +389,14 @@ def _counted(events: Events[R], number: int, targets: Sequence[Target]) -> Event
     n_targets = len(targets)
     one_plane = len({target.index for target in targets}) == 1
     what = "part" if one_plane else "slice"
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            return cast("R", stop.value)
-        if isinstance(event, Progress) and n_targets > 1:
-            done, total = number * event.total + event.done, n_targets * event.total
-            event = Progress(done, total, f"{what} {number + 1} of {n_targets}")
-        yield event
+
+    def counted(event: Progress | Notice) -> Progress | Notice:
+        if not isinstance(event, Progress) or n_targets == 1:
+            return event
+        done, total = number * event.total + event.done, n_targets * event.total
+        return Progress(done, total, f"{what} {number + 1} of {n_targets}")
+
+    return relayed(events, counted)
 
 
 def maps_at(
